@@ -1,0 +1,138 @@
+"""The arguments of the environments, checked once: an error says which one is wrong and what is allowed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from counting_env import drawing
+
+
+def _integer(name: str, value: Any, low: int, high: int | None = None) -> int:
+    allowed = f"an integer >= {low}" if high is None else f"an integer in {low}..{high}"
+    is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not is_integer or value < low or (high is not None and value > high):
+        raise ValueError(f"{name}={value!r}: must be {allowed}")
+    return int(value)
+
+
+def parse_color(name: str, value: Any) -> NDArray[np.uint8]:
+    """An RGB colour as (3,) uint8; raises `ValueError` unless it is three integers in 0..255, not all zero."""
+    try:
+        color = np.asarray(value)
+    except ValueError:
+        color = np.empty(0)
+    fits = color.shape == (3,) and color.dtype.kind in "iu" and 0 <= color.min() and 0 < color.max() <= 255
+    if not fits:
+        raise ValueError(f"{name}={value!r}: must be three integers in 0..255, red, green and blue, and not black")
+    return color.astype(np.uint8)
+
+
+def parse_shape(name: str, value: Any, shapes: Sequence[str] = drawing.SHAPES) -> str:
+    """The name of a shape; raises `ValueError` unless it is one of `shapes`."""
+    if not isinstance(value, str) or value not in shapes:
+        raise ValueError(f"{name}={value!r}: must be one of {', '.join(shapes)}")
+    return value
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What `CountingEnv` and its variants take; see there. Raises `ValueError` for a value that is not allowed."""
+
+    target: int = 4
+    max_count: int = 8
+    image_size: int = 64
+    shapes: Sequence[str] = drawing.SHAPES
+    colors: Sequence[Sequence[int]] | None = None
+    gap: int = 1
+    reward: str = "sparse"
+    discrete_actions: bool = False
+    grace: bool = True
+
+    def __post_init__(self) -> None:
+        _integer("max_count", self.max_count, 1)
+        _integer("target", self.target, 0, self.max_count)
+        _integer("image_size", self.image_size, drawing.SPRITE_SIZE)
+        _integer("gap", self.gap, 0)
+        fits = drawing.most_objects(self.image_size, self.gap)
+        if self.max_count > fits:
+            raise ValueError(
+                f"max_count={self.max_count}: at most {fits} objects are sure to fit into image_size="
+                f"{self.image_size} with gap={self.gap}"
+            )
+        if isinstance(self.shapes, str) or not self.shapes:
+            raise ValueError(f"shapes={self.shapes!r}: must be a sequence of {', '.join(drawing.SHAPES)}")
+        for shape in self.shapes:
+            parse_shape("shapes", shape)
+        if self.colors is not None:
+            if len(self.colors) == 0:
+                raise ValueError("colors=[]: must be None or a sequence of RGB colours")
+            for color in self.colors:
+                parse_color("colors", color)
+        if self.reward not in ("sparse", "dense"):
+            raise ValueError(f"reward={self.reward!r}: must be 'sparse' or 'dense'")
+        for name in ("discrete_actions", "grace"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name}={getattr(self, name)!r}: must be True or False")
+
+
+@dataclass(frozen=True)
+class ResetOptions:
+    """What `reset(options=...)` fixes of the first observation; None is left to chance."""
+
+    count: int | None = None
+    shape: str | None = None
+    color: NDArray[np.uint8] | None = None
+    corners: NDArray[np.int64] | None = None
+
+    @classmethod
+    def parse(cls, options: dict[str, Any] | None, arguments: Arguments) -> "ResetOptions":
+        """Check the `options` of a reset; raises `ValueError` that names the option and what is allowed."""
+        if not options:
+            return cls()
+        unknown = sorted(set(options) - {"count", "shape", "color", "positions"})
+        if unknown:
+            raise ValueError(f"options[{unknown[0]!r}]: known are count, shape, color and positions")
+        count = shape = color = corners = None
+        if options.get("count") is not None:
+            count = _integer("options['count']", options["count"], 0, arguments.max_count)
+        if options.get("shape") is not None:
+            shape = parse_shape("options['shape']", options["shape"])
+        if options.get("color") is not None:
+            color = parse_color("options['color']", options["color"])
+        if options.get("positions") is not None:
+            corners = _corners(options["positions"], arguments)
+            if count is None:
+                count = len(corners)
+            elif count != len(corners):
+                raise ValueError(f"options['positions'] has {len(corners)} rows and options['count'] is {count}")
+        return cls(count, shape, color, corners)
+
+
+def _corners(positions: Any, arguments: Arguments) -> NDArray[np.int64]:
+    """Top left pixels of objects given by their centres; rows of -1, as `info` pads them, are dropped."""
+    low, high = drawing.RADIUS, arguments.image_size - 1 - drawing.RADIUS
+    allowed = f"must be (k, 2) integers, row and column of each centre, each in {low}..{high}"
+    try:
+        centres = np.asarray(positions)
+    except ValueError:
+        centres = np.empty(0)
+    if centres.size == 0:
+        centres = np.empty((0, 2), np.int64)
+    if centres.ndim != 2 or centres.shape[1] != 2 or centres.dtype.kind not in "iu":
+        raise ValueError(f"options['positions'] {allowed}")
+    centres = centres[(centres != -1).any(1)].astype(np.int64)
+    if len(centres) > arguments.max_count:
+        raise ValueError(f"options['positions'] has {len(centres)} rows: at most max_count={arguments.max_count}")
+    if ((centres < low) | (centres > high)).any():
+        raise ValueError(f"options['positions'] {allowed}")
+    distance = abs(centres[:, None] - centres[None]).max(-1)
+    apart = drawing.SPRITE_SIZE + arguments.gap
+    if (distance[np.triu_indices(len(centres), 1)] < apart).any():
+        raise ValueError(
+            f"options['positions']: two centres must differ by at least {apart} pixels in row or column "
+            f"(gap={arguments.gap})"
+        )
+    return centres - drawing.RADIUS

@@ -1,0 +1,160 @@
+"""The Gymnasium environment `CountingEnv-v0` (paper Section 2.3 and Appendix D)."""
+
+from collections.abc import Sequence
+from typing import Any, SupportsFloat
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from counting_env import drawing, rules
+from counting_env.arguments import Arguments, ResetOptions
+
+
+def action_space(discrete: bool) -> spaces.Box | spaces.Discrete:
+    """`Box(-1, 1, (1,), float32)`, whose sign acts, or `Discrete(2)` with 0 to remove and 1 to add."""
+    return spaces.Discrete(2) if discrete else spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+
+def observation_space(size: int) -> spaces.Box:
+    """Images: (size, size, 3) uint8."""
+    return spaces.Box(0, 255, (size, size, 3), np.uint8)
+
+
+class CountingEnv(gymnasium.Env[NDArray[np.uint8], Any]):
+    """Images of 0 to 8 objects; the sign of the action adds or removes one; reward 1 at the target count.
+
+    One shape and one colour are drawn per episode and stay; positions are drawn anew at every step, so that only
+    the count carries over. Objects never overlap.
+
+    Args:
+        render_mode: None or ``"rgb_array"``.
+        target: the rewarded count n, 0..max_count.
+        max_count: most objects in an image; at least 1 and no more than surely fit.
+        image_size: side of the square image in pixels, at least 7.
+        shapes: shapes an episode may draw, out of ``"triangle"``, ``"disk"``, ``"square"``, ``"bar"``.
+        colors: RGB colours an episode may draw; None draws each channel uniformly from 30..225.
+        gap: least number of black pixels between the 7x7 boxes of two objects.
+        reward: ``"sparse"`` is 1 iff the count reached is `target`; ``"dense"`` falls linearly to 0 with distance.
+        discrete_actions: ``Discrete(2)`` (1 adds, 0 removes) instead of ``Box(-1, 1, (1,))``.
+        grace: the step taken *from* the target is the last of the episode (Appendix D); False ends it on arrival.
+
+    Raises:
+        ValueError: an argument, reset option or action is not allowed; the message says what is.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012 - Gymnasium declares it so
+
+    def __init__(
+        self,
+        render_mode: str | None = None,
+        target: int = 4,
+        max_count: int = 8,
+        image_size: int = 64,
+        shapes: Sequence[str] = drawing.SHAPES,
+        colors: Sequence[Sequence[int]] | None = None,
+        gap: int = 1,
+        reward: str = "sparse",
+        discrete_actions: bool = False,
+        grace: bool = True,
+    ) -> None:
+        self.arguments = Arguments(
+            target, max_count, image_size, tuple(shapes), colors, gap, reward, discrete_actions, grace
+        )
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise ValueError(f"render_mode={render_mode!r}: must be None or one of {self.metadata['render_modes']}")
+        self.render_mode = render_mode
+        self.action_space = action_space(discrete_actions)
+        self.observation_space = observation_space(image_size)
+        self._placements = drawing.PlacementStream(max_count, image_size, gap)
+        self._count = -1  # no episode yet
+        self._ended = False
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+        """Begin an episode: a count uniform on 0..max_count, a shape and a colour.
+
+        `options` may fix any of ``count``, ``shape``, ``color`` (RGB) and ``positions`` (k, 2) of this observation.
+        """
+        chosen = ResetOptions.parse(options, self.arguments)
+        super().reset(seed=seed)
+        if seed is not None:
+            self._placements.restart()
+        # All three are always drawn, so that an option changes what it names and nothing else of the episode.
+        count, shape, color = draw_episode(self.np_random, self.arguments)
+        self._shape = shape if chosen.shape is None else chosen.shape
+        self._color = color if chosen.color is None else chosen.color
+        self._sprite = drawing.sprite(self._shape, self._color)
+        self._count = count if chosen.count is None else chosen.count
+        self._ended = False
+        return self._observe(chosen.corners)
+
+    def step(self, action: Any) -> tuple[NDArray[np.uint8], SupportsFloat, bool, bool, dict[str, Any]]:
+        """Add an object where the action's value is >= 0, remove one where it is < 0."""
+        code = self._parse(action)
+        if self._count < 0 or self._ended:
+            raise gymnasium.error.ResetNeeded("call reset() before step(): no episode is running")
+        count, arguments = self._count, self.arguments
+        self._count = rules.next_count(count, code, arguments.max_count)
+        self._ended = rules.is_last(count, self._count, arguments.target, arguments.grace)
+        observation, info = self._observe()
+        return observation, self._reward(), self._ended, False, info
+
+    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+        """A copy of the last observation, (image_size, image_size, 3) uint8; nothing is drawn anew."""
+        if self.render_mode is None or self._count < 0:
+            return None
+        return self._observation.copy()
+
+    def _parse(self, action: Any) -> int:
+        return parse_discrete(action) if self.arguments.discrete_actions else parse_continuous(action)
+
+    def _reward(self) -> float:
+        if self.arguments.reward == "dense":
+            return rules.dense_reward(self._count, self.arguments.target, self.arguments.max_count)
+        return rules.sparse_reward(self._count, self.arguments.target)
+
+    def _observe(self, corners: NDArray[np.int64] | None = None) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+        placement = self._placements.take(self.np_random)
+        visible = placement[: self._count] if corners is None else corners
+        observation = drawing.black(self.arguments.image_size)
+        drawing.blit(drawing.as_pixels(observation), self._sprite, visible.tolist())
+        self._observation = observation.copy() if self.render_mode is not None else observation
+        positions = np.full(placement.shape, -1)  # of one shape whatever the count, so that vectors can stack them
+        positions[: self._count] = visible + drawing.RADIUS
+        info = {"count": self._count, "shape": self._shape, "color": self._color.copy(), "positions": positions}
+        return observation, info
+
+
+def draw_episode(rng: np.random.Generator, arguments: Arguments) -> tuple[int, str, NDArray[np.uint8]]:
+    """Draw what an episode starts with: count, shape and colour (3,) uint8."""
+    count = int(rng.integers(arguments.max_count + 1))
+    shape = arguments.shapes[int(rng.integers(len(arguments.shapes)))]
+    if arguments.colors is None:
+        color = rng.integers(drawing.DARKEST, drawing.BRIGHTEST + 1, size=3).astype(np.uint8)
+    else:
+        color = np.asarray(arguments.colors[int(rng.integers(len(arguments.colors)))], np.uint8)
+    return count, shape, color
+
+
+def parse_continuous(action: Any) -> int:
+    """Action code of one continuous action; raises `ValueError` unless it is (1,) real and in [-1, 1]."""
+    value = np.asarray(action)
+    if value.shape != (1,) or value.dtype.kind not in "fiu":
+        raise ValueError(f"action must be a real array of shape (1,), got shape {value.shape} and dtype {value.dtype}")
+    number = value.item()
+    if not -1.0 <= number <= 1.0:  # also refuses NaN
+        raise ValueError(f"action {number} is outside of [-1, 1]")
+    return rules.ADD if number >= 0 else rules.REMOVE
+
+
+def parse_discrete(action: Any) -> int:
+    """Action code of one discrete action; raises `ValueError` unless it is the integer 0 or 1."""
+    value = np.asarray(action)
+    if value.shape != () or value.dtype.kind not in "iu":
+        raise ValueError(f"action must be the integer 0 or 1, got shape {value.shape} and dtype {value.dtype}")
+    if value.item() not in (rules.REMOVE, rules.ADD):
+        raise ValueError(f"action {value.item()} must be 0 (remove) or 1 (add)")
+    return int(value.item())
