@@ -100,7 +100,7 @@ class CountingEnv(gymnasium.Env[NDArray[np.uint8], Any]):
         self._count = rules.next_count(count, code, arguments.max_count)
         self._ended = rules.is_last(count, self._count, arguments.target, arguments.grace)
         observation, info = self._observe()
-        return observation, self._reward(), self._ended, False, info
+        return observation, self.reward_of(self._count), self._ended, False, info
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
         """A copy of the last observation, (image_size, image_size, 3) uint8; nothing is drawn anew."""
@@ -111,10 +111,11 @@ class CountingEnv(gymnasium.Env[NDArray[np.uint8], Any]):
     def _parse(self, action: Any) -> int:
         return parse_discrete(action) if self.arguments.discrete_actions else parse_continuous(action)
 
-    def _reward(self) -> float:
+    def reward_of(self, count: int) -> float:
+        """Reward r(o) of an observation with `count` objects, whichever step led to it; the paper's auxiliary value."""
         if self.arguments.reward == "dense":
-            return rules.dense_reward(self._count, self.arguments.target, self.arguments.max_count)
-        return rules.sparse_reward(self._count, self.arguments.target)
+            return rules.dense_reward(count, self.arguments.target, self.arguments.max_count)
+        return rules.sparse_reward(count, self.arguments.target)
 
     def _observe(self, corners: NDArray[np.int64] | None = None) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         placement = self._placements.take(self.np_random)

@@ -1,0 +1,63 @@
+"""A training state on disk, and the trained model back from a run."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from bisim_theory.files import atomic_write
+
+from pjepa_agent.model import PJEPA
+from pjepa_agent.run_directory import RunDirectory, RunError
+
+SCHEMA = 1
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors, numbers and state dictionaries, whole or not at all."""
+    with atomic_write(path) as file:
+        torch.save({"schema": SCHEMA, **state}, file)
+
+
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read what `save_checkpoint` wrote; nothing in the file is executed.
+
+    Raises:
+        RunError: the file is missing, damaged or of another schema.
+    """
+    if not path.is_file():
+        raise RunError(f"{path}: does not exist; the run has not saved a checkpoint yet")
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        schema = state["schema"]
+    except Exception as error:  # a damaged file can raise almost anything
+        raise RunError(f"{path}: is no checkpoint, or a damaged one ({type(error).__name__})") from None
+    if schema != SCHEMA:
+        raise RunError(f"{path}: has checkpoint schema {schema}, this version reads {SCHEMA}")
+    return state
+
+
+def load(run: str | os.PathLike[str], device: torch.device | str = "cpu") -> PJEPA:
+    """The trained model of a run directory, in evaluation mode.
+
+    >>> model = load("runs/NAME")                 # doctest: +SKIP
+    >>> z = model.encode(images)                  # doctest: +SKIP
+
+    Args:
+        run: a run directory.
+        device: where to put the model.
+
+    Returns:
+        The model; `model.encode` maps images (B, 64, 64, 3) uint8 to embeddings (B, latent_dim).
+
+    Raises:
+        RunError: the directory holds no run, or no whole checkpoint.
+    """
+    directory, config = RunDirectory.open(run)
+    state = load_checkpoint(directory.checkpoint, device)
+    model = PJEPA(config).to(device)
+    try:
+        model.load_state_dict(state["model"])
+    except (RuntimeError, KeyError, TypeError, AttributeError):
+        raise RunError(f"{directory.checkpoint}: does not fit the configuration in {directory.config}") from None
+    return model.eval()

@@ -1,0 +1,148 @@
+"""The command `pjepa-train`. Nothing heavy is imported before the arguments are known to be good."""
+
+import argparse
+import contextlib
+import logging
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from typing import NoReturn
+
+from pjepa_agent.config import EXPERIMENTS, PRESETS, Config, ConfigError, make_config
+
+DESCRIPTION = """\
+Train a P-JEPA on the counting environment: collect transitions of a random policy, train encoder, latent dynamics
+and auxiliary head jointly, and leave a run directory that bisim-check reads."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit status 2."""
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def make_parser() -> Parser:
+    """The options of `pjepa-train`."""
+    parser = Parser(prog="pjepa-train", description=DESCRIPTION, allow_abbrev=False)
+    default = PRESETS["laptop"]
+    parser.add_argument(
+        "--preset", choices=list(PRESETS), default=None, help="scale of network, data and budget (default: laptop)"
+    )
+    parser.add_argument(
+        "--experiment",
+        choices=EXPERIMENTS,
+        default=None,
+        help="experiment of the paper: reward auxiliary (default), random auxiliary, one of the two losses alone",
+    )
+    parser.add_argument("--seed", type=int, default=None, help="fixes data, initialisation and sampling (default: 0)")
+    parser.add_argument(
+        "--updates", type=int, default=None, help=f"optimisation steps (default: {default.optimization.updates})"
+    )
+    parser.add_argument("--run-dir", metavar="DIR", help="new directory of the run (default: one under runs/)")
+    parser.add_argument("--resume", metavar="DIR", help="go on with an interrupted run; its own configuration is used")
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto (default) takes a GPU when there is one"
+    )
+    parser.add_argument(
+        "--wandb",
+        choices=("disabled", "offline", "online"),
+        default="disabled",
+        help="log to Weights & Biases; offline touches no network (default: disabled)",
+    )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run `pjepa-train`; returns 0 done, 2 bad input or usage, 130 or 143 interrupted and saved."""
+    parser = make_parser()
+    options = parser.parse_args(argv)
+    config = None
+    try:
+        if options.resume is None:
+            config = make_config(
+                options.preset or "laptop", options.experiment or "reward", options.seed or 0, options.updates
+            )
+    except ConfigError as error:
+        parser.error(str(error))
+    if options.resume is not None:
+        for name in ("preset", "experiment", "seed", "updates", "run_dir"):
+            if getattr(options, name) is not None:
+                parser.error(f"--{name.replace('_', '-')}: a resumed run keeps its own; leave it out beside --resume")
+    return _run(options, config)
+
+
+def _run(options: argparse.Namespace, config: Config | None) -> int:
+    _log_to_terminal()
+    from pjepa_agent.run import train_run
+    from pjepa_agent.run_directory import RunDirectory, RunError
+    from pjepa_agent.training import Interrupted, TrainingError
+
+    try:
+        if config is None:
+            run, config = RunDirectory.open(options.resume)
+        else:
+            run = RunDirectory.create(options.run_dir or _new_name(config), config)
+        with _signals() as received:
+            report = train_run(run, config, options.device, options.wandb, lambda: bool(received))
+    except Interrupted as interrupted:
+        number = received[0]
+        sys.stderr.write(
+            f"pjepa-train: interrupted and saved after {interrupted.update} updates; "
+            f"go on with: pjepa-train --resume {run.path}\n"
+        )
+        return 128 + number
+    except (RunError, TrainingError, ConfigError, OSError) as error:
+        sys.stderr.write(f"pjepa-train: error: {error}\n")
+        return 2
+    print(_last_words(run.path, report))
+    return 0
+
+
+def _log_to_terminal() -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("pjepa_agent").setLevel(logging.INFO)
+
+
+def _new_name(config: Config) -> str:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    return f"runs/{config.preset}-{config.experiment}-seed{config.seed}-{stamp}"
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect the first SIGINT or SIGTERM in a list; a second one ends the process as usual."""
+    received: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def note(number: int, frame: object) -> None:
+        received.append(number)
+        restore()
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield received
+    finally:
+        restore()
+
+
+def _last_words(path: object, report: dict[str, object]) -> str:
+    return "\n".join(
+        [
+            f"nearest-centroid accuracy, held out: {report['nearest_centroid_accuracy']:.4f} at the last update"
+            f" (best {report['best_nearest_centroid_accuracy']:.4f},"
+            f" untrained {report['untrained_nearest_centroid_accuracy']:.4f})",
+            f"within/across distance: {report['within_across_ratio']:.3f}",
+            f"{report['updates']} updates in {report['seconds']:.0f} s",
+            f"written to {path}: config.json, metrics.csv, checkpoints/, transitions.npz, representation.npz, "
+            "figures/, report.json",
+            f"next: bisim-check {path}",
+        ]
+    )

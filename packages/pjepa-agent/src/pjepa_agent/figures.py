@@ -1,0 +1,103 @@
+"""The pictures of a run: PCA and distances of held-out embeddings (paper Figure 2), and the training curves."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from bisim_theory.files import atomic_write
+from numpy.typing import NDArray
+
+from pjepa_agent.metrics import MetricsFile, pairwise_distances
+
+matplotlib.use("Agg")  # pictures are written to files, on machines without a screen too
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+POINTS = 256
+"""Embeddings in a picture, as in the paper's Figure 2."""
+
+
+def draw_pca(axes: Axes, embedding: NDArray[Any], counts: NDArray[np.int64]) -> None:
+    """Scatter the first two principal components of embeddings (n, d), coloured and marked by count (n,)."""
+    centred = embedding - embedding.mean(0)
+    _, singular, directions = np.linalg.svd(centred, full_matrices=False)
+    points = centred @ directions[:2].T
+    variance = singular**2 / max(float((singular**2).sum()), np.finfo(float).tiny)
+    colors = plt.get_cmap("turbo")(np.linspace(0.03, 0.97, int(counts.max()) + 1))
+    for count in np.unique(counts):
+        chosen = points[counts == count]
+        axes.scatter(*chosen.T, s=18, color=colors[count], linewidths=0, alpha=0.85)
+        axes.annotate(
+            str(count), chosen.mean(0), fontsize=11, weight="bold", ha="center", va="center",
+            bbox={"boxstyle": "circle,pad=0.15", "fc": "white", "ec": colors[count], "alpha": 0.9},
+        )  # fmt: skip
+    axes.set_xlabel(f"first component ({variance[0]:.0%} of the variance)")
+    axes.set_ylabel(f"second component ({variance[1]:.0%})")
+    axes.set_title("PCA of held-out embeddings, by count")
+
+
+def draw_distances(axes: Axes, embedding: NDArray[Any], counts: NDArray[np.int64]) -> None:
+    """Heatmap of the distances between embeddings (n, d), sorted by count (n,), with red lines between counts."""
+    order = np.argsort(counts, kind="stable")
+    image = axes.imshow(pairwise_distances(embedding[order], embedding[order]), cmap="viridis", interpolation="nearest")
+    starts = np.flatnonzero(np.diff(counts[order])) + 1
+    for start in starts:
+        axes.axhline(start - 0.5, color="red", linewidth=0.8)
+        axes.axvline(start - 0.5, color="red", linewidth=0.8)
+    edges = np.concatenate([[0], starts, [len(counts)]])
+    middles = (edges[:-1] + edges[1:] - 1) / 2
+    names = [str(count) for count in np.unique(counts)]
+    axes.set_xticks(middles, names)
+    axes.set_yticks(middles, names)
+    axes.set_xlabel("count")
+    axes.set_ylabel("count")
+    axes.set_title("distances between the embeddings")
+    axes.figure.colorbar(image, ax=axes, fraction=0.046, pad=0.04, label="Euclidean distance")
+
+
+def draw_curves(figure: Figure, metrics: MetricsFile) -> None:
+    """Losses (logarithmic) and held-out arrangement over the updates."""
+    left, right = figure.subplots(1, 2)
+    updates = metrics.column("update")
+    # The mean over an interval is drawn at its end; before the first update there is none.
+    left.plot(updates, metrics.column("losses/transition"), marker=".", label=r"transition $L_{dyn}$")
+    left.plot(updates, metrics.column("losses/auxiliary"), marker=".", label=r"auxiliary $L_p$, above its entropy floor")
+    left.set_yscale("log")
+    left.set_title("losses, mean since the last evaluation")
+    accuracy, ratio = metrics.column("eval/nearest_centroid_accuracy"), metrics.column("eval/within_across_ratio")
+    right.plot(updates, accuracy, marker=".", label="nearest-centroid accuracy")
+    right.plot(updates, ratio, marker=".", label="within / across distance")
+    right.axhline(accuracy[0], color="grey", linestyle=":", label="accuracy of the untrained encoder")
+    right.set_ylim(0, 1.05)
+    right.set_title("held-out observations")
+    for axes in (left, right):
+        axes.set_xlabel("update")
+        axes.grid(alpha=0.3)
+        axes.legend()
+
+
+def write_figures(folder: Path, embedding: NDArray[Any], counts: NDArray[np.int64], metrics: MetricsFile) -> None:
+    """Write ``pca.png``, ``distances.png`` and ``curves.png``.
+
+    Args:
+        folder: an existing folder.
+        embedding: (n, d) held-out embeddings, of which 256 are drawn.
+        counts: (n,) their counts.
+        metrics: the record of the run.
+    """
+    chosen = np.random.default_rng(0).permutation(len(counts))[:POINTS]
+    for name, draw in (("pca", draw_pca), ("distances", draw_distances)):
+        figure, axes = plt.subplots(figsize=(6.4, 5.6), layout="constrained")
+        draw(axes, embedding[chosen], counts[chosen])
+        _save(figure, folder / f"{name}.png")
+    figure = plt.figure(figsize=(11, 4.2), layout="constrained")
+    draw_curves(figure, metrics)
+    _save(figure, folder / "curves.png")
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=120)
+    plt.close(figure)

@@ -1,0 +1,71 @@
+"""P-JEPA: encoder E, latent dynamics T and auxiliary head P (paper Figure 1)."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pjepa_agent.auxiliary import make_head
+from pjepa_agent.config import Config
+from pjepa_agent.networks import ResNetEncoder, mlp
+
+ROWS_AT_ONCE = 512
+
+
+class PJEPA(nn.Module):
+    """Encoder, dynamics and auxiliary head of a configuration.
+
+    `encoder`, `dynamics` and `head` are modules for training. `encode`, `predict` and `auxiliary` apply them in
+    evaluation mode to arrays of any length, without gradients and in float32.
+    """
+
+    def __init__(self, config: Config, action_dim: int = 1) -> None:
+        super().__init__()
+        network = config.network
+        self.encoder = ResNetEncoder(network.latent_dim, network.width, network.blocks, network.normalization)
+        self.dynamics = mlp(network.latent_dim + action_dim, network.hidden_dim, 2, network.latent_dim)
+        self.head = make_head(config.objective, network)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
+    def transition(self, embedding: Tensor, action: Tensor) -> Tensor:
+        """T: embeddings (B, d) and actions (B, A) -> embeddings (B, d)."""
+        predicted: Tensor = self.dynamics(torch.cat([embedding, action.to(embedding.dtype)], -1))
+        return predicted
+
+    def encode(self, images: NDArray[np.uint8] | Tensor) -> Tensor:
+        """E: images (B, 64, 64, 3) uint8 -> embeddings (B, latent_dim) float32 on the CPU.
+
+        Raises:
+            ValueError: the images have another shape or type.
+        """
+        if len(images.shape) != 4 or images.shape[-1] != 3 or str(images.dtype).removeprefix("torch.") != "uint8":
+            raise ValueError(f"images must be (B, H, W, 3) uint8, are {tuple(images.shape)} {images.dtype}")
+        return self._apply_rows(self.encoder, images)
+
+    def predict(self, embedding: NDArray[Any] | Tensor, action: NDArray[Any] | Tensor) -> Tensor:
+        """T: embeddings (B, latent_dim) and actions (B, A) in [-1, 1] -> embeddings (B, latent_dim) on the CPU."""
+        return self._apply_rows(self.transition, embedding, action)
+
+    def auxiliary(self, embedding: NDArray[Any] | Tensor) -> Tensor:
+        """P: embeddings (B, latent_dim) -> values (B,) or (B, k) in the units of p, on the CPU."""
+        return self._apply_rows(lambda z: self.head.decode(self.head(z)), embedding)
+
+    @torch.no_grad()
+    def _apply_rows(self, function: Any, *arrays: NDArray[Any] | Tensor) -> Tensor:
+        training = self.training
+        self.eval()
+        try:
+            outputs = []
+            for start in range(0, max(len(arrays[0]), 1), ROWS_AT_ONCE):
+                rows = [torch.as_tensor(array[start : start + ROWS_AT_ONCE], device=self.device) for array in arrays]
+                rows = [row if row.dtype == torch.uint8 else row.float() for row in rows]
+                outputs.append(function(*rows).cpu())
+            return torch.cat(outputs)
+        finally:
+            self.train(training)

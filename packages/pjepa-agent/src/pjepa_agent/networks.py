@@ -1,0 +1,98 @@
+"""Encoder and multilayer perceptrons of the paper's Appendix D: shapes only, nothing is trained here."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+
+def init_linear(module: nn.Module) -> None:
+    """Truncated normal weights of standard deviation 0.02 and zero biases for linear layers; else PyTorch's default."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+
+
+def _normalization(kind: str, channels: int) -> nn.Module:
+    return nn.BatchNorm2d(channels) if kind == "batch" else nn.Identity()
+
+
+class BasicBlock(nn.Module):
+    """Residual block of two 3x3 convolutions (He et al., 2016): (B, C, H, W) -> (B, C', H / stride, W / stride)."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int, normalization: str) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
+        self.norm1 = _normalization(normalization, channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.norm2 = _normalization(normalization, channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample: nn.Module = nn.Identity()
+        if stride != 1 or channels_in != channels:
+            self.downsample = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H / stride, W / stride)."""
+        y = self.relu(self.norm1(self.conv1(x)))
+        y = self.norm2(self.conv2(y))
+        return self.relu(y + self.downsample(x))
+
+
+class ResNetEncoder(nn.Module):
+    """E: images (B, H, W, 3) uint8 -> embeddings (B, latent_dim).
+
+    Width 32, 8 blocks and no normalisation give the paper's 69 layers and 12,260,192 parameters.
+    """
+
+    def __init__(
+        self, latent_dim: int = 256, width: int = 32, blocks: int = 8, normalization: Literal["batch", "none"] = "none"
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, width, 7, 2, 3, bias=False),
+            _normalization(normalization, width),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, 2, 1),
+        )
+        stages = []
+        channels = width
+        for stage in range(4):
+            out = width * 2**stage
+            first = BasicBlock(channels, out, 1 if stage == 0 else 2, normalization)
+            rest = [BasicBlock(out, out, 1, normalization) for _ in range(blocks - 1)]
+            stages.append(nn.Sequential(first, *rest))
+            channels = out
+        self.stages = nn.Sequential(*stages)
+        self.proj = nn.Linear(channels, latent_dim)
+        self.proj.apply(init_linear)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, H, W, 3) uint8 -> embeddings (B, latent_dim); pixels are scaled to [-0.5, 0.5]."""
+        # Images come with channels last, so the permuted view is already in the layout the convolutions are fast in.
+        pixels = images.permute(0, 3, 1, 2).to(self.proj.weight.dtype) / 255 - 0.5
+        features = self.stages(self.stem(pixels))
+        embedding: Tensor = self.proj(features.mean((2, 3)))
+        return embedding
+
+
+class NormedLinear(nn.Sequential):
+    """Linear layer, layer normalisation, Mish: (B, features_in) -> (B, features_out)."""
+
+    def __init__(self, features_in: int, features_out: int) -> None:
+        super().__init__(nn.Linear(features_in, features_out), nn.LayerNorm(features_out), nn.Mish())
+
+
+def mlp(features_in: int, hidden: int, layers: int, features_out: int, zero_last: bool = False) -> nn.Sequential:
+    """Multilayer perceptron of `layers` layers in all, the last of them linear: (B, features_in) -> (B, features_out).
+
+    With `zero_last` the last layer starts at zero, so that a two-hot head starts at the uniform distribution.
+    """
+    widths = [features_in, *[hidden] * (layers - 1)]
+    network = nn.Sequential(
+        *[NormedLinear(a, b) for a, b in zip(widths, widths[1:], strict=False)], nn.Linear(hidden, features_out)
+    )
+    network.apply(init_linear)
+    if zero_last:
+        nn.init.zeros_(network[-1].weight)  # type: ignore[arg-type]
+    return network

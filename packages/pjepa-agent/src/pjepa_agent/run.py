@@ -1,0 +1,100 @@
+"""A whole run: collect, train, and leave everything in the run directory."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from bisim_theory import TransitionDataset, read_transitions, write_transitions
+
+from pjepa_agent.config import Config
+from pjepa_agent.progress import Progress
+from pjepa_agent.representation import write_run_representation
+from pjepa_agent.run_directory import RunDirectory, RunError, write_json
+from pjepa_agent.training import Training, collect_dataset
+from pjepa_agent.wandb_logging import make_logger
+
+logger = logging.getLogger("pjepa_agent")
+
+
+def choose_device(name: str) -> torch.device:
+    """The device for ``auto``, ``cpu`` or ``cuda``; raises `RunError` where there is no such device."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise RunError("--device cuda: PyTorch finds no CUDA device here; use --device cpu or auto")
+    return torch.device(name)
+
+
+def train_run(
+    run: RunDirectory,
+    config: Config,
+    device: str = "auto",
+    wandb: str = "disabled",
+    should_stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """Begin or continue a run and finish it.
+
+    Args:
+        run: a directory with ``config.json``, from `RunDirectory.create` or `RunDirectory.open`.
+        config: what to train.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        wandb: ``disabled``, ``offline`` or ``online``.
+        should_stop: asked after each update.
+
+    Returns:
+        What ``report.json`` then holds.
+
+    Raises:
+        RunError: the run is finished already, or something in it cannot be used.
+        TrainingError: a loss is no longer finite.
+        Interrupted: `should_stop` said so; the run can be continued.
+    """
+    if run.report.exists():
+        raise RunError(f"{run.path}: is finished; its numbers are in {run.report}")
+    chosen = choose_device(device)
+    data = _dataset(run, config)
+    training = Training(config, run, data, chosen)
+    total = config.optimization.updates
+    with make_logger(wandb, run, config) as wandb_logger, Progress(total, training.update) as progress:
+
+        def on_metrics(row: dict[str, float]) -> None:
+            progress.metrics(row)
+            wandb_logger.log(row)
+
+        training.train(progress.update, on_metrics, should_stop)
+    return _finish(run, config, data, training)
+
+
+def _dataset(run: RunDirectory, config: Config) -> TransitionDataset:
+    """The run's transitions: those it has, else newly collected ones."""
+    if run.transitions.is_file():
+        return read_transitions(run.transitions)
+    logger.info("collecting %d transitions", config.collection.transitions)
+    data = collect_dataset(config)
+    write_transitions(run.transitions, data)
+    return data
+
+
+def _finish(run: RunDirectory, config: Config, data: TransitionDataset, training: Training) -> dict[str, Any]:
+    from pjepa_agent.figures import write_figures  # matplotlib takes a second, which the start need not wait for
+
+    logger.info("writing the representation of %d observations, and the figures", data.frames)
+    write_run_representation(run, data, training.model)
+    embedding, counts = training.evaluation.embed(training.model)
+    write_figures(run.figures, embedding, counts, training.metrics)
+    accuracy = training.metrics.column("eval/nearest_centroid_accuracy")
+    report = {
+        "seed": config.seed,
+        "preset": config.preset,
+        "experiment": config.experiment,
+        "updates": training.update,
+        "seconds": round(training.seconds, 3),
+        "nearest_centroid_accuracy": accuracy[-1],
+        "best_nearest_centroid_accuracy": max(accuracy),
+        "untrained_nearest_centroid_accuracy": accuracy[0],
+        "within_across_ratio": training.metrics.column("eval/within_across_ratio")[-1],
+        "device": str(training.device),
+    }
+    write_json(run.report, report)
+    return report

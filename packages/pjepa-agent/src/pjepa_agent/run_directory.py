@@ -1,0 +1,76 @@
+"""The directory that a run leaves: enough to read, resume and evaluate it without the command line that made it."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from bisim_theory.files import atomic_write
+from bisim_theory.formats import REPRESENTATION, TRANSITIONS
+
+from pjepa_agent.config import Config, ConfigError
+
+
+class RunError(ValueError):
+    """A run directory that cannot be used; the message says why and what to do instead."""
+
+
+class RunDirectory:
+    """Names of what is inside a run directory.
+
+    Args:
+        path: the directory; it need not exist yet.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.json"
+        self.metrics = self.path / "metrics.csv"
+        self.checkpoint = self.path / "checkpoints" / "last.pt"
+        self.transitions = self.path / TRANSITIONS
+        self.representation = self.path / REPRESENTATION
+        self.figures = self.path / "figures"
+        self.report = self.path / "report.json"
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str], config: Config) -> "RunDirectory":
+        """Make a new run directory that holds `config`.
+
+        Raises:
+            RunError: there is something at `path` already, or it cannot be written to.
+        """
+        run = cls(path)
+        try:
+            if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+                raise RunError(f"{path}: is already used; continue it with --resume {path}, or give a new --run-dir")
+            run.path.mkdir(parents=True, exist_ok=True)
+            run.checkpoint.parent.mkdir(exist_ok=True)
+            run.figures.mkdir(exist_ok=True)
+            write_json(run.config, config.to_dict())
+        except OSError as error:
+            raise RunError(f"{path}: cannot be written to ({error.strerror}); give another --run-dir") from None
+        return run
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> tuple["RunDirectory", Config]:
+        """An existing run directory and its configuration.
+
+        Raises:
+            RunError: there is no run at `path`, or its configuration cannot be read.
+        """
+        run = cls(path)
+        if not run.config.is_file():
+            raise RunError(f"{path}: holds no run (there is no {run.config.name} in it)")
+        try:
+            values = json.loads(run.config.read_text(encoding="utf-8"))
+            return run, Config.from_dict(values)
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            reason = str(error).splitlines()[0] if isinstance(error, ConfigError) else "it is no configuration"
+            raise RunError(f"{run.config}: cannot be read: {reason}") from None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, whole or not at all."""
+    with atomic_write(path, "w") as file:
+        json.dump(value, file, indent=2)
+        file.write("\n")
