@@ -49,10 +49,9 @@ def quotient(data: TransitionDataset, stands_for: Ids | None = None) -> Behaviou
     """
     names = np.arange(data.frames) if stands_for is None else stands_for
     _require_deterministic(data, names)
-    nodes, node_of_row = np.unique(names[data.source], return_inverse=True)
+    nodes, first_row, node_of_row = np.unique(names[data.source], return_index=True, return_inverse=True)
     codes = auxiliary_codes(data)
-    auxiliary = np.empty(len(nodes), np.int64)
-    auxiliary[node_of_row] = codes
+    auxiliary = codes[first_row]
     _require_function(data, codes, node_of_row, auxiliary)
 
     actions, action_of_row = np.unique(data.action, return_inverse=True)

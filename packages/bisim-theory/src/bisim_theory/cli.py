@@ -30,7 +30,9 @@ def make_parser() -> Parser:
     parser = Parser(prog="bisim-check", description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
     parser.add_argument("path", metavar="PATH", help="a run directory, or a dataset in the schema of transitions.npz")
     parser.add_argument(
-        "--representation", metavar="FILE", help="what a model makes of the data (default: representation.npz beside it)"
+        "--representation",
+        metavar="FILE",
+        help="what a model makes of the data (default: representation.npz beside it)",
     )
     parser.add_argument(
         "--identity",
@@ -39,7 +41,9 @@ def make_parser() -> Parser:
         help="whether observations are one where their ids are (default) or where their images are",
     )
     parser.add_argument(
-        "--fold", action="store_true", help="merge the several successors of one observation and action, as a model must"
+        "--fold",
+        action="store_true",
+        help="merge the several successors of one observation and action, as a model must",
     )
     parser.add_argument("--json", metavar="FILE", help="also write the findings as JSON")
     return parser

@@ -22,7 +22,8 @@ class Tolerance:
         transition: largest 2 median e_d over the median distance of the pairs that enter at a level, for every level.
         auxiliary: least share of level-1 pairs with e_p(x) + e_p(y) < |p(x) - p(y)|.
         collapse: a distance over R_D* up to this share of the median distance of all pairs is a collapse.
-        point: all is collapsed where that median is below this share of the embeddings' root mean square.
+        point: so is one up to this share of the embeddings' root mean square, for a median says nothing about an
+            encoder that maps everything to a point, or (rightly) most bisimilar pairs.
         sample: pairs per level beyond which a uniform sample stands for them.
     """
 
@@ -117,7 +118,7 @@ def check_theorem(
     median = _median_distance(centred, tolerance)
     closest = closest_distinguished(relation, representation)
     rms = float(np.sqrt(np.square(representation.embedding[relation.sources], dtype=np.float64).sum(1).mean()))
-    point = median <= tolerance.point * rms
+    threshold = max(tolerance.collapse * median, tolerance.point * rms)
     return TheoremCheck(
         transition_residual=tuple(np.quantile(e_d, QUANTILES).tolist()),
         auxiliary_residual=tuple(np.quantile(e_p, QUANTILES).tolist()),
@@ -127,7 +128,7 @@ def check_theorem(
         closest=closest,
         hypothesis_met=(share is None or share >= tolerance.auxiliary)
         and all(level.residual_ratio < tolerance.transition for level in levels),
-        collapsed=closest is not None and (point or closest.min_distance <= tolerance.collapse * median),
+        collapsed=closest is not None and closest.min_distance <= threshold,
         tolerance=tolerance,
     )
 

@@ -11,13 +11,17 @@ from numpy.typing import NDArray
 from bisim_theory.transitions import Ids, TransitionDataset
 
 
-def identify_by_content(data: TransitionDataset) -> TransitionDataset:
+def identify_by_content(data: TransitionDataset, ids: Ids | None = None) -> TransitionDataset:
     """The same transitions with equal images under one id, that of the first of them.
+
+    Args:
+        data: transitions with images.
+        ids: `data.content_ids()` where they are known already.
 
     Raises:
         DatasetError: the dataset has no images.
     """
-    ids = data.content_ids()
+    ids = data.content_ids() if ids is None else ids
     return replace(data, source=ids[data.source], successor=ids[data.successor])
 
 

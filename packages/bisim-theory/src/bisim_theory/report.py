@@ -79,12 +79,14 @@ def analyse(
     """
     if identity not in ("occurrence", "content"):
         raise DatasetError(f"identity={identity!r}: must be occurrence or content")
-    by_content = None if data.observation is None else identify_by_content(data)
-    content = None if by_content is None else _content_note(data, by_content)
-    if identity == "content":
-        if by_content is None:
-            raise DatasetError("observation: is needed for --identity content, and this dataset has none")
-        data = by_content
+    content = None
+    if data.observation is not None:
+        ids = data.content_ids()
+        by_content = identify_by_content(data, ids)
+        content = ContentNote(int((ids != np.arange(len(ids))).sum()), len(find_conflicts(by_content)))
+        data = by_content if identity == "content" else data
+    elif identity == "content":
+        raise DatasetError("observation: is needed for --identity content, and this dataset has none")
     conflicts = find_conflicts(data)
     found = {"data": data, "identity": identity, "folded": folding, "conflicts": conflicts, "content": content}
     found["label"] = _ground_truth(data)
@@ -113,11 +115,6 @@ def _ground_truth(data: TransitionDataset) -> str | None:
     if "count" in plain:
         return "count"
     return plain[0] if len(plain) == 1 else None
-
-
-def _content_note(data: TransitionDataset, by_content: TransitionDataset) -> ContentNote:
-    ids = data.content_ids()
-    return ContentNote(int((ids != np.arange(len(ids))).sum()), len(find_conflicts(by_content)))
 
 
 def to_json(report: Report) -> dict[str, Any]:
@@ -186,8 +183,8 @@ def to_text(report: Report) -> str:
 def _data_lines(report: Report) -> list[str]:
     data = report.data
     lines = [
-        f"Data: {len(data):,} transitions, {len(np.unique(data.action))} actions, {data.frames:,} observations told apart "
-        f"by {report.identity}, {len(np.unique(data.source)):,} of them sources",
+        f"Data: {len(data):,} transitions, {len(np.unique(data.action))} actions, {data.frames:,} frames; "
+        f"told apart by {report.identity}, {len(np.unique(data.source)):,} observations are sources",
         f"Conflicts (one observation and action, several successors): {report.conflicts}"
         + (", merged by folding" if report.folded else ""),
     ]
@@ -224,7 +221,9 @@ def _relation_lines(report: Report) -> list[str]:
         )
         within = relation.distinguished_within_label(report.labels)
         if within:
-            lines.append(f"  {within:,} distinguished pairs have one {report.label}: the data tells them apart all the same")
+            lines.append(
+                f"  {within:,} distinguished pairs have one {report.label}: the data tells them apart all the same"
+            )
     return lines
 
 

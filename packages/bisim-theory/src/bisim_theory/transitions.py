@@ -116,7 +116,9 @@ class TransitionDataset:
             if ids.min() < 0:
                 raise DatasetError(f"{name}: holds the negative index {ids.min()}")
             if lengths and ids.max() >= min(lengths.values()):
-                raise DatasetError(f"{name}: holds index {ids.max()} and there are {min(lengths.values())} observations")
+                raise DatasetError(
+                    f"{name}: holds index {ids.max()} and there are {min(lengths.values())} observations"
+                )
 
     def __len__(self) -> int:
         return len(self.source)
@@ -193,7 +195,9 @@ def _booleans(name: str, value: ArrayLike, rows: int) -> NDArray[np.bool_]:
 def _label(name: str, value: ArrayLike) -> NDArray[Any]:
     array = _array(name, value)
     if array.ndim not in (1, 2) or array.dtype.kind not in "fiub":
-        raise DatasetError(f"{name}: must be (F,) or (F, k) numbers, one row an observation, is {array.shape} {array.dtype}")
+        raise DatasetError(
+            f"{name}: must be (F,) or (F, k) numbers, one row an observation, is {array.shape} {array.dtype}"
+        )
     _finite(name, array)
     return array
 

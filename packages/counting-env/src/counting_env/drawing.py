@@ -69,9 +69,7 @@ def most_objects(size: int, gap: int) -> int:
     return -(-corners // forbidden)
 
 
-def sample_placements(
-    rng: np.random.Generator, number: int, objects: int, size: int, gap: int
-) -> NDArray[np.int64]:
+def sample_placements(rng: np.random.Generator, number: int, objects: int, size: int, gap: int) -> NDArray[np.int64]:
     """Sample `number` independent placements: (number, objects, 2) row and column of each object's top left pixel.
 
     The objects of a placement are placed one after the other, each uniformly on what the earlier ones leave free, so

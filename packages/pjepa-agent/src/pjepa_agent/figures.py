@@ -63,7 +63,9 @@ def draw_curves(figure: Figure, metrics: MetricsFile) -> None:
     updates = metrics.column("update")
     # The mean over an interval is drawn at its end; before the first update there is none.
     left.plot(updates, metrics.column("losses/transition"), marker=".", label=r"transition $L_{dyn}$")
-    left.plot(updates, metrics.column("losses/auxiliary"), marker=".", label=r"auxiliary $L_p$, above its entropy floor")
+    left.plot(
+        updates, metrics.column("losses/auxiliary"), marker=".", label=r"auxiliary $L_p$, above its entropy floor"
+    )
     left.set_yscale("log")
     left.set_title("losses, mean since the last evaluation")
     accuracy, ratio = metrics.column("eval/nearest_centroid_accuracy"), metrics.column("eval/within_across_ratio")

@@ -1,0 +1,163 @@
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from bisim_theory.cli import main
+
+CHAIN = {"source": [0, 1, 2, 3], "action": [1, 1, 1, 1], "successor": [1, 2, 3, 3], "auxiliary": [0, 0, 0, 1]}
+EMBEDDING = np.array([[0.0], [1.0], [3.0], [6.0]])
+
+
+def write(path, arrays, **more):
+    np.savez(path, **{name: np.asarray(value) for name, value in {**arrays, **more}.items()})
+    return path
+
+
+def model(embedding=EMBEDDING, noise=0.0):
+    return {
+        "embedding": embedding,
+        "predicted_embedding": embedding[CHAIN["successor"]] + noise,
+        "predicted_auxiliary": np.array([0.0, 0, 0, 1]),
+    }
+
+
+def run(capsys, *arguments):
+    try:
+        status = main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        status = end.code
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+@pytest.mark.parametrize(
+    ("arrays", "status", "verdict"),
+    [
+        (None, 0, "relation-only"),
+        (model(), 0, "holds"),
+        (model(EMBEDDING * [[0], [0], [1], [1]]), 1, "collapsed"),
+        (model(noise=5), 3, "hypothesis-not-met"),
+        # An encoder that collapses is said to collapse, however large its residuals are.
+        (model(EMBEDDING * [[0], [0], [1], [1]], noise=5), 1, "collapsed"),
+    ],
+)
+def test_verdict_exit_status_and_json(tmp_path, capsys, arrays, status, verdict):
+    write(tmp_path / "transitions.npz", CHAIN, count=[0, 1, 2, 3])
+    if arrays:
+        write(tmp_path / "representation.npz", arrays)
+    found, out, err = run(capsys, tmp_path, "--json", tmp_path / "out.json")
+    assert (found, err) == (status, "")
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert report["verdict"] == verdict
+    expected = {
+        "sources": 4,
+        "transitions": 4,
+        "conflicts": 0,
+        "signature_classes": 4,
+        "bisimulation_classes": 4,
+        "distinguished_pairs_per_level": [3, 2, 1],
+        "bisimilar_pairs": 0,
+        "certified_share": 1.0,
+        "codes_forced": {"at_least": 4, "exact": True},
+    }
+    assert {name: report[name] for name in expected} == expected
+    if verdict == "holds":
+        assert report["conclusion"]["min_distance"] == 1.0
+        assert report["conclusion"]["pair"] == [0, 1]
+        assert (report["conclusion"]["level"], report["conclusion"]["witness"]) == (3, [1, 1])
+        assert "p differs after actions [1, 1]" in out
+    if verdict == "relation-only":
+        assert report["conclusion"] is None
+
+
+def test_no_well_trained_model_is_exit_4_with_its_proof(tmp_path, capsys):
+    arrays = {"source": [0, 0, 1, 2], "action": [0, 0, 0, 0], "successor": [1, 2, 1, 2], "auxiliary": [0, 0, 0, 1]}
+    path = write(tmp_path / "d.npz", arrays)
+    status, out, _ = run(capsys, path, "--fold", "--json", tmp_path / "out.json")
+    assert status == 4
+    assert "1 = 2: both follow 0 under action 0" in out
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert report["verdict"] == "no-well-trained-model"
+    assert report["no_well_trained_model"]["pair"] == [1, 2]
+
+
+def test_conflicts_stop_with_both_ways_out(tmp_path, capsys):
+    images = np.zeros((4, 8, 8, 3), np.uint8)
+    images[2, 0, 0] = 9
+    arrays = {"source": [0, 1], "action": [1, 1], "successor": [2, 3], "auxiliary": [0, 0], "observation": images}
+    path = write(tmp_path / "d.npz", arrays)
+    status, out, _ = run(capsys, path)
+    assert status == 0
+    assert "2 observations look exactly like an earlier one" in out
+    status, out, err = run(capsys, path, "--identity", "content", "--json", tmp_path / "out.json")
+    assert (status, out) == (2, "")
+    assert "--fold" in err
+    assert "--identity occurrence" in err
+    assert not (tmp_path / "out.json").exists()
+    assert run(capsys, path, "--identity", "content", "--fold")[0] == 0
+
+
+def bad_inputs(folder):
+    """Name -> arguments and what the message must say."""
+    good = write(folder / "good.npz", CHAIN)
+    whole = good.read_bytes()
+    (folder / "cut.npz").write_bytes(whole[: len(whole) // 2])
+    flipped = bytearray(whole)
+    flipped[200] ^= 0xFF
+    (folder / "flipped.npz").write_bytes(flipped)
+    (folder / "text.npz").write_text("this is no archive")
+    (folder / "empty").mkdir()
+    np.save(folder / "array.npy", np.zeros(3))
+    objects = {**CHAIN, "auxiliary": np.array([{}, None, 1, 2], dtype=object)}
+    np.savez(folder / "objects.npz", **{name: np.asarray(value) for name, value in objects.items()})
+    missing = {name: value for name, value in CHAIN.items() if name != "action"}
+    return {
+        "does not exist": ([folder / "nothing"], "does not exist"),
+        "empty folder": ([folder / "empty"], "holds no transitions.npz"),
+        "truncated": ([folder / "cut.npz"], "is no .npz file, or a truncated one"),
+        "flipped": ([folder / "flipped.npz"], "flipped.npz"),
+        "text": ([folder / "text.npz"], "is no .npz file"),
+        "npy": ([folder / "array.npy"], "is no .npz file"),
+        "objects": ([folder / "objects.npz"], "auxiliary: holds Python objects"),
+        "missing": ([write(folder / "m.npz", missing)], "action: is missing"),
+        "nan": ([write(folder / "n.npz", CHAIN, auxiliary=[0, 0, 0, np.nan])], "auxiliary: row 3 is not finite"),
+        "shape": ([write(folder / "s.npz", CHAIN, source=[[0, 1, 2, 3]])], "source: must be"),
+        "dtype": ([write(folder / "f.npz", CHAIN, source=[0.0, 1, 2, 3])], "source: must be"),
+        "metadata": ([write(folder / "j.npz", CHAIN, metadata="{")], "metadata: is no JSON"),
+        "representation": ([good, "--representation", folder / "none.npz"], "none.npz: does not exist"),
+        "wrong file": ([good, "--representation", good], "embedding: is missing"),
+        "rows": (
+            [good, "--representation", write(folder / "r.npz", model(), embedding=np.zeros((9, 1)))],
+            "embedding: is (9, 1), the transitions ask for (4,)",
+        ),
+        "json": ([good, "--json", folder / "no" / "where.json"], "where.json"),
+        "content": ([good, "--identity", "content"], "observation: is needed"),
+        "value": ([good, "--identity", "name"], "invalid choice"),
+        "option": ([good, "--levels"], "unrecognized arguments"),
+        "nothing": ([], "PATH"),
+    }
+
+
+def test_bad_input_is_one_clear_line_and_status_2(tmp_path, capsys):
+    for name, (arguments, message) in bad_inputs(tmp_path).items():
+        before = sorted(p.name for p in tmp_path.iterdir())
+        status, out, err = run(capsys, *arguments)
+        assert (status, out) == (2, ""), name
+        assert err.startswith("bisim-check: error: "), name
+        assert err.count("\n") == 1, name
+        assert message in err, name
+        assert sorted(p.name for p in tmp_path.iterdir()) == before, name
+
+
+def test_help_needs_no_heavy_import_and_names_the_exit_states():
+    code = "import sys; from bisim_theory.cli import main; sys.argv = ['bisim-check', '--help']\n"
+    code += "try: main()\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("False\n")
+    assert "hypothesis not met" in done.stdout
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "bisim_theory.cli", "--help"], capture_output=True, check=True)
+    assert time.perf_counter() - started < 5  # half a second on an idle machine; benchmarks/startup.py measures it

@@ -1,0 +1,152 @@
+import itertools
+
+import numpy as np
+import pytest
+from bisim_theory import (
+    DatasetError,
+    NoWellTrainedModelError,
+    Representation,
+    TransitionDataset,
+    analyse,
+    check_theorem,
+    empirical_bisimulation,
+    fold,
+)
+from bisim_theory.collapse import closest_distinguished
+from oracles import literal_levels, random_dataset
+
+
+def well_trained(data, rng, merge_tries=6, dimensions=5):
+    """A model with zero residuals: merge observations as long as p allows, then embed each merged class at random."""
+    names, merges = fold(data), []
+    for _ in range(merge_tries):
+        pair = tuple(rng.integers(data.frames, size=2).tolist())
+        try:
+            names = fold(data, [*merges, pair])
+            merges.append(pair)
+        except NoWellTrainedModelError:
+            pass
+    embedding = rng.normal(size=(data.frames, dimensions))[names]
+    return Representation(embedding, embedding[data.successor], data.auxiliary.astype(float))
+
+
+def test_theorem_3_holds_for_every_well_trained_model():
+    merged_bisimilar = 0
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        data = random_dataset(rng, frames=8, coverage=0.7)
+        relation = empirical_bisimulation(data)
+        model = well_trained(data, rng)
+        check = check_theorem(data, relation, model)
+        assert check.verdict == "holds"
+        assert max(*check.transition_residual, *check.auxiliary_residual) == 0
+        if relation.distinguished_pairs:
+            assert check.closest.min_distance > 0.01
+        z = model.embedding[relation.sources]
+        same = (z[:, None] == z).all(-1)
+        merged_bisimilar += same.sum() > len(z)
+    assert merged_bisimilar > 50  # the models do merge what they may
+
+
+def test_smallest_distance_equals_the_search_over_all_pairs():
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        data = random_dataset(rng, frames=12, coverage=0.8)
+        embedding = rng.normal(size=(12, 3)) + 1e3 * (seed % 2)
+        model = Representation(embedding, embedding[data.successor], data.auxiliary.astype(float))
+        relation, levels = empirical_bisimulation(data), literal_levels(data)
+        found = closest_distinguished(relation, model)
+        distances = {
+            (x, y): np.linalg.norm(embedding[x] - embedding[y])
+            for x, y in itertools.combinations(relation.sources.tolist(), 2)
+            if (x, y) in levels
+        }
+        if not distances:
+            assert found is None
+            continue
+        nearest = min(distances, key=distances.get)
+        assert (found.pair, found.level) == (nearest, levels[nearest])
+        assert found.min_distance == pytest.approx(distances[nearest], rel=1e-9)
+        assert found.witness == relation.witness(*nearest)
+
+
+def test_smallest_distance_covers_blocks_of_large_and_small_classes(monkeypatch):
+    monkeypatch.setattr("bisim_theory.collapse.ROWS", 7)
+    monkeypatch.setattr("bisim_theory.collapse.COLUMNS", 5)
+    rng = np.random.default_rng(0)
+    p = np.repeat([0, 1, 2, 3, 4], [30, 2, 3, 20, 1])
+    source = np.arange(len(p))
+    data = TransitionDataset(source, np.zeros_like(source), source, p)
+    relation = empirical_bisimulation(data)
+    for _ in range(20):
+        embedding = rng.normal(size=(len(p), 2))
+        apart = np.linalg.norm(embedding[:, None] - embedding, axis=-1)
+        apart[p[:, None] == p] = np.inf
+        found = closest_distinguished(relation, Representation(embedding, embedding, p.astype(float)))
+        assert found.pair == tuple(sorted(np.unravel_index(apart.argmin(), apart.shape)))
+
+
+def counting_chain():
+    """Counts 0..3 in a row, p = 1 at count 3, one action that adds: by hand, level of (i, j) is 4 - max(i, j)."""
+    return TransitionDataset([0, 1, 2, 3], [1, 1, 1, 1], [1, 2, 3, 3], [0, 0, 0, 1])
+
+
+def test_verdicts_on_a_case_solved_by_hand():
+    data = counting_chain()
+    relation = empirical_bisimulation(data)
+    assert [relation.level(i, j).item() for i, j in [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]] == [
+        3,
+        2,
+        2,
+        1,
+        1,
+        1,
+    ]
+    assert relation.distinguished_pairs_per_level == [3, 2, 1]
+    embedding = np.array([[0.0], [1.0], [3.0], [6.0]])
+    exact = Representation(embedding, embedding[data.successor], np.array([0.0, 0, 0, 1]))
+    check = check_theorem(data, relation, exact)
+    assert check.verdict == "holds"
+    assert (check.closest.min_distance, check.closest.pair, check.closest.witness) == (1.0, (0, 1), [1, 1])
+    assert [level.median_distance for level in check.levels] == [5.0, 2.5, 1.0]
+
+    merged = np.array([[0.0], [0.0], [3.0], [6.0]])
+    check = check_theorem(data, relation, Representation(merged, merged[data.successor], np.array([0.0, 0, 0, 1])))
+    assert check.verdict == "collapsed"
+    assert (check.closest.min_distance, check.closest.pair) == (0.0, (0, 1))
+
+    # 2 median e_d = 1.2 exceeds the distance 1 of the only pair at level 3, and no other level's.
+    sloppy = Representation(embedding, embedding[data.successor] + 0.6, np.array([0.0, 0, 0, 1]))
+    check = check_theorem(data, relation, sloppy)
+    assert check.verdict == "hypothesis-not-met"
+    assert [level.residual_ratio > 1 for level in check.levels] == [False, False, True]
+
+    wrong_p = Representation(embedding, embedding[data.successor], np.array([0.0, 0.6, 0, 0.5]))
+    check = check_theorem(data, relation, wrong_p)
+    assert check.verdict == "hypothesis-not-met"
+    assert check.auxiliary_share == pytest.approx(2 / 3)  # e_p sums 0.5, 1.1, 0.5 against margins of 1
+
+    point = np.full((4, 1), 7.0) + 1e-9 * embedding
+    check = check_theorem(data, relation, Representation(point, point[data.successor], np.array([0.0, 0, 0, 1])))
+    assert check.verdict == "collapsed"
+
+
+def test_a_representation_of_other_data_is_refused():
+    data = counting_chain()
+    relation = empirical_bisimulation(data)
+    z = np.zeros((4, 2))
+    for name, arrays in {
+        "embedding": (np.zeros((5, 2)), z, np.zeros(4)),
+        "predicted_embedding": (z, np.zeros((3, 2)), np.zeros(4)),
+        "predicted_auxiliary": (z, z, np.zeros((4, 2))),
+    }.items():
+        with pytest.raises(DatasetError, match=name):
+            check_theorem(data, relation, Representation(*arrays))
+
+
+def test_no_well_trained_model_comes_before_any_verdict():
+    images = np.zeros((4, 8, 8, 3), np.uint8)
+    data = TransitionDataset([0, 1, 2, 3], [0, 0, 0, 0], [2, 3, 2, 3], [0, 0, 0, 1], observation=images)
+    report = analyse(data, identity="content", folding=True)
+    assert report.verdict == "no-well-trained-model"
+    assert report.relation is None
