@@ -142,7 +142,7 @@ class Relation:
         Args:
             labels: (F,) one label per observation, the ground truth.
         """
-        certified, split = self._pairs_by_label(labels)
+        certified, _split = self._pairs_by_label(labels)
         sizes = np.unique(labels[self.sources], return_counts=True)[1].astype(object)
         apart = (sizes.sum() ** 2 - (sizes**2).sum()) // 2
         return certified / apart if apart else None
@@ -208,17 +208,15 @@ def _levels(behaviour: Behaviour) -> NDArray[np.uint16]:
     for column in behaviour.successor.T:
         defined = np.flatnonzero(column >= 0)
         columns.append((defined, column[defined]))
-    level, found = 1, True
-    while found:
-        found = False
-        new: list[tuple[Ids, Ids]] = []
+    level, new = 1, [(-1, np.empty(0, np.int64))]
+    while new:
+        new = []
         for defined, reached in columns:
-            for row, target in zip(defined, reached, strict=True):
-                hit = defined[(table[target, reached] == level) & (table[row, defined] == 0)]
+            for source, target in zip(defined.tolist(), reached.tolist(), strict=True):
+                hit = defined[(table[target, reached] == level) & (table[source, defined] == 0)]
                 if len(hit):
-                    new.append((np.full(len(hit), row), hit))
-        for row, hit in new:
-            table[row, hit] = level + 1
-            found = True
+                    new.append((source, hit))
         level += 1
+        for source, hit in new:  # only now, so that a round sees the round before and nothing of its own
+            table[source, hit] = level
     return table

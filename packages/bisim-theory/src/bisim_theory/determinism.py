@@ -106,7 +106,7 @@ class NoWellTrainedModelError(Exception):
         if x == y:
             text = f"observation {x} has two auxiliary values, {values[0]} and {values[1]}"
         else:
-            text = f"observations {x} and {y} must share one embedding and have the auxiliary values {values[0]} and {values[1]}"
+            text = f"observations {x} and {y} must share one embedding and have p = {values[0]} and {values[1]}"
         super().__init__(text)
 
 

@@ -20,6 +20,7 @@ from bisim_theory.transitions import DatasetError, TransitionDataset
 TRANSITIONS, REPRESENTATION = "transitions.npz", "representation.npz"
 """Names of the two files inside a run directory."""
 
+_PIECE = 1 << 20
 _REQUIRED = ("source", "action", "successor", "auxiliary")
 _OPTIONAL = ("action_value", "reward", "terminated", "truncated", "episode")
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
@@ -73,7 +74,7 @@ class StoredArray:
     def _rows(self, file: IO[bytes], start: int, stop: int, row_bytes: int) -> NDArray[Any]:
         file.seek(self._start + start * row_bytes)
         data = _read_exactly(file, (stop - start) * row_bytes)
-        return np.frombuffer(data, self.dtype).reshape(stop - start, *self.shape[1:])
+        return data.view(self.dtype).reshape(stop - start, *self.shape[1:])
 
     def read(self) -> NDArray[Any]:
         """The whole array."""
@@ -82,7 +83,7 @@ class StoredArray:
             data = _read_exactly(file, self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64)))
             if file.read(1):  # reading to the end makes zipfile compare the checksum
                 raise DatasetError(f"{self.path}: {self.name}: is longer than it says")
-            return np.frombuffer(data, self.dtype).reshape(self.shape, order="F" if self._fortran else "C")
+            return data.view(self.dtype).reshape(self.shape, order="F" if self._fortran else "C")
 
 
 class StoredFrames(StoredArray):
@@ -119,10 +120,14 @@ class StoredFrames(StoredArray):
         return frames
 
 
-def _read_exactly(file: IO[bytes], size: int) -> bytes:
-    data = file.read(size)
-    if len(data) != size:
-        raise EOFError("ends too early")
+def _read_exactly(file: IO[bytes], size: int) -> NDArray[np.uint8]:
+    """The next `size` bytes, read in pieces straight into their place, so that they are in memory only once."""
+    data = np.empty(size, np.uint8)
+    for start in range(0, size, _PIECE):
+        piece = file.read(min(_PIECE, size - start))
+        if len(piece) != min(_PIECE, size - start):
+            raise EOFError("ends too early")
+        data[start : start + len(piece)] = np.frombuffer(piece, np.uint8)
     return data
 
 

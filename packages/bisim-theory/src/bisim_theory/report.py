@@ -1,6 +1,6 @@
 """Everything that `bisim-check` finds about a dataset and a model, for people and for programs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,11 +36,11 @@ class Report:
     folded: bool
     conflicts: Conflicts
     content: ContentNote | None
-    relation: Relation | None
-    codes: CodesForced | None
     label: str | None
-    check: TheoremCheck | None
-    impossible: NoWellTrainedModelError | None
+    relation: Relation | None = None
+    codes: CodesForced | None = None
+    check: TheoremCheck | None = None
+    impossible: NoWellTrainedModelError | None = None
 
     @property
     def verdict(self) -> str:
@@ -88,14 +88,13 @@ def analyse(
     elif identity == "content":
         raise DatasetError("observation: is needed for --identity content, and this dataset has none")
     conflicts = find_conflicts(data)
-    found = {"data": data, "identity": identity, "folded": folding, "conflicts": conflicts, "content": content}
-    found["label"] = _ground_truth(data)
+    report = Report(data, identity, folding, conflicts, content, _ground_truth(data))
     try:
         relation, codes = _relate(data, conflicts, folding)
     except NoWellTrainedModelError as error:
-        return Report(**found, relation=None, codes=None, check=None, impossible=error)
+        return replace(report, impossible=error)
     check = None if representation is None else check_theorem(data, relation, representation)
-    return Report(**found, relation=relation, codes=codes, check=check, impossible=None)
+    return replace(report, relation=relation, codes=codes, check=check)
 
 
 def _relate(data: TransitionDataset, conflicts: Conflicts, folding: bool) -> tuple[Relation, CodesForced]:
@@ -215,7 +214,7 @@ def _relation_lines(report: Report) -> list[str]:
     lines.append("  " + _class_line(relation))
     bound = "exactly" if codes.exact else "at least"
     lines.append(f"  a well-trained model needs {bound} {codes.at_least} different embeddings")
-    if report.certified_share is not None:
+    if report.labels is not None and report.certified_share is not None:
         lines.append(
             f"  certified share: {report.certified_share:.3f} of the pairs of sources that differ in {report.label}"
         )
@@ -264,9 +263,10 @@ def _theorem_lines(report: Report) -> list[str]:
         lines.append("  the data distinguishes no pair, so there is nothing to collapse")
     else:
         closest = check.closest
+        share = _share(closest.min_distance, check.median_distance)
         lines.append(
-            f"  smallest distance {closest.min_distance:.4g}, {_share(closest.min_distance, check.median_distance)} of the "
-            f"median distance {check.median_distance:.4g} of all pairs"
+            f"  smallest distance {closest.min_distance:.4g}, {share} of the median distance "
+            f"{check.median_distance:.4g} of all pairs"
         )
         after = f"after actions {closest.witness}" if closest.witness else "at once"
         lines.append(f"  between {closest.pair[0]} and {closest.pair[1]} (level {closest.level}): p differs {after}")

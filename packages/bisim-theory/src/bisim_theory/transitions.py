@@ -78,7 +78,9 @@ class TransitionDataset:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 - the dataclass is frozen
+        def put(name: str, value: Any) -> None:
+            object.__setattr__(self, name, value)  # the dataclass is frozen
+
         for name in ("source", "action", "successor"):
             put(name, _integers(name, getattr(self, name)))
         if len(self.source) == 0:

@@ -18,13 +18,17 @@ def _integer(name: str, value: Any, low: int, high: int | None = None) -> int:
     return int(value)
 
 
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple | np.ndarray) and len(value) > 0
+
+
 def parse_color(name: str, value: Any) -> NDArray[np.uint8]:
     """An RGB colour as (3,) uint8; raises `ValueError` unless it is three integers in 0..255, not all zero."""
     try:
         color = np.asarray(value)
     except ValueError:
         color = np.empty(0)
-    fits = color.shape == (3,) and color.dtype.kind in "iu" and 0 <= color.min() and 0 < color.max() <= 255
+    fits = color.shape == (3,) and color.dtype.kind in "iu" and color.min() >= 0 and 0 < color.max() <= 255
     if not fits:
         raise ValueError(f"{name}={value!r}: must be three integers in 0..255, red, green and blue, and not black")
     return color.astype(np.uint8)
@@ -45,7 +49,7 @@ class Arguments:
     max_count: int = 8
     image_size: int = 64
     shapes: Sequence[str] = drawing.SHAPES
-    colors: Sequence[Sequence[int]] | None = None
+    colors: Sequence[Any] | None = None
     gap: int = 1
     reward: str = "sparse"
     discrete_actions: bool = False
@@ -62,15 +66,13 @@ class Arguments:
                 f"max_count={self.max_count}: at most {fits} objects are sure to fit into image_size="
                 f"{self.image_size} with gap={self.gap}"
             )
-        if isinstance(self.shapes, str) or not self.shapes:
+        if not _is_list(self.shapes):
             raise ValueError(f"shapes={self.shapes!r}: must be a sequence of {', '.join(drawing.SHAPES)}")
-        for shape in self.shapes:
-            parse_shape("shapes", shape)
+        object.__setattr__(self, "shapes", tuple(parse_shape("shapes", shape) for shape in self.shapes))
         if self.colors is not None:
-            if len(self.colors) == 0:
-                raise ValueError("colors=[]: must be None or a sequence of RGB colours")
-            for color in self.colors:
-                parse_color("colors", color)
+            if not _is_list(self.colors):
+                raise ValueError(f"colors={self.colors!r}: must be None or a sequence of RGB colours")
+            object.__setattr__(self, "colors", tuple(parse_color("colors", color) for color in self.colors))
         if self.reward not in ("sparse", "dense"):
             raise ValueError(f"reward={self.reward!r}: must be 'sparse' or 'dense'")
         for name in ("discrete_actions", "grace"):

@@ -17,7 +17,7 @@ def action_space(discrete: bool) -> spaces.Box | spaces.Discrete:
     return spaces.Discrete(2) if discrete else spaces.Box(-1.0, 1.0, (1,), np.float32)
 
 
-def observation_space(size: int) -> spaces.Box:
+def observation_space(size: int) -> spaces.Space[NDArray[np.uint8]]:
     """Images: (size, size, 3) uint8."""
     return spaces.Box(0, 255, (size, size, 3), np.uint8)
 
@@ -59,14 +59,12 @@ class CountingEnv(gymnasium.Env[NDArray[np.uint8], Any]):
         discrete_actions: bool = False,
         grace: bool = True,
     ) -> None:
-        self.arguments = Arguments(
-            target, max_count, image_size, tuple(shapes), colors, gap, reward, discrete_actions, grace
-        )
+        self.arguments = Arguments(target, max_count, image_size, shapes, colors, gap, reward, discrete_actions, grace)
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise ValueError(f"render_mode={render_mode!r}: must be None or one of {self.metadata['render_modes']}")
         self.render_mode = render_mode
         self.action_space = action_space(discrete_actions)
-        self.observation_space = observation_space(image_size)
+        self.observation_space: spaces.Space[NDArray[np.uint8]] = observation_space(image_size)
         self._placements = drawing.PlacementStream(max_count, image_size, gap)
         self._count = -1  # no episode yet
         self._ended = False
@@ -102,7 +100,7 @@ class CountingEnv(gymnasium.Env[NDArray[np.uint8], Any]):
         observation, info = self._observe()
         return observation, self.reward_of(self._count), self._ended, False, info
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8] | None:
         """A copy of the last observation, (image_size, image_size, 3) uint8; nothing is drawn anew."""
         if self.render_mode is None or self._count < 0:
             return None

@@ -4,7 +4,7 @@ Every function takes Python numbers or NumPy arrays of them and returns the same
 batch of environments follow one set of rules.
 """
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,17 +23,17 @@ def next_count(count: Number, code: Number, maximum: int) -> Number:
     return count + code * (count < maximum) - (1 - code) * (count > 0)
 
 
-def sparse_reward(count, target: int):  # type: ignore[no-untyped-def]
+def sparse_reward(count: Number, target: int) -> Any:
     """Reward of an observation with `count` objects: 1.0 iff it equals `target`, else 0.0 (Section 2.3)."""
     return 1.0 * (count == target)
 
 
-def dense_reward(count, target: int, maximum: int):  # type: ignore[no-untyped-def]
+def dense_reward(count: Number, target: int, maximum: int) -> Any:
     """Reward in [0, 1] that falls linearly with the distance to `target`: 1 at the target, 0 at the farthest count."""
     return 1.0 - abs(count - target) / max(target, maximum - target)
 
 
-def is_last(count, successor_count, target: int, grace: bool):  # type: ignore[no-untyped-def]
+def is_last(count: Number, successor_count: Number, target: int, grace: bool) -> Any:
     """Whether the step from `count` to `successor_count` ends the episode.
 
     With the one-step grace of Appendix D it is the step taken *from* an observation at the target, so that the

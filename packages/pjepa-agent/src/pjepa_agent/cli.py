@@ -80,6 +80,7 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
     from pjepa_agent.run_directory import RunDirectory, RunError
     from pjepa_agent.training import Interrupted, TrainingError
 
+    logging.getLogger("torchrl").setLevel(logging.WARNING)  # TorchRL announces every storage that it allocates
     try:
         if config is None:
             run, config = RunDirectory.open(options.resume)

@@ -81,7 +81,7 @@ def collect(config: CollectionConfig, seed: int) -> TransitionDataset:
             step += 1
     environment.close()
 
-    arrays = {name: np.asarray(value) for name, value in rows.items()}
+    arrays: dict[str, Any] = {name: np.asarray(value) for name, value in rows.items()}
     label_arrays = {name: np.asarray(value) for name, value in labels.items()}
     reward_of = environment.unwrapped.reward_of  # type: ignore[attr-defined]
     reward_of_frame = np.array([reward_of(count) for count in range(max(labels["count"]) + 1)])[label_arrays["count"]]

@@ -70,7 +70,7 @@ class ObjectiveConfig:
 class OptimizationConfig:
     """How the loss is minimised: Adam, linear warm-up, cosine to zero."""
 
-    updates: int = 2_750
+    updates: int = 4_000
     """Optimisation steps."""
     batch_size: int = 128
     """Transitions per step, drawn with replacement; the encoder sees both observations of each."""

@@ -28,7 +28,7 @@ def draw_pca(axes: Axes, embedding: NDArray[Any], counts: NDArray[np.int64]) -> 
     colors = plt.get_cmap("turbo")(np.linspace(0.03, 0.97, int(counts.max()) + 1))
     for count in np.unique(counts):
         chosen = points[counts == count]
-        axes.scatter(*chosen.T, s=18, color=colors[count], linewidths=0, alpha=0.85)
+        axes.scatter(chosen[:, 0], chosen[:, 1], s=18, color=colors[count], linewidths=0, alpha=0.85)
         axes.annotate(
             str(count), chosen.mean(0), fontsize=11, weight="bold", ha="center", va="center",
             bbox={"boxstyle": "circle,pad=0.15", "fc": "white", "ec": colors[count], "alpha": 0.9},

@@ -3,12 +3,13 @@
 import csv
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from bisim_theory.files import atomic_write
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating]  # type: ignore[type-arg]
+Floats = NDArray[np.floating[Any]]
 
 
 def pairwise_distances(a: Floats, b: Floats) -> NDArray[np.float64]:
@@ -21,7 +22,7 @@ def pairwise_distances(a: Floats, b: Floats) -> NDArray[np.float64]:
 
 
 def nearest_centroid_accuracy(
-    reference: Floats, reference_labels: NDArray[np.integer], embedding: Floats, labels: NDArray[np.integer]
+    reference: Floats, reference_labels: NDArray[np.integer[Any]], embedding: Floats, labels: NDArray[np.integer[Any]]
 ) -> float:
     """Share of embeddings whose nearest centroid is that of their own label (paper Section 2.3), in [0, 1].
 
@@ -37,7 +38,7 @@ def nearest_centroid_accuracy(
     return float((nearest == labels).mean())
 
 
-def within_across_ratio(embedding: Floats, labels: NDArray[np.integer]) -> float:
+def within_across_ratio(embedding: Floats, labels: NDArray[np.integer[Any]]) -> float:
     """Mean distance of pairs with one label over that of pairs with two; NaN where all embeddings are one point.
 
     Args:

@@ -1,5 +1,6 @@
 """Encoder and multilayer perceptrons of the paper's Appendix D: shapes only, nothing is trained here."""
 
+import itertools
 from typing import Literal
 
 import torch
@@ -65,7 +66,7 @@ class ResNetEncoder(nn.Module):
         self.stages = nn.Sequential(*stages)
         self.proj = nn.Linear(channels, latent_dim)
         self.proj.apply(init_linear)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, H, W, 3) uint8 -> embeddings (B, latent_dim); pixels are scaled to [-0.5, 0.5]."""
@@ -90,7 +91,7 @@ def mlp(features_in: int, hidden: int, layers: int, features_out: int, zero_last
     """
     widths = [features_in, *[hidden] * (layers - 1)]
     network = nn.Sequential(
-        *[NormedLinear(a, b) for a, b in zip(widths, widths[1:], strict=False)], nn.Linear(hidden, features_out)
+        *[NormedLinear(a, b) for a, b in itertools.pairwise(widths)], nn.Linear(hidden, features_out)
     )
     network.apply(init_linear)
     if zero_last:

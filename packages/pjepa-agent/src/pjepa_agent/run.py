@@ -1,6 +1,7 @@
 """A whole run: collect, train, and leave everything in the run directory."""
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from pjepa_agent.progress import Progress
 from pjepa_agent.representation import write_run_representation
 from pjepa_agent.run_directory import RunDirectory, RunError, write_json
 from pjepa_agent.training import Training, collect_dataset
-from pjepa_agent.wandb_logging import make_logger
+from pjepa_agent.wandb_logging import WandbMode, make_logger
 
 logger = logging.getLogger("pjepa_agent")
 
@@ -30,7 +31,7 @@ def train_run(
     run: RunDirectory,
     config: Config,
     device: str = "auto",
-    wandb: str = "disabled",
+    wandb: WandbMode = "disabled",
     should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Begin or continue a run and finish it.
@@ -50,11 +51,13 @@ def train_run(
         TrainingError: a loss is no longer finite.
         Interrupted: `should_stop` said so; the run can be continued.
     """
+    begun = time.perf_counter()
     if run.report.exists():
         raise RunError(f"{run.path}: is finished; its numbers are in {run.report}")
     chosen = choose_device(device)
     data = _dataset(run, config)
     training = Training(config, run, data, chosen)
+    before = training.seconds
     total = config.optimization.updates
     with make_logger(wandb, run, config) as wandb_logger, Progress(total, training.update) as progress:
 
@@ -63,7 +66,10 @@ def train_run(
             wandb_logger.log(row)
 
         training.train(progress.update, on_metrics, should_stop)
-    return _finish(run, config, data, training)
+    _write_results(run, data, training)
+    report = _report(config, training, before + time.perf_counter() - begun)
+    write_json(run.report, report)
+    return report
 
 
 def _dataset(run: RunDirectory, config: Config) -> TransitionDataset:
@@ -76,25 +82,27 @@ def _dataset(run: RunDirectory, config: Config) -> TransitionDataset:
     return data
 
 
-def _finish(run: RunDirectory, config: Config, data: TransitionDataset, training: Training) -> dict[str, Any]:
+def _write_results(run: RunDirectory, data: TransitionDataset, training: Training) -> None:
     from pjepa_agent.figures import write_figures  # matplotlib takes a second, which the start need not wait for
 
     logger.info("writing the representation of %d observations, and the figures", data.frames)
     write_run_representation(run, data, training.model)
     embedding, counts = training.evaluation.embed(training.model)
     write_figures(run.figures, embedding, counts, training.metrics)
+
+
+def _report(config: Config, training: Training, seconds: float) -> dict[str, Any]:
+    """The numbers that matter; `seconds` is everything from the start, collection and figures included."""
     accuracy = training.metrics.column("eval/nearest_centroid_accuracy")
-    report = {
+    return {
         "seed": config.seed,
         "preset": config.preset,
         "experiment": config.experiment,
         "updates": training.update,
-        "seconds": round(training.seconds, 3),
+        "seconds": round(seconds, 3),
         "nearest_centroid_accuracy": accuracy[-1],
         "best_nearest_centroid_accuracy": max(accuracy),
         "untrained_nearest_centroid_accuracy": accuracy[0],
         "within_across_ratio": training.metrics.column("eval/within_across_ratio")[-1],
         "device": str(training.device),
     }
-    write_json(run.report, report)
-    return report

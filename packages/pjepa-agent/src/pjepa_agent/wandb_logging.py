@@ -2,10 +2,12 @@
 
 import os
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from pjepa_agent.config import Config
 from pjepa_agent.run_directory import RunDirectory, RunError
+
+WandbMode = Literal["disabled", "offline", "online"]
 
 
 class MetricsLogger(Protocol):
@@ -46,7 +48,7 @@ class WandbLogger:
         RunError: the service cannot be reached or there is no account.
     """
 
-    def __init__(self, run: RunDirectory, config: Config, mode: str) -> None:
+    def __init__(self, run: RunDirectory, config: Config, mode: Literal["offline", "online"]) -> None:
         if mode == "offline":
             os.environ["WANDB_ERROR_REPORTING"] = "false"  # crash reports would go out in offline mode too
         import wandb
@@ -65,13 +67,13 @@ class WandbLogger:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *ignored: object) -> None:
-        self._run.finish(exit_code=0 if kind is None else 1, quiet=True)
+        self._run.finish(exit_code=0 if kind is None else 1)
 
     def log(self, row: dict[str, float]) -> None:
         """Send one row."""
         self._run.log(row, step=int(row["update"]))
 
 
-def make_logger(mode: str, run: RunDirectory, config: Config) -> NoLogger | WandbLogger:
+def make_logger(mode: WandbMode, run: RunDirectory, config: Config) -> NoLogger | WandbLogger:
     """The logger for a ``--wandb`` mode: disabled, offline or online."""
     return NoLogger() if mode == "disabled" else WandbLogger(run, config, mode)

@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+import torch
+from pjepa_agent.losses import joint_loss
+from pjepa_agent.model import PJEPA
+from tensordict import TensorDict
+
+REACHED = {
+    # experiment: does (transition loss, auxiliary loss) reach the encoder
+    "reward": (True, True),
+    "random": (True, True),
+    "reward-only": (False, True),
+    "transition-only": (True, False),
+}
+
+
+def make_batch(dim=None):
+    generator = torch.Generator().manual_seed(0)
+    return TensorDict(
+        {
+            "source_image": torch.randint(256, (4, 64, 64, 3), dtype=torch.uint8, generator=generator),
+            "successor_image": torch.randint(256, (4, 64, 64, 3), dtype=torch.uint8, generator=generator),
+            "action": torch.rand(4, 1, generator=generator) * 2 - 1,
+            "auxiliary": torch.rand(4, dim, generator=generator) if dim else torch.tensor([0.0, 1, 0, 1]),
+        },
+        batch_size=[4],
+    )
+
+
+def reaches(loss, module):
+    gradients = torch.autograd.grad(loss, list(module.parameters()), retain_graph=True, allow_unused=True)
+    return any(g is not None and g.abs().max() > 0 for g in gradients)
+
+
+@pytest.mark.parametrize("experiment", REACHED)
+def test_which_losses_reach_the_encoder(tiny, experiment):
+    config = tiny(experiment)
+    torch.manual_seed(0)
+    model = PJEPA(config)
+    if experiment != "random":  # its last layer starts at zero, which would stop every gradient before it
+        torch.nn.init.normal_(model.head.network[-1].weight)
+    losses = joint_loss(model, make_batch(256 if experiment == "random" else None), config.objective)
+    for loss, expected in zip((losses.transition, losses.auxiliary), REACHED[experiment], strict=True):
+        if expected:
+            assert reaches(loss, model.encoder)
+        else:
+            assert not loss.requires_grad or not reaches(loss, model.encoder)
+    assert reaches(losses.transition, model.dynamics)
+    assert reaches(losses.auxiliary, model.head)
+    assert not reaches(losses.transition, model.head)
+    weights = config.objective
+    expected = weights.transition_weight * losses.transition + weights.auxiliary_weight * losses.auxiliary
+    assert losses.total.item() == pytest.approx(expected.item())
+
+
+def test_no_stop_gradient_on_either_observation_of_a_transition(tiny, monkeypatch):
+    config = tiny()
+    model = PJEPA(config)
+    images = make_batch()
+    embeddings = torch.randn(8, 16, requires_grad=True)
+    monkeypatch.setattr(model.encoder, "forward", lambda batch: embeddings)
+    (gradient,) = torch.autograd.grad(joint_loss(model, images, config.objective).transition, embeddings)
+    assert (gradient.norm(dim=1) > 0).all()
+    # The successor's gradient is that of a mean of squares: 2 (E(o') - T) / elements.
+    predicted = model.transition(embeddings[:4], images["action"])
+    torch.testing.assert_close(gradient[4:], 2 * (embeddings[4:] - predicted) / (4 * 16))
+
+
+def test_the_transition_loss_is_zero_for_consistent_dynamics(tiny, monkeypatch):
+    config = tiny()
+    model = PJEPA(config)
+    embeddings = torch.randn(8, 16)
+    monkeypatch.setattr(model.encoder, "forward", lambda batch: embeddings)
+    monkeypatch.setattr(model, "transition", lambda source, action: embeddings[4:])
+    assert joint_loss(model, make_batch(), config.objective).transition.item() == 0
+
+
+def test_encode_takes_arrays_and_tensors_and_leaves_the_model_as_it_was(tiny):
+    model = PJEPA(tiny()).train()
+    images = np.random.default_rng(0).integers(256, size=(3, 64, 64, 3)).astype(np.uint8)
+    z = model.encode(images)
+    assert z.shape == (3, 16)
+    assert not z.requires_grad
+    assert model.training
+    torch.testing.assert_close(z, model.encode(torch.from_numpy(images)))
+    assert model.auxiliary(z).shape == (3,)
+    assert model.predict(z, np.zeros((3, 1))).shape == (3, 16)
+    for wrong in (images.astype(float), images[0], images.transpose(0, 3, 1, 2)):
+        with pytest.raises(ValueError, match="images must be"):
+            model.encode(wrong)

@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+import torch
+from pjepa_agent.auxiliary import TwoHotHead, random_projection
+from pjepa_agent.networks import ResNetEncoder, mlp
+from torch import nn
+
+
+def parameters(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+def test_parameter_counts_are_the_papers():
+    assert parameters(ResNetEncoder()) == 12_260_192
+    assert parameters(mlp(257, 512, 2, 256)) == 264_448
+    assert parameters(TwoHotHead(256, 512, 101)) == 448_101
+
+
+def test_the_papers_encoder_has_69_layers():
+    layers = [m for m in ResNetEncoder().modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert len(layers) == 69
+
+
+@pytest.mark.parametrize("normalization", ["batch", "none"])
+def test_encoder_maps_images_to_embeddings_one_by_one(normalization):
+    torch.manual_seed(0)
+    encoder = ResNetEncoder(32, width=4, blocks=1, normalization=normalization).eval()
+    images = torch.randint(256, (6, 64, 64, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        together = encoder(images)
+        alone = torch.cat([encoder(image[None]) for image in images])
+    assert together.shape == (6, 32)
+    assert together.dtype == torch.float32
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-6)
+    assert (together[0] - together[1]).norm() > 0
+
+
+def test_encoder_reads_the_colour_channels_from_the_last_axis():
+    torch.manual_seed(0)
+    encoder = ResNetEncoder(8, width=4, blocks=1).eval()
+    images = torch.randint(256, (2, 64, 64, 3), dtype=torch.uint8)
+    pixels = images.permute(0, 3, 1, 2).contiguous().float() / 255 - 0.5
+    expected = encoder.proj(nn.functional.adaptive_avg_pool2d(encoder.stages(encoder.stem(pixels)), 1)[..., 0, 0])
+    torch.testing.assert_close(encoder(images), expected)
+
+
+def test_linear_layers_start_as_in_the_authors_code():
+    torch.manual_seed(0)
+    network = mlp(256, 512, 3, 101, zero_last=True)
+    assert network[0][0].weight.std().item() == pytest.approx(0.02, rel=0.02)
+    assert network[0][0].bias.abs().max() == 0
+    assert network[-1].weight.abs().max() == 0
+
+
+def test_two_hot_loss_is_zero_for_a_perfect_head_and_has_the_cross_entropys_gradient():
+    head = TwoHotHead(4, 8, 101)
+    target = torch.tensor([0.0, 1.0, -3.0])
+    symlog = torch.sign(target) * torch.log1p(target.abs())
+    step = 20 / 100
+    below = torch.floor((symlog + 10) / step).long()
+    weight = (symlog + 10) / step - below
+    code = torch.zeros(3, 101)
+    code[torch.arange(3), below], code[torch.arange(3), below + 1] = 1 - weight, weight
+
+    perfect = torch.log(code.clamp_min(1e-30))
+    assert head.loss(perfect, target).item() == pytest.approx(0, abs=1e-4)  # float32 bins against the plain ones
+    assert head.decode(perfect).tolist() == pytest.approx(target.tolist(), abs=1e-4)
+
+    logits = torch.randn(3, 101, requires_grad=True)
+    (gradient,) = torch.autograd.grad(head.loss(logits, target), logits)
+    torch.testing.assert_close(gradient, (logits.softmax(-1) - code) / 3, rtol=1e-3, atol=1e-6)
+
+
+def test_random_projection_is_a_standardised_affine_map_fixed_by_its_seed():
+    images = np.random.default_rng(0).integers(256, size=(40, 8, 8, 3)).astype(np.uint8)
+    values = random_projection(images, 6, seed=1)
+    assert values.shape == (40, 6)
+    np.testing.assert_allclose(values.mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(values.std(0), 1, rtol=1e-5)
+    np.testing.assert_array_equal(values, random_projection(images, 6, seed=1))
+    assert abs(values - random_projection(images, 6, seed=2)).max() > 0.1
+    # Affine: the value at a mean of two images is the mean of their values.
+    even = images // 2 * 2
+    mixed = np.concatenate([even, (even[:1] // 2 + even[1:2] // 2)])
+    values = random_projection(mixed, 6, seed=1)
+    np.testing.assert_allclose(values[-1], (values[0] + values[1]) / 2, atol=1e-4)

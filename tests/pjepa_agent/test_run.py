@@ -1,0 +1,238 @@
+import io
+import json
+import logging
+import socket
+import threading
+
+import numpy as np
+import pytest
+import torch
+from bisim_theory import empirical_bisimulation, read_representation, read_transitions
+from bisim_theory.cli import main as bisim_check
+from pjepa_agent import load
+from pjepa_agent.config import Config, ConfigError, make_config
+from pjepa_agent.progress import Progress
+from pjepa_agent.run import train_run
+from pjepa_agent.run_directory import RunDirectory, RunError
+from pjepa_agent.training import Interrupted, Sampler, TrainingError, learning_rate_factor
+
+
+def start(path, config, **options):
+    run = RunDirectory.create(path, config)
+    return run, train_run(run, config, "cpu", **options)
+
+
+def weights(run):
+    return torch.load(run.checkpoint, weights_only=True)["model"]
+
+
+def test_a_run_leaves_everything_that_design_promises(tiny, tmp_path):
+    run, report = start(tmp_path / "run", tiny())
+    left = {str(p.relative_to(run.path)) for p in run.path.rglob("*") if p.is_file()}
+    assert left == {
+        "config.json", "metrics.csv", "checkpoints/last.pt", "transitions.npz", "representation.npz", "report.json",
+        "figures/pca.png", "figures/distances.png", "figures/curves.png",
+    }  # fmt: skip
+    assert json.loads(run.report.read_text()) == report
+    assert report["updates"] == 12
+    assert report["best_nearest_centroid_accuracy"] >= report["nearest_centroid_accuracy"] > 0
+    assert Config.from_dict(json.loads(run.config.read_text())) == tiny()
+    rows = run.metrics.read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["update", "0", "5", "10", "12"]
+
+    data, representation = read_transitions(run.path), read_representation(run.representation)
+    model = load(run.path)
+    images = data.observation[0:50]
+    np.testing.assert_allclose(model.encode(images).numpy(), representation.embedding[:50], rtol=1e-4, atol=1e-6)
+    predicted = model.predict(representation.embedding[data.source], data.action_value)
+    np.testing.assert_allclose(predicted.numpy(), representation.predicted_embedding, rtol=1e-4, atol=1e-6)
+    assert empirical_bisimulation(data).distinguished_pairs > 0
+    assert bisim_check([str(run.path)]) in (0, 1, 3)
+
+
+def test_the_same_seed_gives_the_same_run(tiny, tmp_path):
+    runs = [start(tmp_path / name, tiny())[0] for name in "ab"]
+    first, second = map(weights, runs)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("stop_at", [0, 5, 7])
+def test_an_interrupted_run_ends_like_one_left_alone(tiny, tmp_path, stop_at):
+    config = tiny()
+    whole, _ = start(tmp_path / "whole", config)
+    run = RunDirectory.create(tmp_path / "parts", config)
+    asked = iter(range(100))
+    with pytest.raises(Interrupted) as caught:
+        train_run(run, config, "cpu", should_stop=lambda: next(asked) >= stop_at)
+    assert not run.report.exists()
+    assert 0 < caught.value.update <= stop_at + 3
+    train_run(*RunDirectory.open(run.path), "cpu")
+    first, second = weights(whole), weights(run)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    updates = [line.split(",")[0] for line in run.metrics.read_text().splitlines()]
+    assert updates == ["update", "0", "5", "10", "12"]
+
+
+def test_training_learns_the_reward(tiny, tmp_path):
+    run, _ = start(tmp_path / "run", tiny(updates=60, learning_rate=3e-3))
+    rows = [line.split(",") for line in run.metrics.read_text().splitlines()]
+    auxiliary = [float(row[rows[0].index("losses/auxiliary")]) for row in rows[2:]]
+    assert auxiliary[-1] < 0.3 * auxiliary[0]
+
+
+@pytest.mark.parametrize("experiment", ["random", "reward-only", "transition-only"])
+def test_every_experiment_trains_and_can_be_checked(tiny, tmp_path, experiment):
+    run, report = start(tmp_path / experiment, tiny(experiment))
+    assert report["experiment"] == experiment
+    data = read_transitions(run.path)
+    assert data.auxiliary.shape == ((200, 256) if experiment == "random" else (200,))
+    read_representation(run.representation).check_against(data)
+
+
+def test_batches_are_the_transitions_of_the_data(tiny, tmp_path):
+    run, _ = start(tmp_path / "run", tiny(updates=1))
+    data = read_transitions(run.path)
+    batch = Sampler(data, 64, 0, torch.device("cpu")).sample()
+    assert batch["source_image"].shape == (64, 64, 64, 3)
+    frames = data.observation[0 : data.frames]
+    np.testing.assert_array_equal(batch["source_image"].numpy(), frames[batch["source"]])
+    np.testing.assert_array_equal(batch["successor_image"].numpy(), frames[batch["successor"]])
+    rows = {(s, t): (a, p) for s, t, a, p in zip(data.source, data.successor, data.action_value, data.auxiliary)}  # noqa: B905
+    for s, t, a, p in zip(*(batch[n].numpy() for n in ("source", "successor", "action", "auxiliary")), strict=True):
+        assert rows[s, t] == (a, p)
+
+
+def test_learning_rate_rises_then_falls_to_zero():
+    config = make_config(updates=1000).optimization
+    factors = [learning_rate_factor(update, config) for update in range(1000)]
+    assert max(factors) == 1
+    assert factors.index(1) == 99
+    assert factors[0] == 0.01
+    assert np.all(np.diff(factors[100:]) < 0)
+    assert factors[-1] < 1e-5
+
+
+def test_a_loss_that_is_not_finite_stops_with_a_reason(tiny, tmp_path, monkeypatch):
+    config = tiny(learning_rate=1e30, clip=1e30)
+    run = RunDirectory.create(tmp_path / "run", config)
+    with pytest.raises(TrainingError, match="not finite"):
+        train_run(run, config, "cpu")
+    assert not run.report.exists()
+
+
+def test_a_used_directory_is_never_overwritten(tiny, tmp_path):
+    config = tiny()
+    used = tmp_path / "used"
+    used.mkdir()
+    (used / "note.txt").write_text("mine")
+    for path in (used, used / "note.txt"):
+        with pytest.raises(RunError, match="is already used; continue it with --resume"):
+            RunDirectory.create(path, config)
+    assert (used / "note.txt").read_text() == "mine"
+    assert [p.name for p in used.iterdir()] == ["note.txt"]
+    with pytest.raises(RunError, match="cannot be written to"):
+        RunDirectory.create(used / "note.txt" / "below", config)
+
+
+def test_a_damaged_run_is_refused_by_name(tiny, tmp_path):
+    config = tiny()
+    run, _ = start(tmp_path / "run", config)
+    with pytest.raises(RunError, match="is finished"):
+        train_run(run, config, "cpu")
+    with pytest.raises(RunError, match="holds no run"):
+        load(tmp_path)
+    whole = run.checkpoint.read_bytes()
+    run.checkpoint.write_bytes(whole[:1000])
+    with pytest.raises(RunError, match=r"last\.pt: is no checkpoint, or a damaged one"):
+        load(run.path)
+    run.checkpoint.unlink()
+    with pytest.raises(RunError, match=r"last\.pt: does not exist"):
+        load(run.path)
+    run.config.write_text('{"network": {"width": "wide"}}')
+    with pytest.raises(RunError, match=r"network\.width='wide': must be of type int"):
+        RunDirectory.open(run.path)
+    run.config.write_text("[1")
+    with pytest.raises(RunError, match="it is no configuration"):
+        RunDirectory.open(run.path)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"experiment": "x"}, "experiment='x': must be one of reward"),
+        ({"unknown": 1}, "unknown: is no field"),
+        ({"optimization": {"updates": 0}}, r"optimization\.updates=0: must be at least 1"),
+        ({"optimization": {"updates": True}}, r"optimization\.updates=True: must be of type int"),
+        ({"collection": {"transitions": 10}}, r"batch_size=128: exceeds collection\.transitions=10"),
+        ({"seed": -1}, "seed=-1: must be in"),
+        ({"network": 3}, "network: must be an object"),
+    ],
+)
+def test_wrong_configurations_are_named(values, message):
+    with pytest.raises(ConfigError, match=message):
+        Config.from_dict(values)
+
+
+def test_wandb_offline_touches_no_network(tiny, tmp_path, monkeypatch):
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(0.2)
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy", "WANDB_BASE_URL"):
+        monkeypatch.setenv(name, address)
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    connections, done = [], threading.Event()
+
+    def listen():
+        while not done.is_set():
+            try:
+                connections.append(listener.accept())
+            except TimeoutError:
+                pass
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    try:
+        run, _ = start(tmp_path / "run", tiny(), wandb="offline")
+        # The listener would have seen it: a connection of our own arrives.
+        assert connections == []
+        socket.create_connection(listener.getsockname()).close()
+        while not connections:
+            pass
+    finally:
+        done.set()
+        thread.join()
+        listener.close()
+    files = list((run.path / "wandb").rglob("*.wandb"))
+    assert len(files) == 1
+    assert files[0].stat().st_size > 0
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+ROW = {
+    "update": 5, "losses/total": 1.0, "losses/transition": 0.25, "losses/auxiliary": 0.5,
+    "eval/nearest_centroid_accuracy": 0.75, "charts/updates_per_second": 10.0,
+}  # fmt: skip
+
+
+def test_progress_is_a_bar_on_a_terminal():
+    stream = Terminal()
+    with Progress(10, 0, stream) as progress:
+        progress.update(5)
+        progress.metrics(ROW)
+    shown = stream.getvalue()
+    for part in ("5/10", "updates/s", "left", "L_dyn 0.2500", "L_p 0.5000", "accuracy 0.750"):
+        assert part in shown
+
+
+def test_progress_is_a_line_elsewhere(caplog):
+    stream = io.StringIO()
+    with caplog.at_level(logging.INFO, "pjepa_agent"), Progress(10, 0, stream) as progress:
+        progress.update(5)
+        progress.metrics(ROW)
+    assert stream.getvalue() == ""
+    assert caplog.messages == ["update 5/10: L_dyn 0.2500, L_p 0.5000, accuracy 0.750, 10.0 updates/s, 0:00 left"]
