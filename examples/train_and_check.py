@@ -16,6 +16,7 @@ from pjepa_agent.run_directory import RunDirectory
 
 
 def main(path: str, updates: int | None = None) -> None:
+    """Train into a new run directory and print what came of it."""
     config = make_config(experiment="reward", seed=0, updates=updates)
     run = RunDirectory.create(path, config)
     report = train_run(run, config)

@@ -1,3 +1,4 @@
+import itertools
 import pickle
 import warnings
 
@@ -73,7 +74,7 @@ def test_counts_rewards_and_ends_follow_the_rules(arguments, seed):
     env = raw(**arguments)
     a = env.arguments
     history = play(env, seed)
-    for (_, _, _, _, before), (adds, _, reward, terminated, info) in zip(history, history[1:], strict=False):
+    for (_, _, _, _, before), (adds, _, reward, terminated, info) in itertools.pairwise(history):
         count = info["count"]
         assert 0 <= count <= a.max_count
         if adds is None:

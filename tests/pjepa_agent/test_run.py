@@ -1,3 +1,4 @@
+import contextlib
 import io
 import json
 import logging
@@ -185,10 +186,8 @@ def test_wandb_offline_touches_no_network(tiny, tmp_path, monkeypatch):
 
     def listen():
         while not done.is_set():
-            try:
+            with contextlib.suppress(TimeoutError):
                 connections.append(listener.accept())
-            except TimeoutError:
-                pass
 
     thread = threading.Thread(target=listen)
     thread.start()

@@ -76,18 +76,19 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, config: Config | None) -> int:
     _log_to_terminal()
-    from pjepa_agent.run import train_run
+    from pjepa_agent.run import choose_device, train_run
     from pjepa_agent.run_directory import RunDirectory, RunError
     from pjepa_agent.training import Interrupted, TrainingError
 
     logging.getLogger("torchrl").setLevel(logging.WARNING)  # TorchRL announces every storage that it allocates
     try:
+        device = choose_device(options.device)
         if config is None:
             run, config = RunDirectory.open(options.resume)
         else:
             run = RunDirectory.create(options.run_dir or _new_name(config), config)
         with _signals() as received:
-            report = train_run(run, config, options.device, options.wandb, lambda: bool(received))
+            report = train_run(run, config, device, options.wandb, lambda: bool(received))
     except Interrupted as interrupted:
         number = received[0]
         sys.stderr.write(

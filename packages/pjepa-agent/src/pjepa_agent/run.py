@@ -18,8 +18,10 @@ from pjepa_agent.wandb_logging import WandbMode, make_logger
 logger = logging.getLogger("pjepa_agent")
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: torch.device | str) -> torch.device:
     """The device for ``auto``, ``cpu`` or ``cuda``; raises `RunError` where there is no such device."""
+    if isinstance(name, torch.device):
+        return name
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
@@ -30,7 +32,7 @@ def choose_device(name: str) -> torch.device:
 def train_run(
     run: RunDirectory,
     config: Config,
-    device: str = "auto",
+    device: torch.device | str = "auto",
     wandb: WandbMode = "disabled",
     should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:

@@ -1,0 +1,77 @@
+"""What the documents show is run here as it stands."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bisim_theory.cli import make_parser as bisim_check_parser
+from pjepa_agent.cli import make_parser as pjepa_train_parser
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [
+    ROOT / "README.md",
+    *sorted((ROOT / "packages").glob("*/README.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+PARSERS = {"bisim-check": bisim_check_parser, "pjepa-train": pjepa_train_parser}
+
+
+def blocks(language):
+    for path in DOCUMENTS:
+        for number, code in enumerate(re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.S | re.M)):
+            yield pytest.param(code, id=f"{path.relative_to(ROOT)}-{number}")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a small trained run where the documents say runs/NAME."""
+    import dataclasses
+
+    from pjepa_agent.config import CollectionConfig, EvaluationConfig, make_config
+    from pjepa_agent.run import train_run
+    from pjepa_agent.run_directory import RunDirectory
+
+    path = tmp_path_factory.mktemp("readme")
+    config = dataclasses.replace(
+        make_config(updates=2),
+        collection=CollectionConfig(transitions=150),
+        evaluation=EvaluationConfig(reference_per_count=2, scored_per_count=30),
+    )
+    train_run(RunDirectory.create(path / "runs" / "NAME", config), config, "cpu")
+    return path
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_snippets_run(code, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    rng = np.random.default_rng(0)
+    names = {
+        "images": rng.integers(256, size=(4, 64, 64, 3)).astype(np.uint8),
+        "f": lambda images: images.reshape(len(images), -1)[:, :5].astype(np.float32),
+        "g": lambda z, action: z + action,
+        "h": lambda z: z[:, 0],
+    }
+    exec(compile(code, "<snippet>", "exec"), names)
+
+
+@pytest.mark.parametrize("code", blocks("sh"))
+def test_commands_have_the_options_that_are_shown(code):
+    for line in code.splitlines():
+        words = shlex.split(line, comments=True)
+        for name, make_parser in PARSERS.items():
+            if name in words:
+                make_parser().parse_args(words[words.index(name) + 1 :])
+
+
+def test_ci_runs_the_readmes_test_command():
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert "pip install uv && uv run pytest" in (ROOT / "README.md").read_text()
+    assert re.search(r"pip install .*uv\nuv run pytest$", ci.strip())
+
+
+def test_links_and_pictures_of_the_documents_exist():
+    for path in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#]+)", path.read_text()):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
