@@ -10,11 +10,7 @@ from bisim_theory.cli import make_parser as bisim_check_parser
 from pjepa_agent.cli import make_parser as pjepa_train_parser
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [
-    ROOT / "README.md",
-    *sorted((ROOT / "packages").glob("*/README.md")),
-    *sorted((ROOT / "docs").glob("*.md")),
-]
+DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("packages/*/README.md")), *sorted(ROOT.glob("docs/*.md"))]
 PARSERS = {"bisim-check": bisim_check_parser, "pjepa-train": pjepa_train_parser}
 
 

@@ -1,5 +1,5 @@
 import json
-import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +9,27 @@ import pytest
 from pjepa_agent.cli import main
 
 COMMAND = [sys.executable, "-c", "import sys; from pjepa_agent.cli import main; sys.exit(main())"]
+
+# The same command with the laptop preset made so small that a run takes seconds.
+SMALL = [
+    sys.executable,
+    "-c",
+    """
+import dataclasses, sys, torch
+from pjepa_agent import cli, config
+
+torch.set_num_threads(1)
+config.PRESETS = {
+    "laptop": dataclasses.replace(
+        config.PRESETS["laptop"],
+        collection=config.CollectionConfig(transitions=300),
+        network=config.NetworkConfig(latent_dim=16, width=4, hidden_dim=32),
+        evaluation=config.EvaluationConfig(reference_per_count=4, scored_per_count=30),
+    )
+}
+sys.exit(cli.main())
+""",
+]
 
 
 def run(capsys, *arguments):
@@ -64,27 +85,38 @@ def test_help_imports_nothing_heavy():
     assert "--experiment" in done.stdout
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_command_saves_says_how_to_go_on_and_does(tmp_path, number, status):
     run_dir = tmp_path / "run"
     process = subprocess.Popen(
-        [*COMMAND, "--updates", "60", "--run-dir", str(run_dir)],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "2"},
+        [*SMALL, "--updates", "2000", "--run-dir", str(run_dir)], stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 120
     while not (run_dir / "metrics.csv").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+        time.sleep(0.05)
     process.send_signal(number)
     error = process.communicate(timeout=120)[1]
     assert process.returncode == status, error
     assert f"go on with: pjepa-train --resume {run_dir}" in error
     assert "Traceback" not in error
     assert not (run_dir / "report.json").exists()
-    done = subprocess.run([*COMMAND, "--resume", str(run_dir)], capture_output=True, text=True, timeout=300)
+    config = json.loads((run_dir / "config.json").read_text())
+    saved = int(re.search(r"after (\d+) updates", error).group(1))
+    config["optimization"]["updates"] = saved + 5  # what is left takes a moment
+    (run_dir / "config.json").write_text(json.dumps(config))
+    done = subprocess.run([*SMALL, "--resume", str(run_dir)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert json.loads((run_dir / "report.json").read_text())["updates"] == 60
+    assert json.loads((run_dir / "report.json").read_text())["updates"] == saved + 5
     assert f"written to {run_dir}" in done.stdout
-    assert "bisim-check" in done.stdout
+    assert f"bisim-check {run_dir}" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_default_preset_runs_from_end_to_end(tmp_path):
+    done = subprocess.run(
+        [*COMMAND, "--updates", "2", "--run-dir", str(tmp_path / "run")], capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert (report["preset"], report["experiment"], report["seed"], report["updates"]) == ("laptop", "reward", 0, 2)
+    assert "update 2/2: L_dyn" in done.stderr

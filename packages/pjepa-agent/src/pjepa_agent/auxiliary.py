@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchrl.objectives import symexp, symlog, two_hot_cross_entropy, two_hot_decode, two_hot_encode
 
 from pjepa_agent.config import NetworkConfig, ObjectiveConfig
-from pjepa_agent.networks import mlp
+from pjepa_agent.networks import Initialization, mlp
 
 
 class AuxiliaryHead(Protocol):
@@ -39,9 +39,11 @@ class TwoHotHead(nn.Module):
 
     bins: Tensor
 
-    def __init__(self, latent_dim: int, hidden_dim: int, bins: int) -> None:
+    def __init__(
+        self, latent_dim: int, hidden_dim: int, bins: int, initialization: Initialization = "truncated-normal"
+    ) -> None:
         super().__init__()
-        self.network = mlp(latent_dim, hidden_dim, 3, bins, zero_last=True)
+        self.network = mlp(latent_dim, hidden_dim, 3, bins, zero_last=True, initialization=initialization)
         self.register_buffer("bins", torch.linspace(-10, 10, bins), persistent=False)
 
     def forward(self, embedding: Tensor) -> Tensor:
@@ -65,9 +67,11 @@ class TwoHotHead(nn.Module):
 class VectorHead(nn.Module):
     """Regression to k numbers by the squared error, averaged over them."""
 
-    def __init__(self, latent_dim: int, hidden_dim: int, values: int) -> None:
+    def __init__(
+        self, latent_dim: int, hidden_dim: int, values: int, initialization: Initialization = "truncated-normal"
+    ) -> None:
         super().__init__()
-        self.network = mlp(latent_dim, hidden_dim, 3, values)
+        self.network = mlp(latent_dim, hidden_dim, 3, values, initialization=initialization)
 
     def forward(self, embedding: Tensor) -> Tensor:
         """Embeddings (B, d) -> values (B, k)."""
@@ -86,8 +90,8 @@ class VectorHead(nn.Module):
 def make_head(objective: ObjectiveConfig, network: NetworkConfig) -> TwoHotHead | VectorHead:
     """The head that regresses to the configured auxiliary function."""
     if objective.auxiliary == "reward":
-        return TwoHotHead(network.latent_dim, network.hidden_dim, network.bins)
-    return VectorHead(network.latent_dim, network.hidden_dim, objective.auxiliary_dim)
+        return TwoHotHead(network.latent_dim, network.hidden_dim, network.bins, network.initialization)
+    return VectorHead(network.latent_dim, network.hidden_dim, objective.auxiliary_dim, network.initialization)
 
 
 def random_projection(frames: Frames, dim: int, seed: int) -> NDArray[np.float32]:

@@ -42,6 +42,8 @@ class NetworkConfig:
     """Basic blocks per stage. The paper has 8."""
     normalization: Literal["batch", "none"] = "batch"
     """Normalisation in the encoder. The paper has none."""
+    initialization: Literal["pytorch", "truncated-normal"] = "pytorch"
+    """Linear layers: PyTorch's default, or standard deviation 0.02 and zero bias as in the authors' code."""
     hidden_dim: int = 512
     """Width of the hidden layers of dynamics and heads."""
     bins: int = 101
@@ -70,7 +72,7 @@ class ObjectiveConfig:
 class OptimizationConfig:
     """How the loss is minimised: Adam, linear warm-up, cosine to zero."""
 
-    updates: int = 4_000
+    updates: int = 3_000
     """Optimisation steps."""
     batch_size: int = 128
     """Transitions per step, drawn with replacement; the encoder sees both observations of each."""

@@ -24,8 +24,16 @@ class PJEPA(nn.Module):
     def __init__(self, config: Config, action_dim: int = 1) -> None:
         super().__init__()
         network = config.network
-        self.encoder = ResNetEncoder(network.latent_dim, network.width, network.blocks, network.normalization)
-        self.dynamics = mlp(network.latent_dim + action_dim, network.hidden_dim, 2, network.latent_dim)
+        self.encoder = ResNetEncoder(
+            network.latent_dim, network.width, network.blocks, network.normalization, network.initialization
+        )
+        self.dynamics = mlp(
+            network.latent_dim + action_dim,
+            network.hidden_dim,
+            2,
+            network.latent_dim,
+            initialization=network.initialization,
+        )
         self.head = make_head(config.objective, network)
 
     @property

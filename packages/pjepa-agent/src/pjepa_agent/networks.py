@@ -6,12 +6,19 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+Initialization = Literal["pytorch", "truncated-normal"]
 
-def init_linear(module: nn.Module) -> None:
-    """Truncated normal weights of standard deviation 0.02 and zero biases for linear layers; else PyTorch's default."""
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
+
+def initialize(module: nn.Module, initialization: Initialization) -> None:
+    """Set the linear layers of a module, itself included; convolutions keep PyTorch's default.
+
+    ``"truncated-normal"`` is a standard deviation of 0.02 and zero biases, as in the authors' code.
+    """
+    if initialization == "truncated-normal":
+        for layer in module.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)
 
 
 def _normalization(kind: str, channels: int) -> nn.Module:
@@ -46,7 +53,12 @@ class ResNetEncoder(nn.Module):
     """
 
     def __init__(
-        self, latent_dim: int = 256, width: int = 32, blocks: int = 8, normalization: Literal["batch", "none"] = "none"
+        self,
+        latent_dim: int = 256,
+        width: int = 32,
+        blocks: int = 8,
+        normalization: Literal["batch", "none"] = "none",
+        initialization: Initialization = "truncated-normal",
     ) -> None:
         super().__init__()
         self.stem = nn.Sequential(
@@ -65,7 +77,7 @@ class ResNetEncoder(nn.Module):
             channels = out
         self.stages = nn.Sequential(*stages)
         self.proj = nn.Linear(channels, latent_dim)
-        self.proj.apply(init_linear)
+        initialize(self.proj, initialization)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -84,7 +96,14 @@ class NormedLinear(nn.Sequential):
         super().__init__(nn.Linear(features_in, features_out), nn.LayerNorm(features_out), nn.Mish())
 
 
-def mlp(features_in: int, hidden: int, layers: int, features_out: int, zero_last: bool = False) -> nn.Sequential:
+def mlp(
+    features_in: int,
+    hidden: int,
+    layers: int,
+    features_out: int,
+    zero_last: bool = False,
+    initialization: Initialization = "truncated-normal",
+) -> nn.Sequential:
     """Multilayer perceptron of `layers` layers in all, the last of them linear: (B, features_in) -> (B, features_out).
 
     With `zero_last` the last layer starts at zero, so that a two-hot head starts at the uniform distribution.
@@ -93,7 +112,7 @@ def mlp(features_in: int, hidden: int, layers: int, features_out: int, zero_last
     network = nn.Sequential(
         *[NormedLinear(a, b) for a, b in itertools.pairwise(widths)], nn.Linear(hidden, features_out)
     )
-    network.apply(init_linear)
+    initialize(network, initialization)
     if zero_last:
         nn.init.zeros_(network[-1].weight)  # type: ignore[arg-type]
     return network
