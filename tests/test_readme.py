@@ -15,6 +15,10 @@ PARSERS = {"bisim-check": bisim_check_parser, "pjepa-train": pjepa_train_parser}
 
 
 def blocks(language):
+    return list(_blocks(language))
+
+
+def _blocks(language):
     for path in DOCUMENTS:
         for number, code in enumerate(re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.S | re.M)):
             yield pytest.param(code, id=f"{path.relative_to(ROOT)}-{number}")

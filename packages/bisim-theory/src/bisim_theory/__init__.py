@@ -7,14 +7,18 @@
 (2, [0])
 """
 
-from bisim_theory.bisimulation import Relation, empirical_bisimulation
-from bisim_theory.codes import CodesForced, codes_forced
-from bisim_theory.collapse import TheoremCheck, Tolerance, check_theorem
-from bisim_theory.determinism import NoWellTrainedModelError, find_conflicts, fold, identify_by_content
-from bisim_theory.formats import read_representation, read_transitions, write_representation, write_transitions
-from bisim_theory.report import Report, analyse
-from bisim_theory.representation import Representation
-from bisim_theory.transitions import DatasetError, TransitionDataset
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bisim_theory.bisimulation import Relation, empirical_bisimulation
+    from bisim_theory.codes import CodesForced, codes_forced
+    from bisim_theory.collapse import TheoremCheck, Tolerance, check_theorem
+    from bisim_theory.determinism import NoWellTrainedModelError, find_conflicts, fold, identify_by_content
+    from bisim_theory.formats import read_representation, read_transitions, write_representation, write_transitions
+    from bisim_theory.report import Report, analyse
+    from bisim_theory.representation import Representation
+    from bisim_theory.transitions import DatasetError, TransitionDataset
 
 __all__ = [
     "CodesForced",
@@ -38,3 +42,33 @@ __all__ = [
     "write_representation",
     "write_transitions",
 ]
+
+_HOMES = {
+    "Relation": "bisim_theory.bisimulation",
+    "empirical_bisimulation": "bisim_theory.bisimulation",
+    "CodesForced": "bisim_theory.codes",
+    "codes_forced": "bisim_theory.codes",
+    "TheoremCheck": "bisim_theory.collapse",
+    "Tolerance": "bisim_theory.collapse",
+    "check_theorem": "bisim_theory.collapse",
+    "NoWellTrainedModelError": "bisim_theory.determinism",
+    "find_conflicts": "bisim_theory.determinism",
+    "fold": "bisim_theory.determinism",
+    "identify_by_content": "bisim_theory.determinism",
+    "read_representation": "bisim_theory.formats",
+    "read_transitions": "bisim_theory.formats",
+    "write_representation": "bisim_theory.formats",
+    "write_transitions": "bisim_theory.formats",
+    "Report": "bisim_theory.report",
+    "analyse": "bisim_theory.report",
+    "Representation": "bisim_theory.representation",
+    "DatasetError": "bisim_theory.transitions",
+    "TransitionDataset": "bisim_theory.transitions",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # NumPy takes a fifth of a second to import, and `bisim-check --help` need not wait for it.
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

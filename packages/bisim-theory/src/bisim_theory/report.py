@@ -190,7 +190,7 @@ def _data_lines(report: Report) -> list[str]:
     if report.content is not None:
         lines.append(
             f"Equal images: {report.content.coinciding:,} observations look exactly like an earlier one; "
-            f"told apart by content there are {report.content.conflicts:,} conflicts"
+            f"told apart by content, conflicts: {report.content.conflicts:,}"
         )
     return lines
 

@@ -77,7 +77,7 @@ def draw_curves(figure: Figure, metrics: MetricsFile) -> None:
     for axes in (left, right):
         axes.set_xlabel("update")
         axes.grid(alpha=0.3)
-        axes.legend()
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, frameon=False)
 
 
 def write_figures(folder: Path, embedding: NDArray[Any], counts: NDArray[np.int64], metrics: MetricsFile) -> None:
@@ -94,7 +94,7 @@ def write_figures(folder: Path, embedding: NDArray[Any], counts: NDArray[np.int6
         figure, axes = plt.subplots(figsize=(6.4, 5.6), layout="constrained")
         draw(axes, embedding[chosen], counts[chosen])
         _save(figure, folder / f"{name}.png")
-    figure = plt.figure(figsize=(11, 4.2), layout="constrained")
+    figure = plt.figure(figsize=(11, 4.6), layout="constrained")
     draw_curves(figure, metrics)
     _save(figure, folder / "curves.png")
 
