@@ -75,3 +75,22 @@ def test_links_and_pictures_of_the_documents_exist():
     for path in DOCUMENTS:
         for target in re.findall(r"\]\(([^)#]+)", path.read_text()):
             assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_the_example_trains_loads_and_checks(tmp_path, monkeypatch, capsys):
+    import dataclasses
+    import runpy
+
+    from pjepa_agent import config
+
+    small = dataclasses.replace(
+        config.PRESETS["laptop"],
+        collection=config.CollectionConfig(transitions=200),
+        network=config.NetworkConfig(latent_dim=16, width=4, hidden_dim=32),
+        evaluation=config.EvaluationConfig(reference_per_count=4, scored_per_count=30),
+    )
+    monkeypatch.setattr(config, "PRESETS", {"laptop": small})
+    runpy.run_path(str(ROOT / "examples" / "train_and_check.py"))["main"](tmp_path / "run", 5)
+    shown = capsys.readouterr().out
+    assert "embeddings of the first images: (8, 16)" in shown
+    assert "Verdict: " in shown
