@@ -7,31 +7,12 @@ import gymnasium
 import numpy as np
 import pytest
 from counting_env import drawing
+from counting_worlds import VARIANTS, raw, seeds, value, variants
 from gymnasium.utils.env_checker import check_env
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import ndimage
 
-VARIANTS = [
-    {},
-    {"target": 0},
-    {"discrete_actions": True, "reward": "dense"},
-    {"grace": False, "max_count": 3, "target": 3},
-    {"image_size": 96, "max_count": 20, "gap": 2},
-    {"shapes": ["disk"], "colors": [[255, 0, 0], [0, 255, 0]], "gap": 0},
-]
-
-variants = st.sampled_from(VARIANTS)
-seeds = st.integers(0, 2**31 - 1)
 TOUCHING = np.ones((3, 3))
-
-
-def raw(**arguments):
-    return gymnasium.make("CountingEnv-v0", **arguments).unwrapped
-
-
-def value(env, adds):
-    return int(adds) if env.arguments.discrete_actions else np.array([0.5 if adds else -0.5], np.float32)
 
 
 def play(env, seed, length=40):
@@ -93,7 +74,8 @@ def test_an_image_shows_count_objects_of_one_shape_and_colour_that_never_touch(a
     env = raw(**arguments)
     shape = color = None
     for adds, image, _, _, info in play(env, seed, 15):
-        if adds is None:
+        forgotten = env.world is not None and info["count"] <= 1  # a finite black image remembers no shape or colour
+        if adds is None or forgotten:
             shape, color = info["shape"], info["color"]
         assert info["shape"] == shape
         assert shape in env.arguments.shapes

@@ -10,11 +10,13 @@
 import gymnasium
 
 from counting_env.env import CountingEnv
+from counting_env.vector_env import CountingVectorEnv
 
-__all__ = ["CountingEnv"]
+__all__ = ["CountingEnv", "CountingVectorEnv"]
 
 gymnasium.register(
     id="CountingEnv-v0",
     entry_point="counting_env.env:CountingEnv",
+    vector_entry_point="counting_env.vector_env:CountingVectorEnv",
     max_episode_steps=16,
 )

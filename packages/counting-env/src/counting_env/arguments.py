@@ -9,8 +9,12 @@ from numpy.typing import NDArray
 
 from counting_env import drawing
 
+FINITE_COLORS = ((225, 60, 60), (60, 200, 90), (80, 120, 225))
+"""The colours of a finite world for which none are given."""
 
-def _integer(name: str, value: Any, low: int, high: int | None = None) -> int:
+
+def parse_integer(name: str, value: Any, low: int, high: int | None = None) -> int:
+    """The value as an int; raises `ValueError` unless it is an integer in low..high."""
     allowed = f"an integer >= {low}" if high is None else f"an integer in {low}..{high}"
     is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not is_integer or value < low or (high is not None and value > high):
@@ -54,12 +58,13 @@ class Arguments:
     reward: str = "sparse"
     discrete_actions: bool = False
     grace: bool = True
+    layouts: int | None = None
 
     def __post_init__(self) -> None:
-        _integer("max_count", self.max_count, 1)
-        _integer("target", self.target, 0, self.max_count)
-        _integer("image_size", self.image_size, drawing.SPRITE_SIZE)
-        _integer("gap", self.gap, 0)
+        parse_integer("max_count", self.max_count, 1)
+        parse_integer("target", self.target, 0, self.max_count)
+        parse_integer("image_size", self.image_size, drawing.SPRITE_SIZE)
+        parse_integer("gap", self.gap, 0)
         fits = drawing.most_objects(self.image_size, self.gap)
         if self.max_count > fits:
             raise ValueError(
@@ -78,6 +83,19 @@ class Arguments:
         for name in ("discrete_actions", "grace"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name}={getattr(self, name)!r}: must be True or False")
+        if self.layouts is not None:
+            self._check_finite()
+
+    def _check_finite(self) -> None:
+        # A quarter of all places of the first object: distinct layouts are then found quickly.
+        most = max((self.image_size - drawing.SPRITE_SIZE + 1) ** 2 // 4, 1)
+        parse_integer("layouts", self.layouts, 1, most)
+        if self.colors is None:
+            object.__setattr__(self, "colors", tuple(parse_color("colors", color) for color in FINITE_COLORS))
+        assert self.colors is not None
+        for name, values in (("shapes", self.shapes), ("colors", [tuple(color.tolist()) for color in self.colors])):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name}: must be different from each other in a finite world")
 
 
 @dataclass(frozen=True)
@@ -88,29 +106,36 @@ class ResetOptions:
     shape: str | None = None
     color: NDArray[np.uint8] | None = None
     corners: NDArray[np.int64] | None = None
+    layout: int | None = None
 
     @classmethod
     def parse(cls, options: dict[str, Any] | None, arguments: Arguments) -> "ResetOptions":
         """Check the `options` of a reset; raises `ValueError` that names the option and what is allowed."""
         if not options:
             return cls()
-        unknown = sorted(set(options) - {"count", "shape", "color", "positions"})
+        known = ("count", "shape", "color", "positions" if arguments.layouts is None else "layout")
+        unknown = sorted(set(options) - set(known))
         if unknown:
-            raise ValueError(f"options[{unknown[0]!r}]: known are count, shape, color and positions")
-        count = shape = color = corners = None
+            raise ValueError(f"options[{unknown[0]!r}]: known are {', '.join(known)}")
+        count = shape = color = corners = layout = None
         if options.get("count") is not None:
-            count = _integer("options['count']", options["count"], 0, arguments.max_count)
+            count = parse_integer("options['count']", options["count"], 0, arguments.max_count)
         if options.get("shape") is not None:
-            shape = parse_shape("options['shape']", options["shape"])
+            known_shapes = drawing.SHAPES if arguments.layouts is None else tuple(arguments.shapes)
+            shape = parse_shape("options['shape']", options["shape"], known_shapes)
         if options.get("color") is not None:
             color = parse_color("options['color']", options["color"])
+            if arguments.layouts is not None and not any((color == each).all() for each in arguments.colors or ()):
+                raise ValueError(f"options['color']={options['color']!r}: is none of the colours of this finite world")
+        if options.get("layout") is not None:
+            layout = parse_integer("options['layout']", options["layout"], 0, (arguments.layouts or 1) - 1)
         if options.get("positions") is not None:
             corners = _corners(options["positions"], arguments)
             if count is None:
                 count = len(corners)
             elif count != len(corners):
                 raise ValueError(f"options['positions'] has {len(corners)} rows and options['count'] is {count}")
-        return cls(count, shape, color, corners)
+        return cls(count, shape, color, corners, layout)
 
 
 def _corners(positions: Any, arguments: Arguments) -> NDArray[np.int64]:

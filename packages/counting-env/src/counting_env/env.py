@@ -1,6 +1,8 @@
 """The Gymnasium environment `CountingEnv-v0` (paper Section 2.3 and Appendix D)."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, SupportsFloat
 
 import gymnasium
@@ -10,6 +12,8 @@ from numpy.typing import NDArray
 
 from counting_env import drawing, rules
 from counting_env.arguments import Arguments, ResetOptions
+from counting_env.finite import FiniteWorld
+from counting_env.window import Window
 
 
 def action_space(discrete: bool) -> spaces.Box | spaces.Discrete:
@@ -29,7 +33,7 @@ class CountingEnv(gymnasium.Env[NDArray[np.uint8], Any]):
     the count carries over. Objects never overlap.
 
     Args:
-        render_mode: None or ``"rgb_array"``.
+        render_mode: None, ``"rgb_array"`` or ``"human"``, a window that shows every observation (extra ``human``).
         target: the rewarded count n, 0..max_count.
         max_count: most objects in an image; at least 1 and no more than surely fit.
         image_size: side of the square image in pixels, at least 7.
@@ -39,12 +43,14 @@ class CountingEnv(gymnasium.Env[NDArray[np.uint8], Any]):
         reward: ``"sparse"`` is 1 iff the count reached is `target`; ``"dense"`` falls linearly to 0 with distance.
         discrete_actions: ``Discrete(2)`` (1 adds, 0 removes) instead of ``Box(-1, 1, (1,))``.
         grace: the step taken *from* the target is the last of the episode (Appendix D); False ends it on arrival.
+        layouts: None draws positions anew at every step; a number makes the world finite and deterministic, with that
+            many layouts (see `counting_env.finite`), described by the attribute `world`.
 
     Raises:
         ValueError: an argument, reset option or action is not allowed; the message says what is.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012 - Gymnasium declares it so
+    metadata = {"render_modes": ["rgb_array", "human"], "render_fps": 4}  # noqa: RUF012 - Gymnasium declares it so
 
     def __init__(
         self,
@@ -58,15 +64,21 @@ class CountingEnv(gymnasium.Env[NDArray[np.uint8], Any]):
         reward: str = "sparse",
         discrete_actions: bool = False,
         grace: bool = True,
+        layouts: int | None = None,
     ) -> None:
-        self.arguments = Arguments(target, max_count, image_size, shapes, colors, gap, reward, discrete_actions, grace)
+        self.arguments = Arguments(
+            target, max_count, image_size, shapes, colors, gap, reward, discrete_actions, grace, layouts
+        )
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise ValueError(f"render_mode={render_mode!r}: must be None or one of {self.metadata['render_modes']}")
         self.render_mode = render_mode
         self.action_space = action_space(discrete_actions)
         self.observation_space: spaces.Space[NDArray[np.uint8]] = observation_space(image_size)
+        self.world = FiniteWorld(self.arguments) if layouts is not None else None
         self._placements = drawing.PlacementStream(max_count, image_size, gap)
+        self._window = Window("CountingEnv-v0", self.metadata["render_fps"]) if render_mode == "human" else None
         self._count = -1  # no episode yet
+        self._at = -1  # the observation of a finite world
         self._ended = False
 
     def reset(
@@ -74,57 +86,128 @@ class CountingEnv(gymnasium.Env[NDArray[np.uint8], Any]):
     ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         """Begin an episode: a count uniform on 0..max_count, a shape and a colour.
 
-        `options` may fix any of ``count``, ``shape``, ``color`` (RGB) and ``positions`` (k, 2) of this observation.
+        `options` may fix any of ``count``, ``shape``, ``color`` (RGB) and ``positions`` (k, 2), row and column of each
+        centre, of this observation; in a finite world ``layout`` takes the place of ``positions``.
         """
         chosen = ResetOptions.parse(options, self.arguments)
         super().reset(seed=seed)
         if seed is not None:
             self._placements.restart()
-        # All three are always drawn, so that an option changes what it names and nothing else of the episode.
+        # All is always drawn, so that an option changes what it names and nothing else of the episode.
         count, shape, color = draw_episode(self.np_random, self.arguments)
-        self._shape = shape if chosen.shape is None else chosen.shape
-        self._color = color if chosen.color is None else chosen.color
-        self._sprite = drawing.sprite(self._shape, self._color)
-        self._count = count if chosen.count is None else chosen.count
+        count = count if chosen.count is None else chosen.count
+        shape = shape if chosen.shape is None else chosen.shape
+        color = color if chosen.color is None else chosen.color
         self._ended = False
+        if self.world is not None:
+            self._enter(self.world.start(self.np_random, count, shape, color, chosen.layout))
+        else:
+            self._count, self._shape, self._color = count, shape, color
+            self._sprite = drawing.sprite(shape, color)
         return self._observe(chosen.corners)
 
     def step(self, action: Any) -> tuple[NDArray[np.uint8], SupportsFloat, bool, bool, dict[str, Any]]:
         """Add an object where the action's value is >= 0, remove one where it is < 0."""
-        code = self._parse(action)
+        code = parse_discrete(action) if self.arguments.discrete_actions else parse_continuous(action)
         if self._count < 0 or self._ended:
             raise gymnasium.error.ResetNeeded("call reset() before step(): no episode is running")
         count, arguments = self._count, self.arguments
-        self._count = rules.next_count(count, code, arguments.max_count)
+        if self.world is not None:
+            self._enter(int(self.world.successor[self._at, code]))
+        else:
+            self._count = rules.next_count(count, code, arguments.max_count)
         self._ended = rules.is_last(count, self._count, arguments.target, arguments.grace)
         observation, info = self._observe()
         return observation, self.reward_of(self._count), self._ended, False, info
 
     def render(self) -> NDArray[np.uint8] | None:
-        """A copy of the last observation, (image_size, image_size, 3) uint8; nothing is drawn anew."""
-        if self.render_mode is None or self._count < 0:
-            return None
-        return self._observation.copy()
+        """A copy of the last observation, (image_size, image_size, 3) uint8; nothing is drawn anew.
 
-    def _parse(self, action: Any) -> int:
-        return parse_discrete(action) if self.arguments.discrete_actions else parse_continuous(action)
+        None with ``"human"``, whose window is always up to date.
+        """
+        return self._observation.copy() if self.render_mode == "rgb_array" and self._count >= 0 else None
+
+    def close(self) -> None:
+        """Close the window, if there is one."""
+        if self._window is not None:
+            self._window.close()
+
+    def action(self, code: int) -> Any:
+        """An action with the given code, 0 to remove and 1 to add, in this environment's action space."""
+        return int(code) if self.arguments.discrete_actions else np.array([1.0 if code else -1.0], np.float32)
 
     def reward_of(self, count: int) -> float:
         """Reward r(o) of an observation with `count` objects, whichever step led to it; the paper's auxiliary value."""
-        if self.arguments.reward == "dense":
-            return rules.dense_reward(count, self.arguments.target, self.arguments.max_count)
-        return rules.sparse_reward(count, self.arguments.target)
+        return rules.reward_of(count, self.arguments)
+
+    def save_state(self) -> "CountingState":
+        """Everything that the next steps depend on; of this environment alone, not of wrappers such as `TimeLimit`.
+
+        Raises:
+            gymnasium.error.ResetNeeded: no episode was ever begun.
+        """
+        if self._count < 0:
+            raise gymnasium.error.ResetNeeded("call reset() before save_state(): no episode is running")
+        return CountingState(
+            *(self._count, self._at, self._shape, self._color.copy(), self._ended, self._observation.copy()),
+            *(copy.deepcopy(self.np_random.bit_generator.state), self._placements.state()),
+        )
+
+    def restore_state(self, state: "CountingState", rewind_random: bool = True) -> NDArray[np.uint8]:
+        """Go back to a saved state and return its observation.
+
+        Args:
+            state: from `save_state` of an environment with the same arguments.
+            rewind_random: whether to repeat the same random positions as well, or to go on drawing new ones.
+        """
+        self._count, self._at, self._ended = state.count, state.at, state.ended
+        self._shape, self._color = state.shape, state.color.copy()
+        self._sprite = drawing.sprite(state.shape, state.color)
+        if rewind_random:
+            self.np_random.bit_generator.state = copy.deepcopy(state.generator)
+            self._placements.set_state(state.placements)
+        self._observation = state.observation.copy()
+        return state.observation.copy()
+
+    def _enter(self, at: int) -> None:
+        """Be at an observation of the finite world."""
+        world = self.world
+        assert world is not None
+        assert self.arguments.colors is not None
+        self._at, self._count = at, int(world.count[at])
+        self._shape = self.arguments.shapes[world.shape[at]]
+        self._color = self.arguments.colors[world.color[at]]
+        self._sprite = world.sprite(at)
 
     def _observe(self, corners: NDArray[np.int64] | None = None) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-        placement = self._placements.take(self.np_random)
+        if self.world is not None:
+            placement = self.world.placements[self.world.layout[self._at]]
+        else:
+            placement = self._placements.take(self.np_random)
         visible = placement[: self._count] if corners is None else corners
         observation = drawing.black(self.arguments.image_size)
         drawing.blit(drawing.as_pixels(observation), self._sprite, visible.tolist())
-        self._observation = observation.copy() if self.render_mode is not None else observation
+        self._observation = observation if self.render_mode is None else observation.copy()
+        if self._window is not None:
+            self._window.show(observation)
         positions = np.full(placement.shape, -1)  # of one shape whatever the count, so that vectors can stack them
         positions[: self._count] = visible + drawing.RADIUS
         info = {"count": self._count, "shape": self._shape, "color": self._color.copy(), "positions": positions}
         return observation, info
+
+
+@dataclass(frozen=True, eq=False)
+class CountingState:
+    """A saved state of `CountingEnv`; it can be pickled."""
+
+    count: int
+    at: int
+    shape: str
+    color: NDArray[np.uint8]
+    ended: bool
+    observation: NDArray[np.uint8]
+    generator: Mapping[str, Any]
+    placements: tuple[NDArray[np.int64], int]
 
 
 def draw_episode(rng: np.random.Generator, arguments: Arguments) -> tuple[int, str, NDArray[np.uint8]]:

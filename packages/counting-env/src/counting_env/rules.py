@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from counting_env.arguments import Arguments
+
 REMOVE, ADD = 0, 1
 """Action codes: the sign of the action's value, as an integer."""
 
@@ -31,6 +33,13 @@ def sparse_reward(count: Number, target: int) -> Any:
 def dense_reward(count: Number, target: int, maximum: int) -> Any:
     """Reward in [0, 1] that falls linearly with the distance to `target`: 1 at the target, 0 at the farthest count."""
     return 1.0 - abs(count - target) / max(target, maximum - target)
+
+
+def reward_of(count: Number, arguments: Arguments) -> Any:
+    """Reward of observations with `count` objects, sparse or dense as the arguments say."""
+    if arguments.reward == "dense":
+        return dense_reward(count, arguments.target, arguments.max_count)
+    return sparse_reward(count, arguments.target)
 
 
 def is_last(count: Number, successor_count: Number, target: int, grace: bool) -> Any:

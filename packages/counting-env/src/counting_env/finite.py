@@ -1,0 +1,142 @@
+"""The counting world as a finite deterministic MDP, in which the paper's Theorem 1 applies to the letter.
+
+In the world of `CountingEnv-v0` positions are drawn anew at every step, so the next image is no function of the present
+one. Here an observation is a function of (count, shape, colour, layout), count 0 is one observation whatever came
+before, and the next layout is a fixed function of the present observation and the action. So f is a function on
+observations, and the largest bisimulation over f and the reward has exactly the nine classes of Corollary 1.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from counting_env import drawing, rules
+from counting_env.arguments import Arguments
+
+_SEED = 20_250_912  # of layouts and their succession: a world is defined by its arguments, not by a run's seed
+
+
+class FiniteWorld:
+    """All observations and transitions of a finite counting world.
+
+    Observation 0 is the black image; the others are every (count, shape, colour, layout) with a count of at least 1.
+
+    Args:
+        arguments: with `layouts` set.
+
+    Attributes:
+        count: (M,) objects in each of the M observations.
+        shape: (M,) index of their shape in `arguments.shapes`.
+        color: (M,) index of their colour in `arguments.colors`.
+        layout: (M,) index of their layout.
+        placements: (L, max_count, 2) top left pixels of each layout's objects, of which a count k shows the first k.
+        successor: (M, 2) the observation that removing (0) and adding (1) lead to: f.
+    """
+
+    def __init__(self, arguments: Arguments) -> None:
+        assert arguments.layouts is not None
+        assert arguments.colors is not None
+        self.arguments = arguments
+        self._sizes: tuple[int, int, int, int] = (
+            arguments.max_count,
+            len(arguments.shapes),
+            len(arguments.colors),
+            arguments.layouts,
+        )
+        rng = np.random.default_rng([_SEED, *self._sizes])
+        self.placements = _distinct_placements(rng, arguments)
+        count, shape, color, layout = (axis.ravel() for axis in np.indices(self._sizes))
+        self.count = np.concatenate([[0], count + 1])
+        self.shape = np.concatenate([[0], shape])
+        self.color = np.concatenate([[0], color])
+        self.layout = np.concatenate([[0], layout])
+        codes = np.array([rules.REMOVE, rules.ADD])
+        next_count = rules.next_count(self.count[:, None], codes, arguments.max_count)
+        next_layout = rng.integers(arguments.layouts, size=(len(self), 2))
+        self.successor = self.index(next_count, self.shape[:, None], self.color[:, None], next_layout)
+        self._sprites = {
+            (i, j): drawing.sprite(name, value)
+            for i, name in enumerate(arguments.shapes)
+            for j, value in enumerate(arguments.colors)
+        }
+
+    def __len__(self) -> int:
+        return len(self.count)
+
+    def index(self, count: Any, shape: Any, color: Any, layout: Any) -> NDArray[np.int64]:
+        """The observation of a (count, shape, colour, layout), numbers or arrays; 0 wherever the count is 0."""
+        _, shapes, colors, layouts = self._sizes
+        within = ((np.maximum(count, 1) - 1) * shapes + shape) * colors * layouts + color * layouts + layout
+        return np.where(np.asarray(count) == 0, 0, within + 1)
+
+    def sprite(self, observation: int) -> NDArray[np.void]:
+        """The (7, 7) pixels of the objects of an observation."""
+        return self._sprites[int(self.shape[observation]), int(self.color[observation])]
+
+    def start(
+        self, rng: np.random.Generator, count: int, shape: str, color: NDArray[np.uint8], layout: int | None
+    ) -> int:
+        """The observation that an episode begins with; a layout of None is drawn."""
+        drawn = int(rng.integers(self._sizes[-1]))
+        assert self.arguments.colors is not None
+        of_color = [bool((color == each).all()) for each in self.arguments.colors].index(True)
+        of_shape = list(self.arguments.shapes).index(shape)
+        return int(self.index(count, of_shape, of_color, drawn if layout is None else layout))
+
+    def images(self) -> NDArray[np.uint8]:
+        """(M, size, size, 3) uint8, every observation once."""
+        images = drawing.black(self.arguments.image_size, len(self))
+        pixels = drawing.as_pixels(images)
+        for i in range(len(self)):
+            visible = self.placements[self.layout[i], : self.count[i]]
+            drawing.blit(pixels[i], self.sprite(i), visible.tolist())
+        return images
+
+    def transitions(self) -> dict[str, NDArray[Any]]:
+        """Every observation under every action, as the arrays of ``transitions.npz``.
+
+        >>> arrays = CountingEnv(layouts=3).world.transitions()                       # doctest: +SKIP
+        >>> numpy.savez_compressed("finite.npz", **arrays)                            # doctest: +SKIP
+
+        Returns:
+            ``source``, ``action``, ``successor``, ``auxiliary`` (the reward of the source), ``reward`` (of the
+            successor), each (2 M,); ``observation`` (M, size, size, 3); labels ``count``, ``shape``, ``color`` and
+            ``layout`` (M,).
+        """
+        source = np.repeat(np.arange(len(self)), 2)
+        action = np.tile([rules.REMOVE, rules.ADD], len(self))
+        successor = self.successor[source, action]
+        return {
+            "source": source,
+            "action": action,
+            "successor": successor,
+            "auxiliary": rules.reward_of(self.count[source], self.arguments),
+            "reward": rules.reward_of(self.count[successor], self.arguments),
+            "observation": self.images(),
+            "count": self.count,
+            "shape": self.shape,
+            "color": self.color,
+            "layout": self.layout,
+        }
+
+
+def _distinct_placements(rng: np.random.Generator, arguments: Arguments) -> NDArray[np.int64]:
+    """Placements of which no two show one set of positions at any count, so that layouts are seen in the image."""
+    seen: list[set[frozenset[tuple[int, int]]]] = [set() for _ in range(arguments.max_count)]
+    chosen: list[NDArray[np.int64]] = []
+    assert arguments.layouts is not None
+    while len(chosen) < arguments.layouts:
+        for placement in drawing.sample_placements(
+            rng, arguments.layouts, arguments.max_count, arguments.image_size, arguments.gap
+        ):
+            corners = [(int(row), int(column)) for row, column in placement]
+            shown = [frozenset(corners[: count + 1]) for count in range(arguments.max_count)]
+            if any(positions in known for positions, known in zip(shown, seen, strict=True)):
+                continue
+            for positions, known in zip(shown, seen, strict=True):
+                known.add(positions)
+            chosen.append(placement)
+            if len(chosen) == arguments.layouts:
+                break
+    return np.stack(chosen)
