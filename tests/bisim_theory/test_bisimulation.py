@@ -37,6 +37,17 @@ def test_levels_equal_the_literal_definition():
     assert deep >= 5  # the instances are worth something
 
 
+def test_a_long_corridor_has_as_many_levels_as_cells(monkeypatch):
+    for limit in (4_000_000, 50):  # the frontier as a list, and looked up in the table
+        monkeypatch.setattr("bisim_theory.bisimulation.FRONTIER", limit)
+        n = 300
+        cells = np.arange(n)
+        data = TransitionDataset(cells, cells * 0, np.minimum(cells + 1, n - 1), cells == n - 1)
+        relation = empirical_bisimulation(data)
+        assert relation.distinguished_pairs_per_level == list(range(n - 1, 0, -1))
+        assert relation.level(0, 1) == n - 1
+
+
 def test_witnesses_are_shortest_and_replay():
     for data in instances(60):
         relation = empirical_bisimulation(data)

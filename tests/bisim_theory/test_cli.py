@@ -133,6 +133,16 @@ def bad_inputs(folder):
             [good, "--representation", write(folder / "r.npz", model(), embedding=np.zeros((9, 1)))],
             "embedding: is (9, 1), the transitions ask for (4,)",
         ),
+        "huge id": (
+            [write(folder / "h.npz", CHAIN, successor=[1, 2, 3, 2**45])],
+            "successor: holds index 35184372088832",
+        ),
+        "huge": (
+            [good, "--representation", write(folder / "e.npz", model(EMBEDDING * 1e200))],
+            "row 1 is not finite, or",
+        ),
+        "json is a folder": ([good, "--json", folder], "Is a directory"),
+        "json is empty": ([good, "--json", ""], "Is a directory"),
         "json": ([good, "--json", folder / "no" / "where.json"], "where.json"),
         "content": ([good, "--identity", "content"], "observation: is needed"),
         "value": ([good, "--identity", "name"], "invalid choice"),
@@ -154,10 +164,44 @@ def test_bad_input_is_one_clear_line_and_status_2(tmp_path, capsys):
 
 def test_help_needs_no_heavy_import_and_names_the_exit_states():
     code = "import sys; from bisim_theory.cli import main; sys.argv = ['bisim-check', '--help']\n"
-    code += "try: main()\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
+    code += "try: main()\nexcept SystemExit: pass\nprint({'numpy', 'torch'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.endswith("False\n")
+    assert done.stdout.endswith("set()\n")
     assert "hypothesis not met" in done.stdout
     started = time.perf_counter()
     subprocess.run([sys.executable, "-m", "bisim_theory.cli", "--help"], capture_output=True, check=True)
     assert time.perf_counter() - started < 5  # far above the half second of an idle machine
+
+
+def test_nothing_distinguished_is_no_praise_for_the_model(tmp_path, capsys):
+    write(tmp_path / "transitions.npz", CHAIN, auxiliary=[1, 1, 1, 1])
+    arrays = {**model(noise=5), "predicted_auxiliary": np.array([9.0, 9, 9, 9])}
+    write(tmp_path / "representation.npz", arrays)
+    assert run(capsys, tmp_path, "--json", tmp_path / "out.json")[0] == 3
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert report["verdict"] == "hypothesis-not-met"
+    assert report["conclusion"]["min_distance"] is None
+    write(tmp_path / "representation.npz", {**model(), "predicted_auxiliary": np.ones(4)})
+    assert run(capsys, tmp_path)[0] == 0
+
+
+def test_json_is_strict_where_numbers_are_not_finite(tmp_path, capsys):
+    write(tmp_path / "transitions.npz", CHAIN)
+    write(tmp_path / "representation.npz", model(EMBEDDING * 0))
+    assert run(capsys, tmp_path, "--json", tmp_path / "out.json")[0] == 1
+
+    def refuse(word):
+        raise AssertionError(word)
+
+    report = json.loads((tmp_path / "out.json").read_text(), parse_constant=refuse)
+    assert report["hypothesis"]["levels"][0]["residual_ratio"] is None
+
+
+def test_a_full_device_is_an_error_and_not_a_verdict(tmp_path):
+    path = write(tmp_path / "d.npz", CHAIN)
+    code = f"import sys; from bisim_theory.cli import main; sys.exit(main([{str(path)!r}]))"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("bisim-check: error: ")
+    assert done.stderr.count("\n") == 1

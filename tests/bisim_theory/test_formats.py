@@ -86,6 +86,7 @@ def test_representation_survives_the_file_and_speaks_of_the_callables(tmp_path):
         ({"terminated": np.zeros(N)}, "terminated: must be"),
         ({"observation": np.zeros((F, 4, 5, 3))}, "observation: must be"),
         ({"labels": {"count": np.zeros(F - 1)}}, "labels: differ in their number"),
+        ({"labels": {"action": np.zeros(F)}}, "labels: 'action' is the name of another array"),
         ({"labels": {"count": np.full(F, np.inf)}}, "count: row 0 is not finite"),
     ],
 )
@@ -108,3 +109,13 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
         write_transitions(path, full_dataset())
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_what_is_not_finite_is_refused_in_every_precision(dtype, value):
+    auxiliary = np.zeros(N, dtype)
+    dataclasses.replace(full_dataset(), auxiliary=auxiliary)
+    auxiliary[3] = value
+    with pytest.raises(DatasetError, match="auxiliary: row 3 is not finite"):
+        dataclasses.replace(full_dataset(), auxiliary=auxiliary)

@@ -52,8 +52,9 @@ def test_torchrl_collects_transitions_that_obey_the_rules(number):
     frames = 0
     for batch in collector:
         frames += batch.numel()
-        before = (batch["pixels"] != 0).any(-1).flatten(-2).sum(-1).float()
-        after = (batch["next", "pixels"] != 0).any(-1).flatten(-2).sum(-1).float()
+        key = "pixels" if "pixels" in set(batch.keys()) else "observation"
+        before = (batch[key] != 0).any(-1).flatten(-2).sum(-1).float()
+        after = (batch["next", key] != 0).any(-1).flatten(-2).sum(-1).float()
         adds = batch["action"][..., 0] >= 0
         # The lit area grows by an object where one is added, also in the last step of an episode.
         assert (torch.where(adds, after - before, before - after) >= 0).all()

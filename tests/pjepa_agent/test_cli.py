@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,7 +57,7 @@ def test_bad_input_is_one_clear_line_and_status_2(tmp_path, capsys, monkeypatch)
         "abbreviation": (["--see", "1"], "unrecognized arguments"),
         "number": (["--seed", "one"], "invalid int value: 'one'"),
         "seed": (["--seed", "-1"], "seed=-1: must be in"),
-        "updates": (["--updates", "0"], "optimization.updates=0: must be at least 1"),
+        "updates": (["--updates", "0"], "optimization.updates=0: must be in 1..1e+09"),
         "used": (["--run-dir", used], "is already used; continue it with --resume"),
         "file": (["--run-dir", used / "mine.txt" / "run"], "cannot be written to"),
         "resume nothing": (["--resume", tmp_path / "none"], "holds no run"),
@@ -83,6 +84,60 @@ def test_help_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("set()\n")
     assert "--experiment" in done.stdout
+
+
+def test_a_damaged_run_is_refused_by_resume(tiny, tmp_path, capsys):
+    import numpy as np
+    import torch
+    from pjepa_agent.run import train_run
+    from pjepa_agent.run_directory import RunDirectory
+
+    whole = RunDirectory.create(tmp_path / "whole", tiny())
+    train_run(whole, tiny(), "cpu")
+    whole.report.unlink()  # as if it had been stopped after its last checkpoint
+
+    def arrays(run, **changes):
+        with np.load(run.transitions, allow_pickle=False) as file:
+            kept = {name: file[name] for name in file.files}
+        kept |= changes
+        np.savez(run.transitions, **{name: value for name, value in kept.items() if value is not None})
+
+    def state(run, **changes):
+        saved = torch.load(run.checkpoint, weights_only=True) | changes
+        torch.save({name: value for name, value in saved.items() if value is not None}, run.checkpoint)
+
+    def config(run, **network):
+        values = json.loads(run.config.read_text())
+        values["network"] |= network
+        run.config.write_text(json.dumps(values))
+
+    damages = {
+        "transitions.npz": lambda run: run.transitions.write_bytes(run.transitions.read_bytes()[:5000]),
+        "source: must be": lambda run: arrays(run, source=np.zeros((2, 2), int)),
+        "observation: is missing": lambda run: arrays(run, observation=None),
+        "action_value: is missing": lambda run: arrays(run, action_value=None),
+        "auxiliary: is (200, 2), this run needs (200,)": lambda run: arrays(run, auxiliary=np.zeros((200, 2))),
+        "does not fit the run's config.json (KeyError)": lambda run: state(run, sampler=None),
+        "does not fit the run's config.json (RuntimeError)": lambda run: config(run, latent_dim=8),
+        "was saved on cuda; go on with --device cuda": lambda run: state(run, device="cuda"),
+        "is no checkpoint, or a damaged one": lambda run: run.checkpoint.write_bytes(b"PK" * 99),
+        "metrics.csv: is damaged": lambda run: run.metrics.write_text("update,seconds\n0,1\n5\n"),
+        "metrics.csv: has lost the rows before update 12": lambda run: run.metrics.unlink(),
+    }
+    for number, (message, damage) in enumerate(damages.items()):
+        run_ = RunDirectory(tmp_path / str(number))
+        shutil.copytree(whole.path, run_.path)
+        damage(run_)
+        before = {path: path.stat().st_mtime_ns for path in run_.path.rglob("*")}
+        status, out, err = run(capsys, "--resume", run_.path, "--device", "cpu")
+        assert (status, out) == (2, ""), message
+        assert err.splitlines()[-1].startswith("pjepa-train: error: "), message
+        assert message in err
+        assert "Traceback" not in err
+        assert before == {path: path.stat().st_mtime_ns for path in run_.path.rglob("*")}, message
+    # And undamaged it finishes.
+    assert run(capsys, "--resume", whole.path, "--device", "cpu")[0] == 0
+    assert whole.report.is_file()
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

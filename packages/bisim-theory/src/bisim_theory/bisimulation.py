@@ -1,6 +1,7 @@
 """The empirical largest bisimulation B_D*, its complement R_D*, levels and witnesses (Definition 4)."""
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,12 +80,10 @@ class Relation:
     def distinguished_pairs_per_level(self) -> list[int]:
         """Unordered pairs of sources that enter R_D* at level 1, 2, ..."""
         sizes = self.behaviour.sizes
-        counts = []
-        for level in range(1, int(self.table.max()) + 1):
-            # Row by row, so that no second table is made; products of counts stay below n^2 < 2^63.
-            ordered = sum(int(size * sizes[row == level].sum()) for size, row in zip(sizes, self.table, strict=True))
-            counts.append(ordered // 2)
-        return counts
+        counts = np.zeros(int(self.table.max()) + 1, np.int64)
+        for size, row in zip(sizes, self.table, strict=True):
+            counts += size * np.bincount(row, sizes, len(counts)).astype(np.int64)  # sums up to n: exact in float64
+        return (counts[1:] // 2).tolist()
 
     @property
     def distinguished_pairs(self) -> int:
@@ -156,7 +155,11 @@ class Relation:
         values, code = np.unique(labels[self.sources], return_inverse=True)
         members = np.zeros((len(self.table), len(values)), np.int64)
         np.add.at(members, (self.behaviour.class_of, code), 1)
-        equal = sum(int((members[i] * members[row != 0].sum(0)).sum()) for i, row in enumerate(self.table))
+        equal = 0
+        for start in range(0, len(self.table), 1024):
+            rows = slice(start, start + 1024)
+            related = (self.table[rows] != 0).astype(np.float64) @ members  # counts of sources: exact in float64
+            equal += int(related.astype(np.int64).ravel() @ members[rows].ravel())
         return self.distinguished_pairs - equal // 2, equal // 2
 
     def sample_pairs(self, level: int, most: int, rng: np.random.Generator) -> tuple[Ids, Ids, bool]:
@@ -201,22 +204,67 @@ def empirical_bisimulation(data: TransitionDataset, stands_for: Ids | None = Non
     return Relation(behaviour, _levels(behaviour))
 
 
+FRONTIER = 4_000_000
+"""Pairs that are followed back through the transitions at a time, and kept in a list between two levels."""
+
+
 def _levels(behaviour: Behaviour) -> NDArray[np.uint16]:
-    """Definition 4's iteration on pairs of classes."""
+    """Definition 4's iteration on pairs of classes: every pair is pushed back once per action, breadth first."""
     table = (behaviour.auxiliary[:, None] != behaviour.auxiliary).astype(np.uint16)
-    columns = []
-    for column in behaviour.successor.T:
-        defined = np.flatnonzero(column >= 0)
-        columns.append((defined, column[defined]))
-    level, new = 1, [(-1, np.empty(0, np.int64))]
-    while new:
-        new = []
-        for defined, reached in columns:
-            for source, target in zip(defined.tolist(), reached.tolist(), strict=True):
-                hit = defined[(table[target, reached] == level) & (table[source, defined] == 0)]
-                if len(hit):
-                    new.append((source, hit))
+    inverses = [_inverse(column, len(table)) for column in behaviour.successor.T]
+    level, frontier = 1, None
+    while True:
+        found: list[Ids] = []
+        for pairs in _pieces(table, level, frontier):
+            for inverse in inverses:
+                for reached in _predecessors(pairs, inverse, len(table)):
+                    new = np.unique(reached[table.ravel()[reached] == 0])
+                    x, y = new // len(table), new % len(table)
+                    table[x, y] = table[y, x] = level + 1
+                    found.append(new)
+        if sum(map(len, found)) == 0:
+            return table
         level += 1
-        for source, hit in new:  # only now, so that a round sees the round before and nothing of its own
-            table[source, hit] = level
-    return table
+        frontier = np.concatenate(found) if sum(map(len, found)) <= FRONTIER else None
+
+
+def _pieces(table: NDArray[np.uint16], level: int, frontier: Ids | None) -> Iterator[Ids]:
+    """Pairs x < y of a level as x * C + y, in pieces; those of a long frontier are looked up in the table."""
+    if frontier is not None:
+        yield frontier
+        return
+    rows = max(FRONTIER // len(table), 1)
+    for start in range(0, len(table), rows):
+        x, y = np.nonzero(table[start : start + rows] == level)
+        upper = x + start < y
+        yield (x[upper] + start) * len(table) + y[upper]
+
+
+Inverse = tuple[Ids, Ids, Ids]  # predecessors in the order of what they lead to, where each class's begin, how many
+
+
+def _inverse(successor: Ids, classes: int) -> Inverse:
+    defined = np.flatnonzero(successor >= 0)
+    order = defined[np.argsort(successor[defined], kind="stable")]
+    counts = np.bincount(successor[defined], minlength=classes)
+    return order, np.cumsum(counts) - counts, counts
+
+
+def _predecessors(pairs: Ids, inverse: Inverse, classes: int) -> Iterator[Ids]:
+    """Pairs x < y of which one action leads to one of `pairs`, in pieces."""
+    order, starts, counts = inverse
+    u, v = pairs // classes, pairs % classes
+    sizes = counts[u] * counts[v]
+    u, v, sizes = u[sizes > 0], v[sizes > 0], sizes[sizes > 0]
+    ends = np.cumsum(sizes)
+    begin = 0
+    while begin < len(u):
+        done = ends[begin - 1] if begin else 0
+        stop = max(int(np.searchsorted(ends, done + FRONTIER, side="right")), begin + 1)
+        part = slice(begin, stop)
+        which = np.repeat(np.arange(begin, stop), sizes[part])
+        within = np.arange(len(which)) - np.repeat(ends[part] - sizes[part] - done, sizes[part])
+        x = order[starts[u[which]] + within // counts[v[which]]]
+        y = order[starts[v[which]] + within % counts[v[which]]]
+        yield np.minimum(x, y) * classes + np.maximum(x, y)
+        begin = stop

@@ -1,7 +1,7 @@
 """The command `bisim-check`."""
 
 import argparse
-import json
+import os
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -23,6 +23,22 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End with exit status 2."""
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def fail(program: str, error: BaseException) -> int:
+    """Say what went wrong in one line, whatever is in the message, and return exit status 2."""
+    text = " ".join(str(error).split()) or "not enough memory"
+    sys.stderr.write(f"{program}: error: {text}\n")
+    return 2
+
+
+def say(text: str) -> None:
+    """Print the last words; raises `OSError` where they cannot be written, as on a full disk."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the flush at the interpreter's end would fail again
+        raise
 
 
 def make_parser() -> Parser:
@@ -52,7 +68,7 @@ def make_parser() -> Parser:
 def main(argv: list[str] | None = None) -> int:
     """Run `bisim-check`; returns the exit status that its help describes."""
     options = make_parser().parse_args(argv)
-    from bisim_theory.files import atomic_write
+    from bisim_theory.files import write_json
     from bisim_theory.formats import read_representation, read_transitions, resolve
     from bisim_theory.report import analyse, to_json, to_text
     from bisim_theory.transitions import DatasetError
@@ -70,13 +86,10 @@ def main(argv: list[str] | None = None) -> int:
         except DatasetError as error:
             raise _named(transitions, error) from None
         if options.json is not None:
-            with atomic_write(options.json, "w") as file:
-                json.dump(to_json(report), file, indent=2)
-                file.write("\n")
+            write_json(options.json, to_json(report))
+        say(to_text(report))
     except (DatasetError, OSError, MemoryError) as error:
-        sys.stderr.write(f"bisim-check: error: {str(error) or 'not enough memory'}\n")
-        return 2
-    print(to_text(report))
+        return fail("bisim-check", error)
     return EXIT_STATUS[report.verdict]
 
 

@@ -126,11 +126,19 @@ def check_theorem(
         levels=levels,
         median_distance=median,
         closest=closest,
-        hypothesis_met=(share is None or share >= tolerance.auxiliary)
-        and all(level.residual_ratio < tolerance.transition for level in levels),
+        hypothesis_met=_hypothesis_met(share, levels, e_d, e_p, rms, tolerance),
         collapsed=closest is not None and closest.min_distance <= threshold,
         tolerance=tolerance,
     )
+
+
+def _hypothesis_met(
+    share: float | None, levels: list[LevelCheck], e_d: Floats, e_p: Floats, rms: float, tolerance: Tolerance
+) -> bool:
+    if share is None:  # no pair is distinguished, so there is no distance or margin to hold the residuals against
+        return bool(e_d.max() <= tolerance.point * rms and e_p.max() <= tolerance.point)
+    met = all(level.residual_ratio < tolerance.transition for level in levels)
+    return met and share >= tolerance.auxiliary
 
 
 def transition_residual(data: TransitionDataset, representation: Representation) -> Floats:

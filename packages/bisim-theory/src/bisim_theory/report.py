@@ -1,5 +1,6 @@
 """Everything that `bisim-check` finds about a dataset and a model, for people and for programs."""
 
+import functools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,7 +55,7 @@ class Report:
         """(F,) the labels that stand for the ground truth."""
         return None if self.label is None else self.data.labels[self.label]
 
-    @property
+    @functools.cached_property
     def certified_share(self) -> float | None:
         """Distinguished pairs over the pairs with different labels; None without labels."""
         return None if self.relation is None or self.labels is None else self.relation.certified_share(self.labels)
@@ -110,9 +111,9 @@ def _relate(data: TransitionDataset, conflicts: Conflicts, folding: bool) -> tup
 
 def _ground_truth(data: TransitionDataset) -> str | None:
     """``count`` where there is such a label, else the only one that is one whole number per observation."""
-    plain = [name for name, value in data.labels.items() if value.ndim == 1 and value.dtype.kind in "iub"]
-    if "count" in plain:
+    if "count" in data.labels and data.labels["count"].ndim == 1:
         return "count"
+    plain = [name for name, value in data.labels.items() if value.ndim == 1 and value.dtype.kind in "iub"]
     return plain[0] if len(plain) == 1 else None
 
 
@@ -139,7 +140,7 @@ def to_json(report: Report) -> dict[str, Any]:
         if report.codes is None
         else {"at_least": report.codes.at_least, "exact": report.codes.exact},
         "hypothesis": None if check is None else _hypothesis(check),
-        "conclusion": None if check is None or check.closest is None else _conclusion(check),
+        "conclusion": None if check is None else _conclusion(check),
         "no_well_trained_model": None if report.impossible is None else _impossible(report.impossible),
         "verdict": report.verdict,
     }
@@ -158,13 +159,12 @@ def _hypothesis(check: TheoremCheck) -> dict[str, Any]:
 
 
 def _conclusion(check: TheoremCheck) -> dict[str, Any]:
-    assert check.closest is not None
-    closest = check.closest
+    closest = check.closest  # None where the data distinguishes no pair
     return {
-        "min_distance": closest.min_distance,
-        "pair": list(closest.pair),
-        "level": closest.level,
-        "witness": closest.witness,
+        "min_distance": None if closest is None else closest.min_distance,
+        "pair": None if closest is None else list(closest.pair),
+        "level": None if closest is None else closest.level,
+        "witness": None if closest is None else closest.witness,
         "median_distance": check.median_distance,
         "collapsed": check.collapsed,
     }
@@ -249,8 +249,8 @@ def _theorem_lines(report: Report) -> list[str]:
     ]
     if check.auxiliary_share is not None:
         lines.append(
-            f"  level-1 pairs with e_p(x) + e_p(y) < |p(x) - p(y)|: {check.auxiliary_share:.2%} "
-            f"(asked for: {tolerance.auxiliary:.0%})"
+            f"  level-1 pairs with e_p(x) + e_p(y) < |p(x) - p(y)|: {check.auxiliary_share:.4%} "
+            f"(asked for: {tolerance.auxiliary:.0%}{', sampled' if check.levels[0].sampled else ''})"
         )
     for level in check.levels:
         sampled = ", sampled" if level.sampled else ""

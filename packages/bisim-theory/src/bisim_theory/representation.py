@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bisim_theory.transitions import DatasetError, TransitionDataset, chunks
+from bisim_theory.transitions import LARGEST, DatasetError, TransitionDataset, chunks, usable
 
 ROWS_AT_ONCE = 4096
 
@@ -34,9 +34,10 @@ class Representation:
             array = np.asarray(getattr(self, name))
             if array.ndim not in dimensions or array.dtype.kind != "f":
                 raise DatasetError(f"{name}: must be floats with {dimensions[-1]} axes, is {array.shape} {array.dtype}")
-            if not np.isfinite(array).all():
-                row = int(np.argwhere(~np.isfinite(array))[0][0])
-                raise DatasetError(f"{name}: row {row} is not finite")
+            good = usable(array)
+            if not good.all():
+                row = int(np.argwhere(~good)[0][0])
+                raise DatasetError(f"{name}: row {row} is not finite, or beyond {LARGEST:g}")
             object.__setattr__(self, name, array)
         if self.embedding.shape[1] == 0 or self.embedding.shape[1] != self.predicted_embedding.shape[1]:
             raise DatasetError(
@@ -67,16 +68,26 @@ class Representation:
         """Apply the three maps of a model to `data`; see `bisim_theory.write_representation`."""
         if data.observation is None:
             raise DatasetError("observation: is needed to encode, and this dataset has none")
-        embedding = np.concatenate([np.asarray(encode(piece)) for piece in chunks(data.observation)])
-        if embedding.ndim != 2 or len(embedding) != data.frames:
-            raise DatasetError(f"encode: must return (B, d), made {embedding.shape} of {data.frames} observations")
+        pieces = [_rows("encode", encode(piece), len(piece)) for piece in chunks(data.observation)]
+        embedding = np.concatenate(pieces)
+        if embedding.ndim != 2:
+            raise DatasetError(f"encode: must return (B, d), returned {pieces[0].shape}")
         action = data.action[:, None] if data.action_value is None else data.action_value
         predicted, values = [], []
         for start in range(0, len(data), ROWS_AT_ONCE):
             rows = slice(start, start + ROWS_AT_ONCE)
             source = embedding[data.source[rows]]
-            predicted.append(np.asarray(predict(source, action[rows])))
-            values.append(np.asarray(auxiliary(source)))
+            predicted.append(_rows("predict", predict(source, action[rows]), len(source)))
+            values.append(_rows("auxiliary", auxiliary(source), len(source)))
         representation = cls(embedding, np.concatenate(predicted), np.concatenate(values))
         representation.check_against(data)
         return representation
+
+
+def _rows(name: str, value: Any, rows: int) -> NDArray[Any]:
+    array = np.asarray(value)
+    if array.ndim not in (1, 2) or len(array) != rows or array.dtype.kind != "f":
+        raise DatasetError(
+            f"{name}: must return floats, one row for each of {rows}, returned {array.shape} {array.dtype}"
+        )
+    return array

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,6 +29,12 @@ class Frames(Protocol):
     def __getitem__(self, rows: slice, /) -> NDArray[np.uint8]:
         """Frames of a slice of rows."""
 
+
+MOST_UNUSED_IDS = 1_000_000
+"""Without images or labels the largest index says how many observations there are; this bounds what it may claim."""
+
+LARGEST = 1e100
+"""Largest magnitude of a value: beyond it, squares of differences overflow."""
 
 FRAMES_AT_ONCE = 2048
 """How many frames are held at a time by whatever walks over all of them."""
@@ -99,6 +105,9 @@ class TransitionDataset:
             value = getattr(self, name)
             if value is not None and len(value) != rows:
                 raise DatasetError(f"{name}: has {len(value)} rows, source has {rows}")
+        reserved = {each.name for each in fields(self)} | {"file"}
+        for name in reserved & set(self.labels):
+            raise DatasetError(f"labels: {name!r} is the name of another array; give the label another one")
         put("labels", {name: _label(name, value) for name, value in self.labels.items()})
         self._check_frames()
 
@@ -117,6 +126,8 @@ class TransitionDataset:
             ids = getattr(self, name)
             if ids.min() < 0:
                 raise DatasetError(f"{name}: holds the negative index {ids.min()}")
+            if not lengths and ids.max() > MOST_UNUSED_IDS + 100 * len(ids):
+                raise DatasetError(f"{name}: holds index {ids.max()}; number the observations 0, 1, 2, ...")
             if lengths and ids.max() >= min(lengths.values()):
                 raise DatasetError(
                     f"{name}: holds index {ids.max()} and there are {min(lengths.values())} observations"
@@ -184,7 +195,7 @@ def _numbers(name: str, value: ArrayLike, rows: int, dimensions: tuple[int, ...]
     if array.ndim == 2 and array.shape[1] == 0:
         raise DatasetError(f"{name}: has no columns")
     _finite(name, array)
-    return array
+    return array.astype(np.float64) if array.dtype.itemsize > 8 else array
 
 
 def _booleans(name: str, value: ArrayLike, rows: int) -> NDArray[np.bool_]:
@@ -204,8 +215,16 @@ def _label(name: str, value: ArrayLike) -> NDArray[Any]:
     return array
 
 
+def usable(array: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where numbers are finite and small enough for their squares to be so."""
+    if array.dtype.kind != "f":
+        return np.ones(array.shape, bool)
+    with np.errstate(invalid="ignore"):  # NaN compares as False, which is what is meant
+        return abs(array) <= np.float64(LARGEST)
+
+
 def _finite(name: str, array: NDArray[Any]) -> None:
-    finite = np.isfinite(array)
+    finite = usable(array)
     if not finite.all():
         row = int(np.argwhere(~finite)[0][0])
-        raise DatasetError(f"{name}: row {row} is not finite")
+        raise DatasetError(f"{name}: row {row} is not finite, or beyond {LARGEST:g}")

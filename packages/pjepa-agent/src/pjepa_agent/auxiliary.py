@@ -1,7 +1,6 @@
 """The auxiliary functions p, and the heads P that regress to them (paper Sections 2.1 and 2.3, Appendix D)."""
 
-from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,22 +11,6 @@ from torchrl.objectives import symexp, symlog, two_hot_cross_entropy, two_hot_de
 
 from pjepa_agent.config import NetworkConfig, ObjectiveConfig
 from pjepa_agent.networks import Initialization, mlp
-
-
-class AuxiliaryHead(Protocol):
-    """P: what the training needs of a head, whichever values it regresses to."""
-
-    def __call__(self, embedding: Tensor) -> Tensor:
-        """Raw output (B, m) for embeddings (B, d)."""
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """What is trained."""
-
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """L_p of raw outputs (B, m) against values of p, (B,) or (B, k): a scalar whose least value is zero."""
-
-    def decode(self, output: Tensor) -> Tensor:
-        """Values in the units of p, (B,) or (B, k), from raw outputs (B, m)."""
 
 
 class TwoHotHead(nn.Module):

@@ -1,6 +1,8 @@
 """A training state on disk, and the trained model back from a run."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +58,15 @@ def load(run: str | os.PathLike[str], device: torch.device | str = "cpu") -> PJE
     directory, config = RunDirectory.open(run)
     state = load_checkpoint(directory.checkpoint, device)
     model = PJEPA(config).to(device)
-    try:
+    with fits(directory.checkpoint):
         model.load_state_dict(state["model"])
-    except (RuntimeError, KeyError, TypeError, AttributeError):
-        raise RunError(f"{directory.checkpoint}: does not fit the configuration in {directory.config}") from None
     return model.eval()
+
+
+@contextlib.contextmanager
+def fits(path: Path) -> Iterator[None]:
+    """Turn whatever a checkpoint that belongs to another configuration raises into a `RunError` that names it."""
+    try:
+        yield
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise RunError(f"{path}: does not fit the run's config.json ({type(error).__name__})") from None

@@ -7,21 +7,14 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from typing import NoReturn
+
+from bisim_theory.cli import Parser, fail, say
 
 from pjepa_agent.config import EXPERIMENTS, PRESETS, Config, ConfigError, make_config
 
 DESCRIPTION = """\
 Train a P-JEPA on the counting environment: collect transitions of a random policy, train encoder, latent dynamics
 and auxiliary head jointly, and leave a run directory that bisim-check reads."""
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """End with exit status 2."""
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
 def make_parser() -> Parser:
@@ -76,6 +69,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, config: Config | None) -> int:
     _log_to_terminal()
+    from bisim_theory.transitions import DatasetError
+
     from pjepa_agent.run import choose_device, train_run
     from pjepa_agent.run_directory import RunDirectory, RunError
     from pjepa_agent.training import Interrupted, TrainingError
@@ -86,9 +81,10 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
         if config is None:
             run, config = RunDirectory.open(options.resume)
         else:
-            run = RunDirectory.create(options.run_dir or _new_name(config), config)
+            run = RunDirectory.create(_new_name(config) if options.run_dir is None else options.run_dir, config)
         with _signals() as received:
             report = train_run(run, config, device, options.wandb, lambda: bool(received))
+        say(_last_words(run.path, report))
     except Interrupted as interrupted:
         number = received[0]
         sys.stderr.write(
@@ -96,10 +92,8 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
             f"go on with: pjepa-train --resume {run.path}\n"
         )
         return 128 + number
-    except (RunError, TrainingError, ConfigError, OSError) as error:
-        sys.stderr.write(f"pjepa-train: error: {error}\n")
-        return 2
-    print(_last_words(run.path, report))
+    except (RunError, TrainingError, ConfigError, DatasetError, OSError, MemoryError) as error:
+        return fail("pjepa-train", error)
     return 0
 
 

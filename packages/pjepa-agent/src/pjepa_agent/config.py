@@ -1,6 +1,7 @@
 """Everything that defines a run, one dataclass per concern, and the presets: data, not code paths."""
 
 import dataclasses
+import functools
 import types
 import typing
 from dataclasses import dataclass, field
@@ -18,8 +19,8 @@ class ConfigError(ValueError):
 class CollectionConfig:
     """Which transitions are collected (paper Appendix D)."""
 
-    environment: str = "CountingEnv-v0"
-    """Registered Gymnasium environment; its module is imported first."""
+    environment: Literal["CountingEnv-v0"] = "CountingEnv-v0"
+    """Registered Gymnasium environment."""
     target: int = 4
     """The rewarded count n."""
     max_episode_steps: int = 4
@@ -98,11 +99,39 @@ class EvaluationConfig:
     """Other observations per count that are assigned to the nearest centroid."""
 
 
+BOUNDS: typing.Mapping[str, tuple[float, float]] = types.MappingProxyType(
+    {
+        "seed": (0, 2**31 - 1),
+        "collection.target": (0, 8),
+        "collection.max_episode_steps": (1, 10**9),
+        "collection.transitions": (2, 10**9),
+        "collection.action_repeat": (1, 10**9),
+        "network.latent_dim": (2, 2**16),
+        "network.width": (1, 2**12),
+        "network.blocks": (1, 2**10),
+        "network.hidden_dim": (1, 2**16),
+        "network.bins": (2, 2**16),
+        "objective.auxiliary_dim": (1, 2**16),
+        "objective.transition_weight": (0, 1e9),
+        "objective.auxiliary_weight": (0, 1e9),
+        "optimization.updates": (1, 10**9),
+        "optimization.batch_size": (2, 2**20),
+        "optimization.learning_rate": (0, 1e3),
+        "optimization.warmup": (0, 10**9),
+        "optimization.clip": (0, 1e30),
+        "evaluation.every": (1, 10**9),
+        "evaluation.reference_per_count": (1, 10**6),
+        "evaluation.scored_per_count": (2, 10**6),
+    }
+)
+"""Least and largest value of every number in a configuration."""
+
+
 @dataclass(frozen=True)
 class Config:
     """A whole run. Two runs of one configuration on one machine are the same run."""
 
-    preset: str = "laptop"
+    preset: Literal["laptop"] = "laptop"
     experiment: Experiment = "reward"
     seed: int = 0
     collection: CollectionConfig = field(default_factory=CollectionConfig)
@@ -112,12 +141,10 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**31:
-            raise ConfigError(f"seed={self.seed}: must be in 0..{2**31 - 1}")
-        for name, least in (("updates", 1), ("batch_size", 2), ("warmup", 0)):
-            value = getattr(self.optimization, name)
-            if value < least:
-                raise ConfigError(f"optimization.{name}={value}: must be at least {least}")
+        for name, (least, most) in BOUNDS.items():
+            value = functools.reduce(getattr, name.split("."), self)
+            if not least <= value <= most:  # type: ignore[operator]  # also refuses NaN
+                raise ConfigError(f"{name}={value}: must be in {least:g}..{most:g}")
         if self.collection.transitions < self.optimization.batch_size:
             raise ConfigError(
                 f"optimization.batch_size={self.optimization.batch_size}: "
@@ -193,7 +220,7 @@ def make_config(
     optimization = base.optimization if updates is None else dataclasses.replace(base.optimization, updates=updates)
     return dataclasses.replace(
         base,
-        preset=preset,
+        preset=base.preset,
         experiment=typing.cast(Experiment, experiment),
         seed=seed,
         objective=dataclasses.replace(base.objective, **_EXPERIMENT_OBJECTIVES[experiment]),

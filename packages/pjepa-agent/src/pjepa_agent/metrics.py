@@ -9,6 +9,8 @@ import numpy as np
 from bisim_theory.files import atomic_write
 from numpy.typing import NDArray
 
+from pjepa_agent.run_directory import RunError
+
 Floats = NDArray[np.floating[Any]]
 
 
@@ -64,11 +66,12 @@ class MetricsFile:
         self.path = path
         self.rows: list[dict[str, float]] = []
         if path.is_file():
-            with open(path, encoding="utf-8", newline="") as file:
-                for row in csv.DictReader(file):
-                    values = {name: float(value) for name, value in row.items()}
-                    if values["update"] <= until:
-                        self.rows.append(values)
+            try:
+                with open(path, encoding="utf-8", newline="") as file:
+                    rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+                self.rows = [row for row in rows if row["update"] <= until]
+            except (ValueError, TypeError, KeyError, csv.Error) as error:
+                raise RunError(f"{path}: is damaged ({type(error).__name__}); restore it, or begin a new run") from None
 
     def append(self, row: dict[str, float]) -> None:
         """Add a row and write the file anew, so that it is whole whenever the run ends."""

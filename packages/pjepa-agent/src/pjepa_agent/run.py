@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 from bisim_theory import TransitionDataset, read_transitions, write_transitions
+from bisim_theory.files import write_json
 
 from pjepa_agent.config import Config
 from pjepa_agent.progress import Progress
 from pjepa_agent.representation import write_run_representation
-from pjepa_agent.run_directory import RunDirectory, RunError, write_json
+from pjepa_agent.run_directory import RunDirectory, RunError
 from pjepa_agent.training import Training, collect_dataset
 from pjepa_agent.wandb_logging import WandbMode, make_logger
 
@@ -57,17 +58,17 @@ def train_run(
     if run.report.exists():
         raise RunError(f"{run.path}: is finished; its numbers are in {run.report}")
     chosen = choose_device(device)
-    data = _dataset(run, config)
-    training = Training(config, run, data, chosen)
-    before = training.seconds
-    total = config.optimization.updates
-    with make_logger(wandb, run, config) as wandb_logger, Progress(total, training.update) as progress:
+    with make_logger(wandb, run, config) as wandb_logger:  # first, since it can refuse
+        data = _dataset(run, config)
+        training = Training(config, run, data, chosen)
+        before = training.seconds
+        with Progress(config.optimization.updates, training.update) as progress:
 
-        def on_metrics(row: dict[str, float]) -> None:
-            progress.metrics(row)
-            wandb_logger.log(row)
+            def on_metrics(row: dict[str, float]) -> None:
+                progress.metrics(row)
+                wandb_logger.log(row)
 
-        training.train(progress.update, on_metrics, should_stop)
+            training.train(progress.update, on_metrics, should_stop)
     _write_results(run, data, training)
     report = _report(config, training, before + time.perf_counter() - begun)
     write_json(run.report, report)
@@ -77,11 +78,28 @@ def train_run(
 def _dataset(run: RunDirectory, config: Config) -> TransitionDataset:
     """The run's transitions: those it has, else newly collected ones."""
     if run.transitions.is_file():
-        return read_transitions(run.transitions)
+        data = read_transitions(run.transitions)
+        _check_dataset(run, config, data)
+        return data
     logger.info("collecting %d transitions", config.collection.transitions)
     data = collect_dataset(config)
     write_transitions(run.transitions, data)
     return data
+
+
+def _check_dataset(run: RunDirectory, config: Config, data: TransitionDataset) -> None:
+    """Raise `RunError` unless the configured model can be trained on the data."""
+    dim = config.objective.auxiliary_dim
+    auxiliary = (len(data),) if config.objective.auxiliary == "reward" else (len(data), dim)
+    shapes = {
+        "observation": (None if data.observation is None else data.observation.shape, (data.frames, 64, 64, 3)),
+        "action_value": (None if data.action_value is None else data.action_value.shape, (len(data), 1)),
+        "auxiliary": (data.auxiliary.shape, auxiliary),
+    }
+    for name, (found, expected) in shapes.items():
+        if found != expected:
+            what = "is missing" if found is None else f"is {found}"
+            raise RunError(f"{run.transitions}: {name}: {what}, this run needs {expected}")
 
 
 def _write_results(run: RunDirectory, data: TransitionDataset, training: Training) -> None:

@@ -3,9 +3,8 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
 
-from bisim_theory.files import atomic_write
+from bisim_theory.files import write_json
 from bisim_theory.formats import REPRESENTATION, TRANSITIONS
 
 from pjepa_agent.config import Config, ConfigError
@@ -67,10 +66,3 @@ class RunDirectory:
         except (OSError, ValueError, TypeError, RecursionError) as error:
             reason = str(error).splitlines()[0] if isinstance(error, ConfigError) else "it is no configuration"
             raise RunError(f"{run.config}: cannot be read: {reason}") from None
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, whole or not at all."""
-    with atomic_write(path, "w") as file:
-        json.dump(value, file, indent=2)
-        file.write("\n")

@@ -14,13 +14,13 @@ from torch import Tensor
 from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
 
 from pjepa_agent.auxiliary import random_projection
-from pjepa_agent.checkpoint import load_checkpoint, save_checkpoint
+from pjepa_agent.checkpoint import fits, load_checkpoint, save_checkpoint
 from pjepa_agent.collection import balanced_observations, collect
 from pjepa_agent.config import Config, OptimizationConfig
 from pjepa_agent.losses import Losses, joint_loss
 from pjepa_agent.metrics import MetricsFile, nearest_centroid_accuracy, within_across_ratio
 from pjepa_agent.model import PJEPA
-from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.run_directory import RunDirectory, RunError
 
 HELD_OUT_SEED = 2**31
 """Added to the seed of a run for its held-out observations, beyond every seed a run can have."""
@@ -133,8 +133,7 @@ class Training:
         self.config, self.run, self.device = config, run, device
         torch.manual_seed(config.seed)
         optimization = config.optimization
-        self.model = PJEPA(config, action_dim=data.action_value.shape[1] if data.action_value is not None else 1)
-        self.model.to(device)
+        self.model = PJEPA(config).to(device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=optimization.learning_rate, fused=True)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda update: learning_rate_factor(update, optimization)
@@ -145,6 +144,10 @@ class Training:
         if run.checkpoint.is_file():
             self._restore()
         self.metrics = MetricsFile(run.metrics, until=self.update)
+        if self.update and (not self.metrics.rows or self.metrics.rows[0]["update"] != 0):
+            raise RunError(
+                f"{run.metrics}: has lost the rows before update {self.update}; restore it, or begin a new run"
+            )
 
     def train(
         self,
@@ -219,13 +222,19 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "sampler": self.sampler.generator.get_state(),
+            "device": self.device.type,
         }
         save_checkpoint(self.run.checkpoint, state)
 
     def _restore(self) -> None:
         state = load_checkpoint(self.run.checkpoint, self.device)
-        self.update, self.seconds = state["update"], state["seconds"]
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.sampler.generator.set_state(state["sampler"].cpu())
+        if state.get("device") not in (None, self.device.type):
+            raise RunError(
+                f"{self.run.checkpoint}: was saved on {state['device']}; go on with --device {state['device']}"
+            )
+        with fits(self.run.checkpoint):
+            self.update, self.seconds = int(state["update"]), float(state["seconds"])
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.schedule.load_state_dict(state["schedule"])
+            self.sampler.generator.set_state(state["sampler"].cpu())

@@ -1,26 +1,12 @@
 """Metrics to Weights & Biases, imported only when asked for."""
 
 import os
-from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from pjepa_agent.config import Config
 from pjepa_agent.run_directory import RunDirectory, RunError
 
 WandbMode = Literal["disabled", "offline", "online"]
-
-
-class MetricsLogger(Protocol):
-    """Something that takes rows of metrics."""
-
-    def __enter__(self) -> "MetricsLogger": ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def log(self, row: dict[str, float]) -> None:
-        """Take one row."""
 
 
 class NoLogger:
