@@ -63,7 +63,7 @@ class Arguments:
     def __post_init__(self) -> None:
         parse_integer("max_count", self.max_count, 1)
         parse_integer("target", self.target, 0, self.max_count)
-        parse_integer("image_size", self.image_size, drawing.SPRITE_SIZE)
+        parse_integer("image_size", self.image_size, drawing.SPRITE_SIZE, 2**14)
         parse_integer("gap", self.gap, 0)
         fits = drawing.most_objects(self.image_size, self.gap)
         if self.max_count > fits:

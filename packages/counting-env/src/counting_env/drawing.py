@@ -1,6 +1,7 @@
 """Sprites, their placement without overlap, and blitting them onto a black image."""
 
-from collections.abc import Iterable
+import functools
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,13 @@ SPRITE_SIZE = 2 * RADIUS + 1
 DARKEST, BRIGHTEST = 30, 225
 """Inclusive bounds of every colour channel, so that no object melts into the black background."""
 
-_PIXEL = np.dtype("V3")  # one RGB pixel as one item: a blit then copies 49 items and not 147
+_ROW = np.dtype((np.void, 3 * SPRITE_SIZE))  # a row of a sprite as one item: a blit then copies 7 items and not 147
+
+
+@functools.cache
+def _row_offsets(size: int) -> NDArray[np.int64]:
+    """How far the rows of a sprite lie behind its first pixel in an image."""
+    return np.arange(SPRITE_SIZE) * size
 
 
 def _masks() -> dict[str, NDArray[np.bool_]]:
@@ -33,29 +40,38 @@ SHAPES = tuple(MASKS)
 """Names of the shapes, in the order of the paper."""
 
 
-def sprite(shape: str, color: NDArray[np.uint8]) -> NDArray[np.void]:
-    """The (7, 7) pixels of an object: `color` (3,) uint8 on black."""
-    pixels = MASKS[shape][..., None] * np.asarray(color, np.uint8)
-    return np.ascontiguousarray(pixels).view(_PIXEL)[..., 0]
+_STACKED = np.stack(list(MASKS.values()))[..., None]
+
+
+def sprites(shapes: NDArray[np.int64], colors: NDArray[np.uint8]) -> NDArray[np.void]:
+    """Objects of shapes (n,), indices into `SHAPES`, in colours (n, 3) uint8, on black: (n, 7) rows of pixels."""
+    return (_STACKED[shapes] * colors[:, None, None]).reshape(-1, SPRITE_SIZE, 3 * SPRITE_SIZE).view(_ROW)[..., 0]
 
 
 def black(size: int, *batch: int) -> NDArray[np.uint8]:
-    """A new black image, (*batch, size, size, 3) uint8."""
+    """New black images, (*batch, size, size, 3) uint8."""
     return np.zeros((*batch, size, size, 3), np.uint8)
 
 
-def as_pixels(image: NDArray[np.uint8]) -> NDArray[np.void]:
-    """The same memory as (..., H, W) items of one pixel each; writes go through to `image`."""
-    return image.view(_PIXEL)[..., 0]
+def first_pixels(corners: NDArray[np.integer[Any]], size: int) -> NDArray[np.int64]:
+    """Number, counted along the rows of an image, of the top left pixel of objects at corners (..., 2)."""
+    return corners[..., 0] * np.int64(size) + corners[..., 1]
 
 
-def blit(pixels: NDArray[np.void], sprite_pixels: NDArray[np.void], corners: Iterable[tuple[int, int]]) -> None:
-    """Copy the sprite to every corner (row, column of its top left pixel) of an (H, W) view from `as_pixels`.
+def blit(images: NDArray[np.uint8], first: NDArray[np.int64], rows: NDArray[np.void]) -> None:
+    """Copy objects into images.
 
     The whole box is copied, its black part too: boxes never overlap, so nothing is ever painted over.
+
+    Args:
+        images: (..., size, size, 3) uint8 in C order, written to.
+        first: (m,) top left pixels, counted along the rows of all images.
+        rows: (7,) rows of one sprite, or (m, 7) of one for each object.
     """
-    for row, column in corners:
-        pixels[row : row + SPRITE_SIZE, column : column + SPRITE_SIZE] = sprite_pixels
+    size = images.shape[-2]
+    pixels = images.size // 3 - SPRITE_SIZE + 1
+    starts = np.ndarray((pixels,), _ROW, images, strides=(3,))  # the row of a sprite that begins at each pixel
+    starts[first[:, None] + _row_offsets(size)] = rows
 
 
 def most_objects(size: int, gap: int) -> int:
@@ -69,24 +85,42 @@ def most_objects(size: int, gap: int) -> int:
     return -(-corners // forbidden)
 
 
-def sample_placements(rng: np.random.Generator, number: int, objects: int, size: int, gap: int) -> NDArray[np.int64]:
+def sample_placements(rng: np.random.Generator, number: int, objects: int, size: int, gap: int) -> NDArray[np.int16]:
     """Sample `number` independent placements: (number, objects, 2) row and column of each object's top left pixel.
 
     The objects of a placement are placed one after the other, each uniformly on what the earlier ones leave free, so
     the first k of them are a valid sample of k. Any two boxes of a placement lie at least `gap` pixels apart.
     `objects` must not exceed `most_objects(size, gap)`.
     """
-    apart = SPRITE_SIZE + gap
-    placed = np.zeros((objects, 2, number), np.int64)  # objects first: the comparisons below then run along memory
+    apart, places = SPRITE_SIZE + gap, size - SPRITE_SIZE + 1
+    # Objects first and small integers: the comparisons then run along memory, many to an instruction.
+    placed = np.zeros((objects, 2, number), np.int16)
     for index in range(objects):
-        pending = np.arange(number)
+        placed[index] = rng.integers(places, size=(2, number), dtype=np.int16)
+        pending = np.flatnonzero(_blocked(placed[:index], placed[index], apart))
         while pending.size:
-            candidate = rng.integers(size - SPRITE_SIZE + 1, size=(2, pending.size))
-            distance = abs(placed[:index, :, pending] - candidate)
-            free = (distance >= apart).any(1).all(0)
-            placed[index][:, pending[free]] = candidate[:, free]
-            pending = pending[~free]
+            candidate = rng.integers(places, size=(2, pending.size), dtype=np.int16)
+            placed[index][:, pending] = candidate
+            pending = pending[_blocked(placed[:index, :, pending], candidate, apart)]
     return np.ascontiguousarray(placed.transpose(2, 0, 1))
+
+
+def _blocked(earlier: NDArray[np.int16], candidate: NDArray[np.int16], apart: int) -> NDArray[np.bool_]:
+    """Which candidates (2, n) lie less than `apart` from one of the earlier objects (k, 2, n), in row and column."""
+    near = abs(earlier - candidate) < apart
+    return np.asarray((near[:, 0] & near[:, 1]).any(0))
+
+
+class Placement(NamedTuple):
+    """Where objects are: `centres` (..., k, 2), row and column, and their `first_pixels` (..., k)."""
+
+    centres: NDArray[np.int64]
+    first: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, corners: NDArray[np.integer[Any]], size: int) -> "Placement":
+        """The placement with the given top left pixels (..., k, 2)."""
+        return cls(corners.astype(np.int64) + RADIUS, first_pixels(corners, size))
 
 
 class PlacementStream:
@@ -98,7 +132,7 @@ class PlacementStream:
         gap: least distance between two boxes in pixels.
     """
 
-    FIRST_BLOCK, LARGEST_BLOCK = 16, 1024
+    FIRST_BLOCK, LARGEST_BLOCK = 16, 2048
 
     def __init__(self, objects: int, size: int, gap: int) -> None:
         self.objects, self.size, self.gap = objects, size, gap
@@ -106,22 +140,28 @@ class PlacementStream:
 
     def restart(self) -> None:
         """Forget what was sampled ahead, so that the next placement depends on the generator alone."""
-        self._block = np.empty((0, self.objects, 2), np.int64)
+        self._block = np.empty((0, self.objects, 2), np.int16)
         self._cursor = 0
 
-    def take(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        """The next placement, (objects, 2) corners; the caller must not write to it."""
-        if self._cursor == len(self._block):
-            number = min(max(2 * len(self._block), self.FIRST_BLOCK), self.LARGEST_BLOCK)
-            self._block = sample_placements(rng, number, self.objects, self.size, self.gap)
-            self._cursor = 0
-        self._cursor += 1
-        return self._block[self._cursor - 1]
+    def next_block(self, rng: np.random.Generator) -> NDArray[np.int16]:
+        """The next placements, (n, objects, 2) corners, n doubling from block to block; not to be written to."""
+        number = min(max(2 * len(self._block), self.FIRST_BLOCK), self.LARGEST_BLOCK)
+        self._block = sample_placements(rng, number, self.objects, self.size, self.gap)
+        self._cursor = 0
+        return self._block
 
-    def state(self) -> tuple[NDArray[np.int64], int]:
+    def take(self, rng: np.random.Generator) -> "Placement":
+        """The next placement; not to be written to."""
+        if self._cursor == len(self._block):
+            self._whole = Placement.of(self.next_block(rng), self.size)
+        self._cursor += 1
+        return Placement(self._whole.centres[self._cursor - 1], self._whole.first[self._cursor - 1])
+
+    def state(self) -> tuple[NDArray[np.int16], int]:
         """What was sampled ahead and how much of it was used; `set_state` takes it back."""
         return self._block, self._cursor  # blocks are replaced and never written to, so no copy is needed
 
-    def set_state(self, state: tuple[NDArray[np.int64], int]) -> None:
+    def set_state(self, state: tuple[NDArray[np.int16], int]) -> None:
         """Return to an earlier `state`."""
         self._block, self._cursor = state
+        self._whole = Placement.of(self._block, self.size)

@@ -103,7 +103,7 @@ class CountingEnv(gymnasium.Env[NDArray[np.uint8], Any]):
             self._enter(self.world.start(self.np_random, count, shape, color, chosen.layout))
         else:
             self._count, self._shape, self._color = count, shape, color
-            self._sprite = drawing.sprite(shape, color)
+            self._sprite = one_sprite(shape, color)
         return self._observe(chosen.corners)
 
     def step(self, action: Any) -> tuple[NDArray[np.uint8], SupportsFloat, bool, bool, dict[str, Any]]:
@@ -162,7 +162,7 @@ class CountingEnv(gymnasium.Env[NDArray[np.uint8], Any]):
         """
         self._count, self._at, self._ended = state.count, state.at, state.ended
         self._shape, self._color = state.shape, state.color.copy()
-        self._sprite = drawing.sprite(state.shape, state.color)
+        self._sprite = one_sprite(state.shape, state.color)
         if rewind_random:
             self.np_random.bit_generator.state = copy.deepcopy(state.generator)
             self._placements.set_state(state.placements)
@@ -177,21 +177,24 @@ class CountingEnv(gymnasium.Env[NDArray[np.uint8], Any]):
         self._at, self._count = at, int(world.count[at])
         self._shape = self.arguments.shapes[world.shape[at]]
         self._color = self.arguments.colors[world.color[at]]
-        self._sprite = world.sprite(at)
+        self._sprite = world.sprites(at)
 
     def _observe(self, corners: NDArray[np.int64] | None = None) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         if self.world is not None:
-            placement = self.world.placements[self.world.layout[self._at]]
+            placement = self.world.placement(self._at)
         else:
             placement = self._placements.take(self.np_random)
-        visible = placement[: self._count] if corners is None else corners
+        positions = placement.centres.copy()  # of one shape whatever the count, so that vectors can stack them
+        first = placement.first
+        if corners is not None:
+            positions[: self._count] = corners + drawing.RADIUS
+            first = drawing.first_pixels(corners, self.arguments.image_size)
+        positions[self._count :] = -1
         observation = drawing.black(self.arguments.image_size)
-        drawing.blit(drawing.as_pixels(observation), self._sprite, visible.tolist())
+        drawing.blit(observation, first[: self._count], self._sprite)
         self._observation = observation if self.render_mode is None else observation.copy()
         if self._window is not None:
             self._window.show(observation)
-        positions = np.full(placement.shape, -1)  # of one shape whatever the count, so that vectors can stack them
-        positions[: self._count] = visible + drawing.RADIUS
         info = {"count": self._count, "shape": self._shape, "color": self._color.copy(), "positions": positions}
         return observation, info
 
@@ -207,23 +210,30 @@ class CountingState:
     ended: bool
     observation: NDArray[np.uint8]
     generator: Mapping[str, Any]
-    placements: tuple[NDArray[np.int64], int]
+    placements: tuple[NDArray[np.int16], int]
+
+
+def one_sprite(shape: str, color: NDArray[np.uint8]) -> NDArray[np.void]:
+    """The (7,) rows of pixels of an object."""
+    return drawing.sprites(np.array([drawing.SHAPES.index(shape)]), color[None])[0]
 
 
 def draw_episode(rng: np.random.Generator, arguments: Arguments) -> tuple[int, str, NDArray[np.uint8]]:
     """Draw what an episode starts with: count, shape and colour (3,) uint8."""
-    count = int(rng.integers(arguments.max_count + 1))
-    shape = arguments.shapes[int(rng.integers(len(arguments.shapes)))]
+    uniform = rng.random(5).tolist()  # one call: three of `integers` take longer than a step
+    count = int(uniform[0] * (arguments.max_count + 1))
+    shape = arguments.shapes[int(uniform[1] * len(arguments.shapes))]
     if arguments.colors is None:
-        color = rng.integers(drawing.DARKEST, drawing.BRIGHTEST + 1, size=3).astype(np.uint8)
+        levels = drawing.BRIGHTEST + 1 - drawing.DARKEST
+        color = np.array([drawing.DARKEST + int(each * levels) for each in uniform[2:]], np.uint8)
     else:
-        color = np.asarray(arguments.colors[int(rng.integers(len(arguments.colors)))], np.uint8)
+        color = arguments.colors[int(uniform[2] * len(arguments.colors))]
     return count, shape, color
 
 
 def parse_continuous(action: Any) -> int:
     """Action code of one continuous action; raises `ValueError` unless it is (1,) real and in [-1, 1]."""
-    value = np.asarray(action)
+    value = action if type(action) is np.ndarray else np.asarray(action)
     if value.shape != (1,) or value.dtype.kind not in "fiu":
         raise ValueError(f"action must be a real array of shape (1,), got shape {value.shape} and dtype {value.dtype}")
     number = value.item()

@@ -46,6 +46,7 @@ class FiniteWorld:
         )
         rng = np.random.default_rng([_SEED, *self._sizes])
         self.placements = _distinct_placements(rng, arguments)
+        self._placed = drawing.Placement.of(self.placements, arguments.image_size)
         count, shape, color, layout = (axis.ravel() for axis in np.indices(self._sizes))
         self.count = np.concatenate([[0], count + 1])
         self.shape = np.concatenate([[0], shape])
@@ -55,11 +56,8 @@ class FiniteWorld:
         next_count = rules.next_count(self.count[:, None], codes, arguments.max_count)
         next_layout = rng.integers(arguments.layouts, size=(len(self), 2))
         self.successor = self.index(next_count, self.shape[:, None], self.color[:, None], next_layout)
-        self._sprites = {
-            (i, j): drawing.sprite(name, value)
-            for i, name in enumerate(arguments.shapes)
-            for j, value in enumerate(arguments.colors)
-        }
+        names = np.array([drawing.SHAPES.index(name) for name in arguments.shapes])
+        self._rows = drawing.sprites(names[self.shape], np.array(arguments.colors)[self.color])
 
     def __len__(self) -> int:
         return len(self.count)
@@ -70,9 +68,14 @@ class FiniteWorld:
         within = ((np.maximum(count, 1) - 1) * shapes + shape) * colors * layouts + color * layouts + layout
         return np.where(np.asarray(count) == 0, 0, within + 1)
 
-    def sprite(self, observation: int) -> NDArray[np.void]:
-        """The (7, 7) pixels of the objects of an observation."""
-        return self._sprites[int(self.shape[observation]), int(self.color[observation])]
+    def placement(self, observation: int) -> drawing.Placement:
+        """Where the objects of an observation would be if there were max_count of them."""
+        layout = self.layout[observation]
+        return drawing.Placement(self._placed.centres[layout], self._placed.first[layout])
+
+    def sprites(self, observations: Any) -> NDArray[np.void]:
+        """The rows of pixels, (7,) or (n, 7), of the objects of an observation or of several."""
+        return self._rows[observations]
 
     def start(
         self, rng: np.random.Generator, count: int, shape: str, color: NDArray[np.uint8], layout: int | None
@@ -87,10 +90,9 @@ class FiniteWorld:
     def images(self) -> NDArray[np.uint8]:
         """(M, size, size, 3) uint8, every observation once."""
         images = drawing.black(self.arguments.image_size, len(self))
-        pixels = drawing.as_pixels(images)
-        for i in range(len(self)):
+        for i, image in enumerate(images):
             visible = self.placements[self.layout[i], : self.count[i]]
-            drawing.blit(pixels[i], self.sprite(i), visible.tolist())
+            drawing.blit(image, drawing.first_pixels(visible, self.arguments.image_size), self.sprites(i))
         return images
 
     def transitions(self) -> dict[str, NDArray[Any]]:
@@ -121,10 +123,10 @@ class FiniteWorld:
         }
 
 
-def _distinct_placements(rng: np.random.Generator, arguments: Arguments) -> NDArray[np.int64]:
+def _distinct_placements(rng: np.random.Generator, arguments: Arguments) -> NDArray[np.int16]:
     """Placements of which no two show one set of positions at any count, so that layouts are seen in the image."""
     seen: list[set[frozenset[tuple[int, int]]]] = [set() for _ in range(arguments.max_count)]
-    chosen: list[NDArray[np.int64]] = []
+    chosen: list[NDArray[np.int16]] = []
     assert arguments.layouts is not None
     while len(chosen) < arguments.layouts:
         for placement in drawing.sample_placements(

@@ -86,7 +86,11 @@ class CountingVectorEnv(VectorEnv[Images, NDArray[Any], NDArray[Any]]):
         self._at = np.full(num_envs, -1)  # the observation of a finite world
         self._streams = [drawing.PlacementStream(max_count, image_size, gap) for _ in range(num_envs)]
         self._generators: list[np.random.Generator] = []
-        self._sprites: list[NDArray[np.void]] = [np.empty(0, "V3")] * num_envs
+        self._sprites = drawing.sprites(np.zeros(num_envs, np.int64), np.zeros((num_envs, 3), np.uint8))
+        # What each stream has sampled ahead, and how much of it is there and used.
+        ahead = (num_envs, drawing.PlacementStream.LARGEST_BLOCK if layouts is None else 0, max_count, 2)
+        self._ahead = np.empty(ahead, np.int16)
+        self._available, self._used = np.zeros((2, num_envs), np.int64)
         self._count = np.full(num_envs, -1)  # no episode yet
         self._shape = np.empty(num_envs, f"<U{max(map(len, drawing.SHAPES))}")
         self._color = np.zeros((num_envs, 3), np.uint8)
@@ -185,6 +189,7 @@ class CountingVectorEnv(VectorEnv[Images, NDArray[Any], NDArray[Any]]):
             if seeds[i] is not None and not first:
                 self._generators[i] = seeding.np_random(seeds[i])[0]
                 self._streams[i].restart()
+                self._available[i] = self._used[i] = 0
 
     def _begin(self, chosen: Bools, options: ResetOptions) -> None:
         """Begin an episode in the chosen sub-environments, drawing in the order of the single environment."""
@@ -198,7 +203,9 @@ class CountingVectorEnv(VectorEnv[Images, NDArray[Any], NDArray[Any]]):
                 self._enter(np.array([i]), np.array([start]))
             else:
                 self._count[i], self._shape[i], self._color[i] = count, shape, color
-                self._sprites[i] = drawing.sprite(shape, color)
+        if self.world is None:
+            shapes = np.array([drawing.SHAPES.index(shape) for shape in self._shape[chosen].tolist()])
+            self._sprites[chosen] = drawing.sprites(shapes, self._color[chosen])
         self._steps[chosen] = 0
         self._ended = self._ended & ~chosen
         self._place(chosen)
@@ -212,24 +219,26 @@ class CountingVectorEnv(VectorEnv[Images, NDArray[Any], NDArray[Any]]):
         self._at[indices], self._count[indices] = at, world.count[at]
         self._shape[indices] = np.array(self.arguments.shapes)[world.shape[at]]
         self._color[indices] = np.array(self.arguments.colors)[world.color[at]]
-        for i, observation in zip(indices.tolist(), at.tolist(), strict=True):
-            self._sprites[i] = world.sprite(observation)
+        self._sprites[indices] = world.sprites(at)
 
     def _place(self, chosen: Bools) -> None:
         if self.world is not None:
             self._corners[chosen] = self.world.placements[self.world.layout[self._at[chosen]]]
             return
-        for i in np.flatnonzero(chosen).tolist():
-            self._corners[i] = self._streams[i].take(self._generators[i])
+        for i in np.flatnonzero(chosen & (self._used == self._available)).tolist():
+            block = self._streams[i].next_block(self._generators[i])
+            self._ahead[i, : len(block)] = block
+            self._available[i], self._used[i] = len(block), 0
+        self._corners[chosen] = self._ahead[chosen, self._used[chosen]]
+        self._used += chosen
 
     def _paint(self, chosen: NDArray[np.int64]) -> Images:
         """Images of some sub-environments: what their counts, sprites and corners say, with no draws."""
-        images = drawing.black(self.arguments.image_size, len(chosen))
-        pixels = drawing.as_pixels(images)
-        counts = self._count[chosen].tolist()
-        corners = self._corners[chosen].tolist()
-        for place, i in enumerate(chosen.tolist()):
-            drawing.blit(pixels[place], self._sprites[i], corners[place][: counts[place]])
+        size = self.arguments.image_size
+        images = drawing.black(size, len(chosen))
+        which, number = np.nonzero(np.arange(self.arguments.max_count) < self._count[chosen, None])
+        first = drawing.first_pixels(self._corners[chosen[which], number], size) + which * size * size
+        drawing.blit(images, first, self._sprites[chosen[which]])
         return images
 
     def _observe(self) -> Images:
