@@ -1,3 +1,4 @@
+import functools
 import json
 import subprocess
 import sys
@@ -6,6 +7,7 @@ import time
 import numpy as np
 import pytest
 from bisim_theory.cli import main
+from commands import run_command
 
 CHAIN = {"source": [0, 1, 2, 3], "action": [1, 1, 1, 1], "successor": [1, 2, 3, 3], "auxiliary": [0, 0, 0, 1]}
 EMBEDDING = np.array([[0.0], [1.0], [3.0], [6.0]])
@@ -24,13 +26,7 @@ def model(embedding=EMBEDDING, noise=0.0):
     }
 
 
-def run(capsys, *arguments):
-    try:
-        status = main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        status = end.code
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
+run = functools.partial(run_command, main)
 
 
 @pytest.mark.parametrize(

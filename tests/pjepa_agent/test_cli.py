@@ -1,3 +1,4 @@
+import functools
 import json
 import re
 import shutil
@@ -7,6 +8,7 @@ import sys
 import time
 
 import pytest
+from commands import run_command
 from pjepa_agent.cli import main
 
 COMMAND = [sys.executable, "-c", "import sys; from pjepa_agent.cli import main; sys.exit(main())"]
@@ -33,13 +35,7 @@ sys.exit(cli.main())
 ]
 
 
-def run(capsys, *arguments):
-    try:
-        status = main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        status = end.code
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
+run = functools.partial(run_command, main)
 
 
 def test_bad_input_is_one_clear_line_and_status_2(tmp_path, capsys, monkeypatch):
