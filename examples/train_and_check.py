@@ -7,8 +7,7 @@ A second argument sets the number of updates: 50 show how it works in half a min
 
 import sys
 
-from bisim_theory import analyse, read_representation, read_transitions
-from bisim_theory.report import to_text
+from bisim_theory import analyse, read_representation, read_transitions, to_text
 from pjepa_agent import load
 from pjepa_agent.config import make_config
 from pjepa_agent.run import train_run

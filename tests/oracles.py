@@ -2,17 +2,28 @@
 
 import itertools
 
+import clingo
 import numpy as np
 from bisim_theory import TransitionDataset
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import dijkstra
 
 
 def random_dataset(
-    rng: np.random.Generator, frames: int = 7, actions: int = 2, values: int = 2, coverage: float = 0.6, vector: int = 0
+    rng: np.random.Generator,
+    frames: int = 7,
+    actions: int = 2,
+    values: int = 2,
+    coverage: float = 0.6,
+    vector: int = 0,
+    one_action: bool = False,
 ) -> TransitionDataset:
     """Deterministic transitions with cycles, duplicates, missing actions and successors that are never sources."""
     successor = rng.integers(frames, size=(frames, actions))
     p = rng.integers(values, size=(frames, vector) if vector else frames)
     seen = [(x, a) for x, a in itertools.product(range(frames), range(actions)) if rng.random() < coverage]
+    if one_action:
+        seen = list({x: (x, a) for x, a in rng.permutation(seen).tolist()}.values())
     seen = seen or [(0, 0)]
     seen += [seen[int(rng.integers(len(seen)))]]  # a duplicate row
     rng.shuffle(seen)
@@ -47,6 +58,46 @@ def literal_levels(data: TransitionDataset) -> dict[tuple[int, int], int]:
         level |= dict.fromkeys(larger - relation, number)
         relation = larger
     raise AssertionError
+
+
+def _tables(data: TransitionDataset):
+    """Sources, their p as tuples, and the successor of (source, action)."""
+    p = {x: tuple(np.atleast_1d(value).tolist()) for x, value in zip(data.source.tolist(), data.auxiliary, strict=True)}
+    f = {(x, a): y for x, a, y in zip(data.source.tolist(), data.action.tolist(), data.successor.tolist(), strict=True)}
+    return sorted(p), p, f
+
+
+def breadth_first_levels(data: TransitionDataset) -> dict[tuple[int, int], int]:
+    """Levels as distances in the graph of pairs: from those that differ in p, against the transitions (SciPy)."""
+    sources, p, f = _tables(data)
+    number = {pair: i for i, pair in enumerate(itertools.product(sources, repeat=2))}
+    start = len(number)
+    edges = [(start, i) for (x, y), i in number.items() if p[x] != p[y]]
+    for (x, y), i in number.items():
+        for action in {a for u, a in f if u == x} & {a for u, a in f if u == y}:
+            reached = number.get((f[x, action], f[y, action]))
+            if reached is not None:
+                edges.append((reached, i))
+    if not edges:
+        return {}
+    tails, heads = np.array(edges).T
+    graph = csr_array((np.ones(len(edges)), (tails, heads)), shape=(start + 1, start + 1))
+    distance = dijkstra(graph, indices=start, unweighted=True)
+    return {pair: int(distance[i]) for pair, i in number.items() if np.isfinite(distance[i])}
+
+
+def datalog_relation(data: TransitionDataset) -> set[tuple[int, int]]:
+    """R_D* as the least model of Definition 4's two rules (clingo)."""
+    _, p, f = _tables(data)
+    values = sorted(set(p.values()))
+    facts = [f"p({x},{values.index(value)})." for x, value in p.items()]
+    facts += [f"f({x},{a},{y})." for (x, a), y in f.items()]
+    control = clingo.Control(["--warn=none"])
+    control.add("base", [], "".join(facts) + "r(X,Y) :- p(X,V), p(Y,W), V != W. s(X) :- p(X,_)."
+                "r(X,Y) :- s(X), s(Y), f(X,A,U), f(Y,A,W), r(U,W).")  # fmt: skip
+    control.ground([("base", [])])
+    atoms = control.symbolic_atoms.by_signature("r", 2)
+    return {(a.symbol.arguments[0].number, a.symbol.arguments[1].number) for a in atoms}
 
 
 def literal_folding(data: TransitionDataset, merges=()) -> list[set[int]] | None:

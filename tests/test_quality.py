@@ -14,7 +14,7 @@ SOURCES = sorted((ROOT / "packages").rglob("src/**/*.py"))
 # What each package may import besides the standard library and itself; the ground floor knows nothing of torch.
 MAY_IMPORT = {
     "counting_env": {"gymnasium", "numpy"},
-    "bisim_theory": {"numpy"},
+    "bisim_theory": {"numpy", "tqdm"},
     "pjepa_agent": {
         "bisim_theory", "counting_env", "gymnasium", "matplotlib", "numpy", "tensordict", "torch", "torchrl", "tqdm",
         "wandb",
@@ -22,7 +22,7 @@ MAY_IMPORT = {
 }  # fmt: skip
 
 
-EXTRAS = {"counting_env": {"pygame"}}  # imported only when needed
+EXTRAS = {"bisim_theory": {"h5py", "matplotlib"}, "counting_env": {"pygame"}}  # imported only when needed
 
 
 def run(*command):

@@ -3,7 +3,11 @@ import itertools
 import numpy as np
 import pytest
 from bisim_theory import DatasetError, NoWellTrainedModelError, TransitionDataset, empirical_bisimulation
-from oracles import literal_levels, random_dataset
+from bisim_theory.behaviour import group, observed_graph, refine
+from bisim_theory.pair_table import table_relation
+from bisim_theory.sampling import SampledRelation
+from bisim_theory.words import WordRelation
+from oracles import breadth_first_levels, datalog_relation, literal_levels, random_dataset
 
 INSTANCES = [
     {"frames": 7, "actions": 2},
@@ -11,6 +15,9 @@ INSTANCES = [
     {"frames": 9, "actions": 1, "coverage": 0.9, "values": 3},
     {"frames": 5, "actions": 2, "coverage": 1.0},
     {"frames": 6, "actions": 2, "vector": 2, "coverage": 0.8},
+    {"frames": 10, "actions": 2, "one_action": True},
+    {"frames": 12, "actions": 1, "coverage": 1.0},
+    {"frames": 8, "actions": 5, "coverage": 0.3},
 ]
 
 
@@ -20,32 +27,127 @@ def instances(number):
             yield random_dataset(np.random.default_rng([kind, seed]), **arguments)
 
 
-def test_levels_equal_the_literal_definition():
-    deep = 0
-    for data in instances(400):
+def by_table(data):
+    graph = observed_graph(data)
+    return table_relation(group(graph, refine(graph.auxiliary, graph.edges)))
+
+
+def by_walking(data):
+    graph = observed_graph(data)
+    return SampledRelation.of(group(graph, refine(graph.auxiliary, graph.edges)))
+
+
+def levels_of(relation):
+    return relation.level(relation.sources[:, None], relation.sources)
+
+
+@pytest.mark.slow
+def test_levels_equal_the_literal_definition_and_two_oracles():
+    deep, words = 0, 0
+    for data in instances(300):
         expected, relation = literal_levels(data), empirical_bisimulation(data)
-        x, y = relation.sources[:, None], relation.sources[None, :]
-        levels = relation.level(x, y)
-        for i, j in itertools.product(range(len(relation.sources)), repeat=2):
-            pair = (int(relation.sources[i]), int(relation.sources[j]))
-            assert levels[i, j] == expected.get(pair, 0), pair
-        per_level = np.bincount(list(expected.values()), minlength=1)[1:] // 2
+        assert breadth_first_levels(data) == expected
+        assert datalog_relation(data) == expected.keys()
+        sources = relation.sources.tolist()
+        matrix = np.array([[expected.get((x, y), 0) for y in sources] for x in sources])
+        assert (levels_of(relation) == matrix).all()
+        per_level = np.bincount(matrix.ravel())[1:] // 2
         assert relation.distinguished_pairs_per_level == per_level.tolist()
-        n = len(relation.sources)
-        assert relation.bisimilar_pairs == n * (n - 1) // 2 - per_level.sum()
-        deep = max(deep, len(per_level))
-    assert deep >= 5  # the instances are worth something
+        assert relation.bisimilar_pairs == len(sources) * (len(sources) - 1) // 2 - per_level.sum()
+        deep, words = max(deep, len(per_level)), words + isinstance(relation, WordRelation)
+    assert deep >= 6  # the instances are worth something
+    assert words > 600
 
 
-def test_a_long_corridor_has_as_many_levels_as_cells(monkeypatch):
-    for limit in (4_000_000, 50):  # the frontier as a list, and looked up in the table
-        monkeypatch.setattr("bisim_theory.bisimulation.FRONTIER", limit)
-        n = 300
-        cells = np.arange(n)
-        data = TransitionDataset(cells, cells * 0, np.minimum(cells + 1, n - 1), cells == n - 1)
+@pytest.mark.parametrize("push_cost", [0, 10**9], ids=["pull", "push"])
+def test_every_algorithm_gives_the_same_answers(monkeypatch, push_cost):
+    monkeypatch.setattr("bisim_theory.pair_table._PUSH_COST", push_cost)
+    monkeypatch.setattr("bisim_theory.sampling.SAMPLED_PAIRS", 10)
+    cliques = 0
+    for data in instances(60):
+        labels = np.random.default_rng(len(data)).integers(3, size=data.frames)
+        chosen, table = empirical_bisimulation(data), by_table(data)
+        assert chosen.behaviour.classes == table.behaviour.classes
+        assert (levels_of(chosen) == levels_of(table)).all()
+        assert chosen.distinguished_pairs_per_level == table.distinguished_pairs_per_level
+        assert chosen.certified_share(labels) == table.certified_share(labels)
+        assert chosen.distinguished_within_label(labels) == table.distinguished_within_label(labels)
+        assert (chosen.intransitive_triple is None) == (table.intransitive_triple is None)
+        if chosen.classes is not None:
+            assert ((chosen.classes[:, None] == chosen.classes) == (table.classes[:, None] == table.classes)).all()
+        everything = np.arange(chosen.behaviour.classes)
+        for relation in (chosen, table):
+            low, high = everything[:2], everything[1:]
+            assert (relation.apart(low, high) == (relation.class_levels(low[:, None], high) != 0)).all()
+        cliques += len(table.clique()) < len(chosen.clique())
+        assert len(table.clique()) <= len(chosen.clique()) or not isinstance(chosen, WordRelation)
+        if len(chosen.sources) > 1:
+            assert (levels_of(by_walking(data)) == levels_of(table)).all()
+    assert cliques < 5  # the greedy choice is nearly always a largest one
+
+
+def test_a_clique_is_one_and_that_of_words_is_largest():
+    for data in instances(60):
         relation = empirical_bisimulation(data)
+        clique = relation.clique()
+        apart = relation.apart(np.arange(relation.behaviour.classes), np.arange(relation.behaviour.classes))
+        assert (apart[np.ix_(clique, clique)] | np.eye(len(clique), dtype=bool)).all()
+        if isinstance(relation, WordRelation):
+            assert not any(
+                all(apart[i, j] for i, j in itertools.combinations(larger, 2))
+                for larger in itertools.combinations(range(len(apart)), len(clique) + 1)
+            )
+
+
+@pytest.mark.parametrize("arguments", [{"frontier": 2_000_000}, {"frontier": 50}], ids=["list", "lookup"])
+def test_a_long_corridor_has_as_many_levels_as_cells(monkeypatch, arguments):
+    monkeypatch.setattr("bisim_theory.pair_table.FRONTIER", arguments["frontier"])
+    n = 300
+    cells = np.arange(n)
+    data = TransitionDataset(cells, cells * 0, np.minimum(cells + 1, n - 1), cells == n - 1)
+    for relation in (empirical_bisimulation(data), by_table(data)):
         assert relation.distinguished_pairs_per_level == list(range(n - 1, 0, -1))
-        assert relation.level(0, 1) == n - 1
+        assert relation.level(0, 1) == n - 1  # more than a byte holds
+        assert relation.witness(0, 1) == [0] * (n - 2)
+
+
+def test_a_sample_estimates_what_the_table_counts(monkeypatch):
+    data = random_dataset(np.random.default_rng(0), frames=60, actions=3, coverage=0.5, values=4)
+    table, sampled = by_table(data), by_walking(data)
+    assert not sampled.exact
+    assert sampled.classes is None
+    n = len(table.sources)
+    for exact, estimate in zip(
+        table.distinguished_pairs_per_level, sampled.distinguished_pairs_per_level, strict=False
+    ):
+        assert abs(exact - estimate) < 0.02 * n * n / 2
+    labels = np.arange(data.frames) % 3
+    assert sampled.certified_share(labels) == pytest.approx(table.certified_share(labels), abs=0.03)
+    x, y, everything = sampled.sample_pairs(2, 10, np.random.default_rng(0))
+    assert (table.level(x, y) == 2).all()
+    assert not everything
+    if sampled.intransitive_triple is not None:
+        x, y, z = sampled.intransitive_triple
+        assert (table.level(x, y), table.level(y, z)) == (0, 0)
+        assert table.level(x, z) > 0
+
+
+def test_the_size_of_the_data_chooses_the_algorithm(monkeypatch):
+    data = random_dataset(np.random.default_rng(0), frames=30, actions=2)
+    assert empirical_bisimulation(data).exact
+    monkeypatch.setattr("bisim_theory.bisimulation.MOST_CLASSES", 5)
+    assert not empirical_bisimulation(data).exact
+
+
+def test_enumeration_gives_every_pair_of_the_relation_once(monkeypatch):
+    monkeypatch.setattr("bisim_theory.relation.PAIRS_AT_ONCE", 7)
+    for data in instances(10):
+        for relation in (empirical_bisimulation(data), by_table(data)):
+            pairs = [
+                tuple(sorted(pair)) for x, y in relation.pairs() for pair in zip(x.tolist(), y.tolist(), strict=True)
+            ]
+            assert len(pairs) == len(set(pairs)) == relation.distinguished_pairs
+            assert set(pairs) == {pair for pair in literal_levels(data) if pair[0] < pair[1]}
 
 
 def test_witnesses_are_shortest_and_replay():

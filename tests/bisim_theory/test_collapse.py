@@ -12,7 +12,7 @@ from bisim_theory import (
     empirical_bisimulation,
     fold,
 )
-from bisim_theory.collapse import closest_distinguished
+from bisim_theory.distances import nearest_distinguished
 from oracles import literal_levels, random_dataset
 
 
@@ -52,10 +52,10 @@ def test_smallest_distance_equals_the_search_over_all_pairs():
     for seed in range(100):
         rng = np.random.default_rng(seed)
         data = random_dataset(rng, frames=12, coverage=0.8)
-        embedding = rng.normal(size=(12, 3)) + 1e3 * (seed % 2)
+        embedding = rng.normal(size=(data.frames, 3)) + 1e3 * (seed % 2)
         model = Representation(embedding, embedding[data.successor], data.auxiliary.astype(float))
         relation, levels = empirical_bisimulation(data), literal_levels(data)
-        found = closest_distinguished(relation, model)
+        found = check_theorem(data, relation, model).closest
         distances = {
             (x, y): np.linalg.norm(embedding[x] - embedding[y])
             for x, y in itertools.combinations(relation.sources.tolist(), 2)
@@ -70,20 +70,35 @@ def test_smallest_distance_equals_the_search_over_all_pairs():
         assert found.witness == relation.witness(*nearest)
 
 
-def test_smallest_distance_covers_blocks_of_large_and_small_classes(monkeypatch):
-    monkeypatch.setattr("bisim_theory.collapse.ROWS", 7)
-    monkeypatch.setattr("bisim_theory.collapse.COLUMNS", 5)
-    rng = np.random.default_rng(0)
-    p = np.repeat([0, 1, 2, 3, 4], [30, 2, 3, 20, 1])
-    source = np.arange(len(p))
-    data = TransitionDataset(source, np.zeros_like(source), source, p)
-    relation = empirical_bisimulation(data)
-    for _ in range(20):
-        embedding = rng.normal(size=(len(p), 2))
-        apart = np.linalg.norm(embedding[:, None] - embedding, axis=-1)
-        apart[p[:, None] == p] = np.inf
-        found = closest_distinguished(relation, Representation(embedding, embedding, p.astype(float)))
-        assert found.pair == tuple(sorted(np.unravel_index(apart.argmin(), apart.shape)))
+@pytest.mark.parametrize("few", [0, 4096], ids=["narrowed", "one by one"])
+@pytest.mark.parametrize("kind", ["spread", "clusters", "line", "duplicates", "point", "zero"])
+def test_nearest_pair_and_close_pairs_equal_the_search_over_all_pairs(monkeypatch, kind, few):
+    monkeypatch.setattr("bisim_theory.distances.CHUNK", 16)
+    monkeypatch.setattr("bisim_theory.distances._FEW", few)
+    monkeypatch.setattr("bisim_theory.distances._LEVELS_FIRST", few % 5)
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        one_action = bool(seed % 2)
+        data = random_dataset(rng, frames=150, actions=2, coverage=0.9, values=3, one_action=one_action)
+        relation = empirical_bisimulation(data)
+        embedding = {
+            "spread": rng.normal(size=(150, 4)),
+            "clusters": rng.normal(size=(5, 4))[rng.integers(5, size=150)] + 0.01 * rng.normal(size=(150, 4)),
+            "line": np.outer(np.arange(150), np.ones(3)) + 1e6,
+            "duplicates": rng.integers(3, size=(150, 3)).astype(float),
+            "point": 7 + 1e-9 * rng.normal(size=(150, 4)),
+            "zero": np.zeros((150, 2)),
+        }[kind]
+        pairs = [np.concatenate(ends) for ends in zip(*relation.pairs(), strict=True)]
+        distance = np.linalg.norm(embedding[pairs[0]] - embedding[pairs[1]], axis=1)
+        for threshold in (0.0, float(np.quantile(distance, 0.3)), 2 * float(distance.max())):
+            found = nearest_distinguished(relation, embedding, threshold)
+            assert found.distance == pytest.approx(distance.min(), rel=1e-9, abs=1e-15)
+            assert relation.level(*found.pair) > 0
+            x, y = found.pair
+            assert np.linalg.norm(embedding[x] - embedding[y]) == pytest.approx(found.distance, rel=1e-9)
+            on_the_edge = np.isclose(distance, threshold, rtol=1e-12, atol=0).sum()
+            assert abs(found.close - (distance <= threshold).sum()) <= (on_the_edge if threshold else 0)
 
 
 def counting_chain():

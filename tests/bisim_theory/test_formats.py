@@ -1,4 +1,7 @@
 import dataclasses
+import io
+import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -84,7 +87,10 @@ def test_representation_survives_the_file_and_speaks_of_the_callables(tmp_path):
         ({"reward": np.zeros(N + 1)}, "reward: has 6 rows"),
         ({"action_value": np.zeros(N)}, "action_value: must be"),
         ({"terminated": np.zeros(N)}, "terminated: must be"),
-        ({"observation": np.zeros((F, 4, 5, 3))}, "observation: must be"),
+        ({"observation": np.zeros((F, 4, 0, 3))}, "observation: must be"),
+        ({"observation": np.zeros(F, complex)}, "observation: must be"),
+        ({"observation": np.array([0, 1, 2, np.inf, 4, 5, 6])}, "observation: row 3 is not finite"),
+        ({"labels": {"count": np.zeros((F, 0))}}, "count: has no columns"),
         ({"labels": {"count": np.zeros(F - 1)}}, "labels: differ in their number"),
         ({"labels": {"action": np.zeros(F)}}, "labels: 'action' is the name of another array"),
         ({"labels": {"count": np.full(F, np.inf)}}, "count: row 0 is not finite"),
@@ -119,3 +125,126 @@ def test_what_is_not_finite_is_refused_in_every_precision(dtype, value):
     auxiliary[3] = value
     with pytest.raises(DatasetError, match="auxiliary: row 3 is not finite"):
         dataclasses.replace(full_dataset(), auxiliary=auxiliary)
+
+
+@pytest.mark.parametrize(
+    "observation",
+    [
+        np.arange(F),
+        np.linspace(-1, 1, 3 * F, dtype=np.float32).reshape(F, 3),
+        np.zeros((F, 2, 8, 9), np.uint8),
+        np.ones((F, 2, 2), bool),
+    ],
+)
+def test_observations_may_be_any_numbers(tmp_path, observation):
+    data = dataclasses.replace(full_dataset(), observation=observation, auxiliary=None)
+    write_transitions(tmp_path / "t.npz", data)
+    back = read_transitions(tmp_path / "t.npz")
+    np.testing.assert_array_equal(np.concatenate(list(chunks(back.observation, 3))), observation)
+    np.testing.assert_array_equal(back.content_ids(), data.content_ids())
+    assert len(np.unique(data.content_ids())) == len(np.unique(observation, axis=0))
+    assert not back.images
+    assert back.auxiliary is None
+
+
+def test_codes_are_made_anew_from_what_was_done(tmp_path):
+    data = full_dataset()
+    write_transitions(tmp_path / "t.npz", data)
+    back = read_transitions(tmp_path / "t.npz", actions="sign")
+    np.testing.assert_array_equal(back.action, (data.action_value >= 0) @ [2, 1])
+    assert back.metadata == {**data.metadata, "action_abstraction": "sign"}
+    write_transitions(tmp_path / "d.npz", dataclasses.replace(data, action_value=None))
+    with pytest.raises(DatasetError, match="--actions sign needs action_value"):
+        read_transitions(tmp_path / "d.npz", actions="sign")
+
+
+def add_array(archive, name, header, data, compression=zipfile.ZIP_DEFLATED):
+    """An array whose header says anything, and whose bytes come from an iterator."""
+    start = io.BytesIO()
+    np.lib.format.write_array_header_1_0(start, header)
+    with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
+        file._zinfo.compress_type = compression
+        file._compressor = zipfile._get_compressor(compression, 9)
+        file.write(start.getvalue())
+        for piece in data:
+            file.write(piece)
+
+
+class Payload:
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (self.mark,)
+
+
+def test_pickled_objects_are_not_unpickled(tmp_path):
+    objects = np.array([Payload(str(tmp_path / "executed")), None], dtype=object)
+    for name in ("source", "observation", "metadata", "color"):
+        arrays = {each: [0, 0] for each in ("source", "action", "successor")}
+        np.savez(tmp_path / "t.npz", **{**arrays, name: objects})
+        with pytest.raises(DatasetError, match=f"{name}: holds Python objects, which are never loaded"):
+            read_transitions(tmp_path / "t.npz")
+    assert not (tmp_path / "executed").exists()
+
+
+ZEROS = bytes(1 << 24)
+
+
+@pytest.mark.parametrize("name", ["observation", "count"])
+def test_a_bomb_of_zeros_is_refused_before_it_is_unpacked(tmp_path, name):
+    path = tmp_path / "t.npz"
+    frames = 40 * len(ZEROS) // 64
+    np.savez(path, source=np.arange(4), action=np.zeros(4, int), successor=np.arange(4))
+    with zipfile.ZipFile(path, "a") as archive:
+        add_array(archive, name, {"descr": "|u1", "fortran_order": False, "shape": (frames, 64)}, [ZEROS] * 40)
+    assert path.stat().st_size < 1_000_000
+    with pytest.raises(DatasetError, match=r"expand from [\d,]+ to [\d,]+ bytes.*write it uncompressed"):
+        read_transitions(path)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_compressions_that_expand_without_bound_are_refused(tmp_path, compression):
+    with zipfile.ZipFile(tmp_path / "t.npz", "w") as archive:
+        add_array(archive, "source", {"descr": "<i8", "fortran_order": False, "shape": (2,)}, [bytes(16)], compression)
+        for name in ("action", "successor"):
+            add_array(archive, name, {"descr": "<i8", "fortran_order": False, "shape": (2,)}, [bytes(16)])
+    with pytest.raises(DatasetError, match="source: is compressed in a way that NumPy does not write"):
+        read_transitions(tmp_path / "t.npz")
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ({"descr": "<i8", "shape": (-1, -2)}, r"has the shape \(-1, -2\)"),
+        ({"descr": "<i8", "shape": (2**61,)}, "says 18446744073709551616 bytes"),
+        ({"descr": "<i8", "shape": (2**62, 0)}, "is damaged|must be|says"),
+        ({"descr": "|O", "shape": (2,)}, "holds Python objects"),
+        ({"descr": "<U0", "shape": (2**40,)}, "must hold numbers"),
+        ({"descr": "|V16", "shape": ()}, "must hold numbers"),
+        ({"descr": [("a", "<i8")], "shape": (2,)}, "must hold numbers"),
+        ({"descr": "<i8", "shape": (3,)}, "says 24 bytes and has 16"),
+    ],
+)
+def test_headers_that_lie_are_refused(tmp_path, header, message):
+    np.savez(tmp_path / "t.npz", action=[0, 0], successor=[0, 0])
+    with zipfile.ZipFile(tmp_path / "t.npz", "a") as archive:
+        add_array(archive, "source", {"fortran_order": False, **header}, [bytes(16)])
+    with pytest.raises(DatasetError, match=message):
+        read_transitions(tmp_path / "t.npz")
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[31m", "x" * 300, ""])
+def test_names_that_cannot_be_printed_are_refused(tmp_path, name):
+    np.savez(tmp_path / "t.npz", source=[0], action=[0], successor=[0], **{name: np.zeros(3)})
+    with pytest.raises(DatasetError, match="unusable name") as found:
+        read_transitions(tmp_path / "t.npz")
+    assert str(found.value).isprintable()
+
+
+def test_bools_from_a_file_are_zero_or_one(tmp_path):
+    with zipfile.ZipFile(tmp_path / "t.npz", "w") as archive:
+        for name in ("source", "action", "successor"):
+            add_array(archive, name, {"descr": "<i8", "fortran_order": False, "shape": (2,)}, [bytes(16)])
+        add_array(archive, "terminated", {"descr": "|b1", "fortran_order": False, "shape": (2,)}, [b"\x07\x00"])
+    assert read_transitions(tmp_path / "t.npz").terminated.view(np.uint8).tolist() == [1, 0]

@@ -11,18 +11,29 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bisim_theory.bisimulation import Relation, empirical_bisimulation
+    from bisim_theory.auxiliary import auxiliary_values
+    from bisim_theory.bisimulation import empirical_bisimulation
+    from bisim_theory.certificate import Lipschitz, distance_bounds
+    from bisim_theory.closure import cannot_collapse
     from bisim_theory.codes import CodesForced, codes_forced
     from bisim_theory.collapse import TheoremCheck, Tolerance, check_theorem
+    from bisim_theory.compare import Comparison, compare
     from bisim_theory.determinism import NoWellTrainedModelError, find_conflicts, fold, identify_by_content
+    from bisim_theory.distances import nearest_distinguished
+    from bisim_theory.exploration import collect_next
+    from bisim_theory.findings import to_json
     from bisim_theory.formats import read_representation, read_transitions, write_representation, write_transitions
+    from bisim_theory.relation import Relation
     from bisim_theory.report import Report, analyse
     from bisim_theory.representation import Representation
+    from bisim_theory.text import to_text
     from bisim_theory.transitions import DatasetError, TransitionDataset
 
 __all__ = [
     "CodesForced",
+    "Comparison",
     "DatasetError",
+    "Lipschitz",
     "NoWellTrainedModelError",
     "Relation",
     "Report",
@@ -31,37 +42,55 @@ __all__ = [
     "Tolerance",
     "TransitionDataset",
     "analyse",
+    "auxiliary_values",
+    "cannot_collapse",
     "check_theorem",
     "codes_forced",
+    "collect_next",
+    "compare",
+    "distance_bounds",
     "empirical_bisimulation",
     "find_conflicts",
     "fold",
     "identify_by_content",
+    "nearest_distinguished",
     "read_representation",
     "read_transitions",
+    "to_json",
+    "to_text",
     "write_representation",
     "write_transitions",
 ]
 
 _HOMES = {
-    "Relation": "bisim_theory.bisimulation",
+    "auxiliary_values": "bisim_theory.auxiliary",
     "empirical_bisimulation": "bisim_theory.bisimulation",
+    "Lipschitz": "bisim_theory.certificate",
+    "distance_bounds": "bisim_theory.certificate",
+    "cannot_collapse": "bisim_theory.closure",
     "CodesForced": "bisim_theory.codes",
     "codes_forced": "bisim_theory.codes",
     "TheoremCheck": "bisim_theory.collapse",
     "Tolerance": "bisim_theory.collapse",
     "check_theorem": "bisim_theory.collapse",
+    "Comparison": "bisim_theory.compare",
+    "compare": "bisim_theory.compare",
     "NoWellTrainedModelError": "bisim_theory.determinism",
     "find_conflicts": "bisim_theory.determinism",
     "fold": "bisim_theory.determinism",
     "identify_by_content": "bisim_theory.determinism",
+    "nearest_distinguished": "bisim_theory.distances",
+    "collect_next": "bisim_theory.exploration",
+    "to_json": "bisim_theory.findings",
     "read_representation": "bisim_theory.formats",
     "read_transitions": "bisim_theory.formats",
     "write_representation": "bisim_theory.formats",
     "write_transitions": "bisim_theory.formats",
+    "Relation": "bisim_theory.relation",
     "Report": "bisim_theory.report",
     "analyse": "bisim_theory.report",
     "Representation": "bisim_theory.representation",
+    "to_text": "bisim_theory.text",
     "DatasetError": "bisim_theory.transitions",
     "TransitionDataset": "bisim_theory.transitions",
 }

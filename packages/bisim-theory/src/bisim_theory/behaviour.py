@@ -1,5 +1,6 @@
-"""The exact quotient of sources by identical observed behaviour, on which everything else is computed."""
+"""Sources, their p and their observed transitions as a graph, and its exact quotient by observed behaviour."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,34 +11,76 @@ from bisim_theory.transitions import DatasetError, Ids, TransitionDataset
 
 
 @dataclass(frozen=True, eq=False)
-class Behaviour:
-    """Sources grouped so that those of a class have equal rows in R, levels included.
+class Edges:
+    """Labelled transitions between V vertices, no two of them with one source and one action.
 
-    Two sources share a class iff they have equal p, the same actions whose successors are sources, and successors of
-    one class under each of them. So R is a union of class-by-class blocks.
+    Attributes:
+        vertices: V.
+        source, action, successor: (E,) vertex, code of the action 0..A-1, and vertex; sorted by source, then action.
+    """
+
+    vertices: int
+    source: Ids
+    action: Ids
+    successor: Ids
+
+    @functools.cached_property
+    def degree(self) -> Ids:
+        """(V,) how many edges start at each vertex."""
+        return np.bincount(self.source, minlength=self.vertices)
+
+    @functools.cached_property
+    def start(self) -> Ids:
+        """(V,) where the edges of each vertex begin."""
+        return np.cumsum(self.degree) - self.degree
+
+    @functools.cached_property
+    def by_successor(self) -> tuple[Ids, Ids, Ids]:
+        """Edges in the order of what they lead to; per vertex where its own begin there, and how many they are."""
+        order = np.argsort(self.successor, kind="stable")
+        counts = np.bincount(self.successor, minlength=self.vertices)
+        return order, np.cumsum(counts) - counts, counts
+
+    def of(self, vertex: int) -> tuple[Ids, Ids]:
+        """Actions (sorted) and successors of one vertex."""
+        rows = slice(int(self.start[vertex]), int(self.start[vertex] + self.degree[vertex]))
+        return self.action[rows], self.successor[rows]
+
+    def predecessors(self, vertices: Ids) -> Ids:
+        """Vertices, once each, with an edge to any of `vertices` (which are all different)."""
+        order, start, counts = self.by_successor
+        return np.unique(self.source[order[ranges(start[vertices], counts[vertices])]])
+
+
+def ranges(start: Ids, length: Ids) -> Ids:
+    """The integers of many ranges one after the other: start[0], start[0] + 1, ..., start[1], ..."""
+    ends = np.cumsum(length)
+    return np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(start - ends + length, length)
+
+
+@dataclass(frozen=True, eq=False)
+class ObservedGraph:
+    """What Definition 4 looks at: sources, their p, and transitions from source to source.
+
+    A transition whose successor is never a source is left out: for R_D* it is as if the action had not been observed.
 
     Attributes:
         sources: (n,) ids of the observations that act as sources, sorted.
-        class_of: (n,) class of each, 0..C-1.
-        auxiliary: (C,) code of p per class.
-        actions: (A,) the action codes that occur, sorted.
-        successor: (C, A) class reached, or -1 where the action was not observed or led to no source.
+        vertex_of: (n,) vertex of each; sources that were folded into one share a vertex.
+        auxiliary: (V,) code of p per vertex.
+        actions: (A,) the action codes that occur in the data, sorted.
+        edges: transitions between vertices.
     """
 
     sources: Ids
-    class_of: Ids
+    vertex_of: Ids
     auxiliary: Ids
     actions: Ids
-    successor: Ids
-
-    @property
-    def sizes(self) -> Ids:
-        """(C,) sources per class."""
-        return np.bincount(self.class_of, minlength=len(self.auxiliary))
+    edges: Edges
 
 
-def quotient(data: TransitionDataset, stands_for: Ids | None = None) -> Behaviour:
-    """Group the sources of a dataset by their observed behaviour.
+def observed_graph(data: TransitionDataset, stands_for: Ids | None = None) -> ObservedGraph:
+    """The graph of a dataset.
 
     Args:
         data: transitions, deterministic once observations are replaced by what stands for them.
@@ -47,57 +90,147 @@ def quotient(data: TransitionDataset, stands_for: Ids | None = None) -> Behaviou
         DatasetError: an observation has several successors under one action.
         NoWellTrainedModelError: an observation has several values of p.
     """
-    names = np.arange(data.frames) if stands_for is None else stands_for
-    _require_deterministic(data, names)
-    nodes, first_row, node_of_row = np.unique(names[data.source], return_index=True, return_inverse=True)
+    name = (lambda ids: ids) if stands_for is None else stands_for.__getitem__
+    named_source, named_successor = name(data.source), name(data.successor)
+    names, first_row, vertex_of_row = np.unique(named_source, return_index=True, return_inverse=True)
     codes = auxiliary_codes(data)
-    auxiliary = codes[first_row]
-    _require_function(data, codes, node_of_row, auxiliary)
+    _require_function(data, codes, vertex_of_row, codes[first_row])
 
     actions, action_of_row = np.unique(data.action, return_inverse=True)
-    node_of_id = np.full(data.frames, -1)
-    node_of_id[nodes] = np.arange(len(nodes))
-    successor = np.full((len(nodes), len(actions)), -1)
-    successor[node_of_row, action_of_row] = node_of_id[names[data.successor]]
-
-    class_of_node = _refine(auxiliary, successor)
-    first = np.unique(class_of_node, return_index=True)[1]
-    reached = successor[first]
+    order = np.lexsort((named_successor, action_of_row, vertex_of_row))
+    source, action, successor = vertex_of_row[order], action_of_row[order], named_successor[order]
+    same = (source[1:] == source[:-1]) & (action[1:] == action[:-1])
+    if (same & (successor[1:] != successor[:-1])).any():
+        raise DatasetError(f"successor: transitions are not deterministic (conflicts: {find_conflicts(data)})")
+    place = np.minimum(np.searchsorted(names, successor), len(names) - 1)
+    kept = np.concatenate([[True], ~same]) & (names[place] == successor)
     sources = np.unique(data.source)
-    return Behaviour(
+    return ObservedGraph(
         sources=sources,
-        class_of=class_of_node[node_of_id[names[sources]]],
-        auxiliary=auxiliary[first],
+        vertex_of=np.searchsorted(names, name(sources)),
+        auxiliary=codes[first_row],
         actions=actions,
-        successor=np.where(reached >= 0, class_of_node[reached], -1),
+        edges=Edges(len(names), source[kept], action[kept], place[kept]),
     )
 
 
-def _refine(auxiliary: Ids, successor: Ids) -> Ids:
-    """Moore's refinement: split classes by p, then by the classes of their successors, until nothing splits."""
-    classes = np.unique(auxiliary, return_inverse=True)[1]
-    number = int(classes.max()) + 1
-    while True:
-        finer = classes
-        for column in successor.T:
-            reached = np.where(column >= 0, classes[column], -1)
-            finer = np.unique(finer * (number + 1) + reached + 1, return_inverse=True)[1]
-        found = int(finer.max()) + 1
-        if found == number:
-            return classes
-        classes, number = finer, found
-
-
-def _require_deterministic(data: TransitionDataset, names: NDArray[np.int64]) -> None:
-    triples = np.unique(np.stack([names[data.source], data.action, names[data.successor]], 1), axis=0)
-    if len(np.unique(triples[:, :2], axis=0)) < len(triples):
-        raise DatasetError(f"successor: transitions are not deterministic (conflicts: {find_conflicts(data)})")
-
-
-def _require_function(data: TransitionDataset, codes: Ids, node_of_row: Ids, auxiliary: Ids) -> None:
-    wrong = np.flatnonzero(codes != auxiliary[node_of_row])
+def _require_function(data: TransitionDataset, codes: Ids, vertex_of_row: Ids, auxiliary: Ids) -> None:
+    wrong = np.flatnonzero(codes != auxiliary[vertex_of_row])
     if len(wrong):
         row = int(wrong[0])
-        other = int(np.flatnonzero((node_of_row == node_of_row[row]) & (codes == auxiliary[node_of_row[row]]))[0])
+        same = (vertex_of_row == vertex_of_row[row]) & (codes == auxiliary[vertex_of_row[row]])
+        other = int(np.flatnonzero(same)[0])
         pair = (int(data.source[other]), int(data.source[row]))
-        raise NoWellTrainedModelError(pair, (data.auxiliary[other].tolist(), data.auxiliary[row].tolist()), [])
+        raise NoWellTrainedModelError(pair, (data.p[other].tolist(), data.p[row].tolist()), [])
+
+
+@dataclass(frozen=True, eq=False)
+class Behaviour:
+    """Sources grouped so that those of a class have equal rows in R_D*, levels included.
+
+    Two sources share a class iff they have equal p, the same actions whose successors are sources, and successors of
+    one class under each of them. So R_D* is a union of class-by-class blocks.
+
+    Attributes:
+        sources: (n,) ids of the observations that act as sources, sorted.
+        class_of: (n,) class of each, 0..C-1.
+        auxiliary: (C,) code of p per class.
+        actions: (A,) the action codes that occur, sorted.
+        edges: transitions between the C classes.
+    """
+
+    sources: Ids
+    class_of: Ids
+    auxiliary: Ids
+    actions: Ids
+    edges: Edges
+
+    @property
+    def classes(self) -> int:
+        """How many different observed behaviours there are, C."""
+        return len(self.auxiliary)
+
+    @functools.cached_property
+    def sizes(self) -> Ids:
+        """(C,) sources per class."""
+        return np.bincount(self.class_of, minlength=self.classes)
+
+    @functools.cached_property
+    def order(self) -> Ids:
+        """(n,) positions of the sources, sorted by class."""
+        return np.argsort(self.class_of, kind="stable")
+
+    @functools.cached_property
+    def ends(self) -> Ids:
+        """(C,) where in `order` the sources of each class end."""
+        return np.cumsum(self.sizes)
+
+    def members(self, of_class: int) -> Ids:
+        """Ids of the sources of a class."""
+        end = int(self.ends[of_class])
+        return self.sources[self.order[end - int(self.sizes[of_class]) : end]]
+
+
+def group(graph: ObservedGraph, class_of_vertex: Ids) -> Behaviour:
+    """The quotient of a graph by classes 0..C-1 of vertices with equal behaviour."""
+    representative = np.unique(class_of_vertex, return_index=True)[1]
+    edges = graph.edges
+    rows = ranges(edges.start[representative], edges.degree[representative])
+    return Behaviour(
+        sources=graph.sources,
+        class_of=class_of_vertex[graph.vertex_of],
+        auxiliary=graph.auxiliary[representative],
+        actions=graph.actions,
+        edges=Edges(
+            len(representative),
+            np.repeat(np.arange(len(representative)), edges.degree[representative]),
+            edges.action[rows],
+            class_of_vertex[edges.successor[rows]],
+        ),
+    )
+
+
+def refine(auxiliary: NDArray[np.int64], edges: Edges) -> Ids:
+    """(V,) class 0..C-1 of every vertex by Moore's refinement: split by p, then by where edges lead, until stable.
+
+    After the first round only vertices with a successor that has left its class are looked at again.
+    """
+    classes = np.unique(auxiliary, return_inverse=True)[1].reshape(-1)
+    number = int(classes.max()) + 1
+    size = np.zeros(edges.vertices, np.int64)
+    size[:number] = np.bincount(classes)
+    dirty = np.flatnonzero(edges.degree)
+    while len(dirty):
+        signature = _signatures(classes, dirty, edges)
+        first = np.unique(signature, return_index=True)[1]
+        split, of_group = np.unique(classes[dirty[first]], return_inverse=True)
+        group_size = np.bincount(signature)
+        # The vertices that are not dirty stay; where a class has none of those, its largest group does.
+        all_dirty = np.bincount(of_group, group_size) == size[split]
+        by_size = np.lexsort((-group_size, of_group))
+        largest = np.zeros(len(first), bool)
+        largest[by_size[np.unique(of_group[by_size], return_index=True)[1]]] = True
+        leaves = ~(largest & all_dirty[of_group])
+        renamed = np.where(leaves, number + np.cumsum(leaves) - 1, split[of_group])
+        np.subtract.at(size, split[of_group[leaves]], group_size[leaves])
+        size[renamed[leaves]] = group_size[leaves]
+        number += int(leaves.sum())
+        classes[dirty] = renamed[signature]
+        dirty = edges.predecessors(dirty[leaves[signature]])
+    return np.unique(classes, return_inverse=True)[1].reshape(-1)
+
+
+def _signatures(classes: Ids, vertices: Ids, edges: Edges) -> Ids:
+    """(len(vertices),) codes 0.., equal for vertices of one class whose edges have equal actions and lead to equal
+    classes.
+    """
+    signature = np.unique(classes[vertices], return_inverse=True)[1].reshape(-1)
+    number = edges.vertices
+    degree = edges.degree[vertices]
+    for step in range(int(degree.max(initial=0))):
+        has = degree > step
+        edge = edges.start[vertices[has]] + step
+        code = np.zeros(len(vertices), np.int64)
+        code[has] = np.unique(edges.action[edge] * number + classes[edges.successor[edge]], return_inverse=True)[1] + 1
+        signature = np.unique(signature * (int(code.max()) + 1) + code, return_inverse=True)[1].reshape(-1)
+    return signature

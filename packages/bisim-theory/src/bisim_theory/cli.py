@@ -1,10 +1,18 @@
 """The command `bisim-check`."""
 
 import argparse
+import contextlib
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bisim_theory.report import Report
+    from bisim_theory.representation import Representation
+    from bisim_theory.transitions import TransitionDataset
 
 DESCRIPTION = """\
 Which pairs of observations do saved transitions distinguish (Definition 4), and does a trained encoder keep
@@ -61,7 +69,32 @@ def make_parser() -> Parser:
         action="store_true",
         help="merge the several successors of one observation and action, as a model must",
     )
+    parser.add_argument(
+        "--auxiliary",
+        metavar="NAME",
+        help="what p is, where the dataset does not say: reward, a label such as count, random, constant, or a+b",
+    )
+    parser.add_argument(
+        "--actions",
+        metavar="sign|bins:K",
+        help="how continuous actions become codes: by sign, or by K equal bins per dimension",
+    )
+    parser.add_argument(
+        "--compare",
+        metavar="A,B,...",
+        help="put auxiliary functions side by side, before any training; names as for --auxiliary",
+    )
+    parser.add_argument(
+        "--pair",
+        metavar=("X", "Y"),
+        nargs=2,
+        type=int,
+        action="append",
+        default=[],
+        help="look at one pair of observations too; may be repeated",
+    )
     parser.add_argument("--json", metavar="FILE", help="also write the findings as JSON")
+    parser.add_argument("--html", metavar="FILE", help="also write them as one self-contained page with pictures")
     return parser
 
 
@@ -69,40 +102,73 @@ def main(argv: list[str] | None = None) -> int:
     """Run `bisim-check`; returns the exit status that its help describes."""
     options = make_parser().parse_args(argv)
     from bisim_theory.files import write_json
-    from bisim_theory.formats import read_representation, read_transitions, resolve
-    from bisim_theory.report import analyse, to_json, to_text
+    from bisim_theory.findings import to_json
+    from bisim_theory.text import to_text
     from bisim_theory.transitions import DatasetError
 
     try:
-        transitions, beside = resolve(options.path)
-        given = options.representation or beside
-        data = read_transitions(transitions)
-        representation = None
-        if given is not None:
-            representation = read_representation(given)
-            _check_fit(given, representation, data)
-        try:
-            report = analyse(data, representation, options.identity, options.fold)
-        except DatasetError as error:
-            raise _named(transitions, error) from None
+        if options.html is not None:
+            from bisim_theory.page import write_page  # first, since what it needs may be missing
+        report = _check(options)
         if options.json is not None:
             write_json(options.json, to_json(report))
+        if options.html is not None:
+            write_page(options.html, report, title=str(options.path))
         say(to_text(report))
     except (DatasetError, OSError, MemoryError) as error:
         return fail("bisim-check", error)
     return EXIT_STATUS[report.verdict]
 
 
-def _check_fit(given: str | Path, representation, data) -> None:  # type: ignore[no-untyped-def]
+def _check(options: argparse.Namespace) -> "Report":
+    """Read what the options name, and analyse it; every error names the file."""
+    from bisim_theory.formats import read_representation, read_transitions, resolve
+    from bisim_theory.progress import progress_bar
+    from bisim_theory.report import analyse
+
+    path, beside = resolve(options.path)
+    data = read_transitions(path, actions=options.actions)
+    candidates = [] if options.compare is None else options.compare.split(",")
+    # A comparison is what comes before training, and a head that learnt the file's own p says nothing of another.
+    alone = candidates or (options.auxiliary is not None and data.auxiliary is not None)
+    given = options.representation or (None if alone else beside)
+    representation = None if given is None else read_representation(given)
+    with _naming(path):
+        data, representation = _choose_auxiliary(data, representation, options.auxiliary, candidates)
+    if given is not None and representation is not None:
+        with _naming(given):
+            representation.check_against(data)
+    pairs = [(x, y) for x, y in options.pair]
+    with _naming(path):
+        return analyse(
+            data, representation, options.identity, options.fold, candidates=candidates, pairs=pairs, bar=progress_bar
+        )
+
+
+def _choose_auxiliary(
+    data: "TransitionDataset", representation: "Representation | None", name: str | None, candidates: list[str]
+) -> tuple["TransitionDataset", "Representation | None"]:
+    """The dataset with the p that was asked for, and of a representation the transitions that remain."""
+    from bisim_theory.auxiliary import auxiliary_values, offered, with_auxiliary
+    from bisim_theory.transitions import DatasetError
+
+    if name is None and data.auxiliary is None:
+        if not candidates:
+            raise DatasetError(f"auxiliary: is not in this dataset; choose --auxiliary {'|'.join(offered(data))}")
+        name = candidates[0]
+    if name is None:
+        return data, representation
+    values = auxiliary_values(data, name)
+    return with_auxiliary(data, values), None if representation is None else representation.of_rows(values.known)
+
+
+@contextlib.contextmanager
+def _naming(path: str | Path) -> "Iterator[None]":
+    """Put the file's name in front of what is wrong with it, once."""
     from bisim_theory.transitions import DatasetError
 
     try:
-        representation.check_against(data)
+        yield
     except DatasetError as error:
-        raise _named(given, error) from None
-
-
-def _named(path: str | Path, error: Exception) -> Exception:
-    """The same error with the file's name in front of the message, once."""
-    text = str(error)
-    return type(error)(text if text.startswith(str(path)) else f"{path}: {text}")
+        text = str(error)
+        raise DatasetError(text if text.startswith(str(path)) else f"{path}: {text}") from None

@@ -1,17 +1,20 @@
-"""Theorem 3 against an encoder: its hypothesis as residuals, its conclusion as the smallest distance over R_D*."""
+"""Theorems 1 and 3 against an encoder: the hypothesis as residuals, the conclusion as distances over R_D*."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bisim_theory.bisimulation import Relation
+from bisim_theory.certificate import Lipschitz, distance_bounds
+from bisim_theory.distances import Floats, distances, nearest_distinguished
+from bisim_theory.progress import Progress, silent
+from bisim_theory.relation import Relation
 from bisim_theory.representation import Representation
+from bisim_theory.residuals import Residuals
 from bisim_theory.transitions import Ids, TransitionDataset
 
 Verdict = Literal["holds", "collapsed", "hypothesis-not-met"]
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -36,17 +39,31 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class LevelCheck:
-    """One level of R_D*: its distances beside the transition residual.
+    """One level of R_D*: its distances beside the residuals.
 
-    `pairs` unordered pairs enter at `level`; `median_distance` is over them, or over a uniform sample where `sampled`;
-    `residual_ratio` is 2 median e_d over it.
+    Attributes:
+        level: 1, 2, ...
+        pairs: unordered pairs that enter at it.
+        median_distance: of them, or of a uniform sample where `sampled`.
+        residual_ratio: 2 median e_d of all transitions over `median_distance`.
+        witness_residual: median of e_d(x, a) + e_d(y, a) at the first action of each pair's witness; None at level 1.
+        separation: probability that a pair of the level is further apart than a pair of sources with equal labels
+            (area under the ROC curve; ties count half); None without labels or such pairs.
+        bound: smallest and median of the lower bounds that the residuals guarantee, and the share of positive ones;
+            None without Lipschitz constants.
+        sampled: whether a sample stands for the pairs.
+        distances: (m,) the distances.
     """
 
     level: int
     pairs: int
     median_distance: float
     residual_ratio: float
+    witness_residual: float | None
+    separation: float | None
+    bound: tuple[float, float, float] | None
     sampled: bool
+    distances: Floats = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -61,27 +78,45 @@ class Closest:
 
 @dataclass(frozen=True)
 class TheoremCheck:
-    """Theorem 3 on a dataset and a model.
+    """Theorem 3 on a dataset and a model; under full coverage this is Theorem 1.
 
     Attributes:
-        transition_residual: quantiles 0.5, 0.9, 0.99 and 1 of e_d = ||T(E(x), a) - E(f(x, a))||.
+        transition_residual: quantiles 0.5, 0.9, 0.99 and 1 of e_d = ||T(E(x), a) - E(f(x, a))||, at the canonical
+            action of each code where the representation has that, else at the action that was done.
+        raw_transition_residual: the same at the action that was done; None where that is the former.
+        abstraction_residual: the same quantiles of ||T(E(x), a) - T(E(x), canonical a)||; None where there is none.
         auxiliary_residual: the same quantiles of e_p = |P(E(x)) - p(x)|.
         auxiliary_share: share of level-1 pairs with e_p(x) + e_p(y) < |p(x) - p(y)|; None without such pairs.
         levels: every level of R_D*.
         median_distance: median distance of all pairs of sources (a sample where there are many).
+        same_label_distances: (m,) distances of pairs of sources with equal labels (a sample where there are many);
+            None without labels or such pairs.
         closest: the smallest distance over R_D*; None where R_D* is empty.
-        hypothesis_met, collapsed: by `tolerance`.
+        collapsed_pairs: unordered pairs in R_D* at most `collapse_distance` apart.
+        collapse_distance: the distance up to which a distinguished pair counts as collapsed.
+        hypothesis_met: by `tolerance`.
+        exact: whether the conclusion was checked on all of R_D*, or on sampled pairs.
     """
 
     transition_residual: tuple[float, ...]
+    raw_transition_residual: tuple[float, ...] | None
+    abstraction_residual: tuple[float, ...] | None
     auxiliary_residual: tuple[float, ...]
     auxiliary_share: float | None
     levels: list[LevelCheck]
     median_distance: float
+    same_label_distances: Floats | None
     closest: Closest | None
+    collapsed_pairs: int
+    collapse_distance: float
     hypothesis_met: bool
-    collapsed: bool
+    exact: bool
     tolerance: Tolerance
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether any distinguished pair is."""
+        return self.collapsed_pairs > 0
 
     @property
     def verdict(self) -> Verdict:
@@ -95,7 +130,13 @@ QUANTILES = (0.5, 0.9, 0.99, 1.0)
 
 
 def check_theorem(
-    data: TransitionDataset, relation: Relation, representation: Representation, tolerance: Tolerance | None = None
+    data: TransitionDataset,
+    relation: Relation,
+    representation: Representation,
+    tolerance: Tolerance | None = None,
+    labels: NDArray[Any] | None = None,
+    stands_for: Ids | None = None,
+    progress: Progress = silent,
 ) -> TheoremCheck:
     """Hold a model against Theorem 3 on the data that it was trained on.
 
@@ -104,97 +145,128 @@ def check_theorem(
         relation: R_D* over them.
         representation: what the model makes of them.
         tolerance: what counts as well-trained and as collapsed; None takes the defaults.
+        labels: (F,) the ground truth that `LevelCheck.separation` compares with.
+        stands_for: (F,) from `bisim_theory.fold`, as given to `empirical_bisimulation`.
+        progress: told how far the search for the smallest distance has come.
 
     Raises:
         DatasetError: the representation does not fit the data.
     """
     representation.check_against(data)
     tolerance = tolerance or Tolerance()
-    e_d = transition_residual(data, representation)
-    e_p = auxiliary_residual(data, representation)
-    centred = _centred_sources(relation, representation)
-    levels = _check_levels(relation, representation, float(np.median(e_d)), tolerance)
-    share = _auxiliary_share(data, relation, e_p, tolerance)
-    median = _median_distance(centred, tolerance)
-    closest = closest_distinguished(relation, representation)
-    rms = float(np.sqrt(np.square(representation.embedding[relation.sources], dtype=np.float64).sum(1).mean()))
-    threshold = max(tolerance.collapse * median, tolerance.point * rms)
+    model = Residuals(data, representation)
+    sources = relation.sources
+    median = _median_distance(representation.embedding[sources], tolerance)
+    rms = float(np.sqrt(np.square(representation.embedding[sources], dtype=np.float64).sum(1).mean()))
+    collapse_distance = max(tolerance.collapse * median, tolerance.point * rms)
+    same = None if labels is None else _same_label_distances(relation, representation, labels, tolerance)
+    levels = [
+        _check_level(relation, level, model, same, stands_for, tolerance)
+        for level in range(1, len(relation.distinguished_pairs_per_level) + 1)
+    ]
+    share = _auxiliary_share(relation, model, tolerance)
+    closest, collapsed_pairs = _conclusion(relation, representation, collapse_distance, progress)
     return TheoremCheck(
-        transition_residual=tuple(np.quantile(e_d, QUANTILES).tolist()),
-        auxiliary_residual=tuple(np.quantile(e_p, QUANTILES).tolist()),
+        transition_residual=_quantiles(model.e_d),
+        raw_transition_residual=None if model.raw is None else _quantiles(model.raw),
+        abstraction_residual=None if model.abstraction is None else _quantiles(model.abstraction),
+        auxiliary_residual=_quantiles(model.e_p),
         auxiliary_share=share,
         levels=levels,
         median_distance=median,
+        same_label_distances=same,
         closest=closest,
-        hypothesis_met=_hypothesis_met(share, levels, e_d, e_p, rms, tolerance),
-        collapsed=closest is not None and closest.min_distance <= threshold,
+        collapsed_pairs=collapsed_pairs,
+        collapse_distance=collapse_distance,
+        hypothesis_met=_hypothesis_met(share, levels, model, rms, tolerance),
+        exact=relation.exact,
         tolerance=tolerance,
     )
 
 
+def _quantiles(values: Floats) -> tuple[float, ...]:
+    return tuple(np.quantile(values, QUANTILES).tolist())
+
+
 def _hypothesis_met(
-    share: float | None, levels: list[LevelCheck], e_d: Floats, e_p: Floats, rms: float, tolerance: Tolerance
+    share: float | None, levels: list[LevelCheck], model: Residuals, rms: float, tolerance: Tolerance
 ) -> bool:
     if share is None:  # no pair is distinguished, so there is no distance or margin to hold the residuals against
-        return bool(e_d.max() <= tolerance.point * rms and e_p.max() <= tolerance.point)
+        return bool(model.e_d.max() <= tolerance.point * rms and model.e_p.max() <= tolerance.point)
     met = all(level.residual_ratio < tolerance.transition for level in levels)
     return met and share >= tolerance.auxiliary
 
 
-def transition_residual(data: TransitionDataset, representation: Representation) -> Floats:
-    """e_d of every transition: (N,) distances of the predicted from the true embedding of the successor."""
-    difference = representation.predicted_embedding - representation.embedding[data.successor].astype(np.float64)
-    residual: Floats = np.sqrt(np.square(difference).sum(1))
-    return residual
+def _check_level(
+    relation: Relation, level: int, model: Residuals, same: Floats | None, stands_for: Ids | None, tolerance: Tolerance
+) -> LevelCheck:
+    representation = model.representation
+    x, y, everything = relation.sample_pairs(level, tolerance.sample, np.random.default_rng([0, level]))
+    found = distances(representation.embedding, x, y)
+    median = float(np.median(found)) if len(found) else float("nan")
+    few = slice(None, _WITNESSED)
+    return LevelCheck(
+        level=level,
+        pairs=relation.distinguished_pairs_per_level[level - 1],
+        median_distance=median,
+        residual_ratio=2 * float(np.median(model.e_d)) / median if median > 0 else np.inf,
+        witness_residual=None if level == 1 else float(np.median(model.at_witness(relation, x[few], y[few], level))),
+        separation=None if same is None else separation(found, same),
+        bound=_bound(model, x[few], y[few], stands_for),
+        sampled=not everything,
+        distances=found,
+    )
 
 
-def auxiliary_residual(data: TransitionDataset, representation: Representation) -> Floats:
-    """e_p of every transition: (N,) Euclidean distances of the predicted from the true p of the source."""
-    difference = representation.predicted_auxiliary.astype(np.float64) - data.auxiliary
-    residual: Floats = np.sqrt(np.square(difference).reshape(len(data), -1).sum(1))
-    return residual
+_WITNESSED = 2_000
+"""Pairs of a level whose own residuals are looked at."""
 
 
-def _centred_sources(relation: Relation, representation: Representation) -> Floats:
-    embedding = representation.embedding[relation.sources].astype(np.float64)
-    return np.asarray(embedding - embedding.mean(0))
+def _bound(model: Residuals, x: Ids, y: Ids, stands_for: Ids | None) -> tuple[float, float, float] | None:
+    dynamics, auxiliary = model.representation.lipschitz_dynamics, model.representation.lipschitz_auxiliary
+    if dynamics is None or auxiliary is None or not len(x):
+        return None
+    bounds = distance_bounds(model.data, x, y, model.e_d, model.e_p, Lipschitz(dynamics, auxiliary), stands_for)
+    return float(bounds.min()), float(np.median(bounds)), float((bounds > 0).mean())
 
 
-def _distances(embedding: NDArray[Any], x: Ids, y: Ids) -> Floats:
-    distance = np.empty(len(x))
-    for start in range(0, len(x), 16_384):  # differences in pieces that stay in the cache
-        rows = slice(start, start + 16_384)
-        difference = embedding[x[rows]].astype(np.float64) - embedding[y[rows]]
-        distance[rows] = np.sqrt(np.square(difference).sum(1))
-    return distance
+def separation(larger: Floats, smaller: Floats) -> float:
+    """Probability that a value of the first sample exceeds one of the second, ties counting half (area under ROC)."""
+    ordered = np.sort(smaller)
+    below, up_to = np.searchsorted(ordered, larger, "left"), np.searchsorted(ordered, larger, "right")
+    return float((below + up_to).mean() / (2 * len(smaller)))
 
 
-def _check_levels(
-    relation: Relation, representation: Representation, median_e_d: float, tolerance: Tolerance
-) -> list[LevelCheck]:
+def _same_label_distances(
+    relation: Relation, representation: Representation, labels: NDArray[Any], tolerance: Tolerance
+) -> Floats | None:
+    """Distances of pairs of sources with equal labels, uniform among those pairs; None where there is no such pair."""
+    code, sizes = np.unique(labels[relation.sources], return_inverse=True, return_counts=True)[1:]
+    pairs = sizes * (sizes - 1)
+    if not pairs.sum():
+        return None
     rng = np.random.default_rng(0)
-    checks = []
-    for level, pairs in enumerate(relation.distinguished_pairs_per_level, start=1):
-        x, y, everything = relation.sample_pairs(level, tolerance.sample, rng)
-        median = float(np.median(_distances(representation.embedding, x, y)))
-        ratio = 2 * median_e_d / median if median > 0 else np.inf
-        checks.append(LevelCheck(level, pairs, median, ratio, not everything))
-    return checks
+    ends = np.cumsum(sizes)
+    chosen = rng.choice(len(sizes), size=min(tolerance.sample, int(pairs.sum())), p=pairs / pairs.sum())
+    i = rng.integers(sizes[chosen])
+    j = (i + 1 + rng.integers(sizes[chosen] - 1)) % sizes[chosen]
+    order, begin = np.argsort(code, kind="stable"), ends[chosen] - sizes[chosen]
+    x, y = (relation.sources[order[begin + k]] for k in (i, j))
+    return distances(representation.embedding, x, y)
 
 
-def _auxiliary_share(data: TransitionDataset, relation: Relation, e_p: Floats, tolerance: Tolerance) -> float | None:
+def _auxiliary_share(relation: Relation, model: Residuals, tolerance: Tolerance) -> float | None:
     if not relation.distinguished_pairs:
         return None
     x, y, _ = relation.sample_pairs(1, tolerance.sample, np.random.default_rng(0))
     i, j = relation.positions(x), relation.positions(y)
-    row = np.unique(data.source, return_index=True)[1]  # p and P(E(x)) depend on the source alone: any row of it does
-    auxiliary = data.auxiliary[row].astype(np.float64).reshape(len(row), -1)
-    margin = _distances(auxiliary, i, j)
-    return float((e_p[row][i] + e_p[row][j] < margin).mean())
+    row = np.unique(model.data.source, return_index=True)[1]  # p and P(E(x)) depend on the source: any row of it does
+    margin = distances(model.data.p[row].astype(np.float64).reshape(len(row), -1), i, j)
+    return float((model.e_p[row][i] + model.e_p[row][j] < margin).mean()) if len(x) else None
 
 
-def _median_distance(centred: Floats, tolerance: Tolerance) -> float:
-    n = len(centred)
+def _median_distance(embedding: NDArray[Any], tolerance: Tolerance) -> float:
+    n = len(embedding)
     if n < 2:
         return 0.0
     if n * (n - 1) // 2 <= tolerance.sample:
@@ -203,84 +275,38 @@ def _median_distance(centred: Floats, tolerance: Tolerance) -> float:
         rng = np.random.default_rng(0)
         x = rng.integers(n, size=tolerance.sample)
         y = (x + rng.integers(1, n, size=tolerance.sample)) % n
-    return float(np.median(_distances(centred, x, y)))
+    return float(np.median(distances(embedding, x, y)))
 
 
-ROWS, COLUMNS = 512, 8192
-"""Shape of the blocks of the distance matrix that are in memory at a time."""
-
-
-def closest_distinguished(relation: Relation, representation: Representation) -> Closest | None:
-    """The smallest distance over all of R_D*, exactly; None where R_D* is empty.
-
-    Products of centred embeddings in float64 find the candidates, up to a bound on their rounding error; differences
-    decide between them.
+def _conclusion(
+    relation: Relation, representation: Representation, threshold: float, progress: Progress
+) -> tuple[Closest | None, int]:
+    """The closest distinguished pair and the number of collapsed ones; among the sampled pairs where R_D* is not
+    known exactly.
     """
-    order = np.argsort(relation.behaviour.class_of, kind="stable")
-    classes = relation.behaviour.class_of[order]
-    embedding = _centred_sources(relation, representation)[order]
-    norms = np.square(embedding).sum(1)
-    rounding = 4 * (embedding.shape[1] + 4) * np.finfo(np.float64).eps * float(norms.max(initial=0))
-    best = (np.inf, -1, -1)
-    for start, stop in _blocks(classes):
-        for columns in _related_columns(relation, classes, start, stop):
-            squared = norms[start:stop, None] + norms[columns] - 2 * embedding[start:stop] @ embedding[columns].T
-            if classes[start] != classes[stop - 1]:
-                squared[relation.table[np.ix_(classes[start:stop], classes[columns])] == 0] = np.inf
-            best = _closer(best, embedding, squared, start, columns, rounding)
-            if best[0] == 0:
-                break
-        if best[0] == 0:
-            break
-    if best[1] < 0:
-        return None
-    x, y = sorted((int(relation.sources[order[best[1]]]), int(relation.sources[order[best[2]]])))
-    witness = relation.witness(x, y)
+    if relation.exact:
+        nearest = nearest_distinguished(relation, representation.embedding, threshold, progress)
+        distance, pair, close = nearest.distance, nearest.pair, nearest.close
+    else:
+        distance, pair, close = _nearest_sampled(relation, representation, threshold)
+    if pair is None:
+        return None, 0
+    witness = relation.witness(*pair)
     assert witness is not None
-    return Closest(best[0], (x, y), len(witness) + 1, witness)
+    return Closest(distance, pair, len(witness) + 1, witness), close
 
 
-def _blocks(classes: Ids) -> list[tuple[int, int]]:
-    """Ranges of at most `ROWS` sources: of one class where it is large, of several small ones together."""
-    blocks, start = [], 0
-    ends = [*(np.flatnonzero(np.diff(classes)) + 1).tolist(), len(classes)]
-    begin = 0
-    for end in ends:
-        if end - start > ROWS:
-            if begin > start:
-                blocks.append((start, begin))
-            blocks += [(row, min(row + ROWS, end)) for row in range(begin, end, ROWS)]
-            start = end
-        begin = end
-    if start < len(classes):
-        blocks.append((start, len(classes)))
-    return blocks
-
-
-def _related_columns(relation: Relation, classes: Ids, start: int, stop: int) -> list[Ids]:
-    """Positions from `start` on whose class is apart from some class of the block, in pieces."""
-    rows = np.unique(classes[start:stop])
-    apart = (relation.table[rows] != 0).any(0)
-    columns = start + np.flatnonzero(apart[classes[start:]])
-    return [columns[i : i + COLUMNS] for i in range(0, len(columns), COLUMNS)]
-
-
-def _closer(
-    best: tuple[float, int, int], embedding: Floats, squared: Floats, start: int, columns: Ids, rounding: float
-) -> tuple[float, int, int]:
-    """The better of `best` and the closest pair of a block of squared distances."""
-    limit = min(float(squared.min(initial=np.inf)), best[0] ** 2) + 2 * rounding
-    rows, places = np.nonzero(squared <= limit)
-    step = 65_536
-    for first in range(0, len(rows), step):
-        i, j = start + rows[first : first + step], columns[places[first : first + step]]
-        distance = _distances(embedding, i, j)
-        least = int(distance.argmin())
-        if distance[least] < best[0]:
-            best = (float(distance[least]), int(i[least]), int(j[least]))
-        if best[0] == 0:
-            break
-    return best
+def _nearest_sampled(
+    relation: Relation, representation: Representation, threshold: float
+) -> tuple[float, tuple[int, int] | None, int]:
+    found = [np.concatenate(ends) for ends in zip(*relation.pairs(), strict=True)]
+    if not found:
+        return np.inf, None, 0
+    x, y = found
+    distance = distances(representation.embedding, x, y)
+    least = int(distance.argmin())
+    a, b = sorted((int(x[least]), int(y[least])))
+    return float(distance[least]), (a, b), int((distance <= threshold).sum())
 
 
 def verdict_sentence(verdict: Verdict) -> str:

@@ -27,7 +27,7 @@ def identify_by_content(data: TransitionDataset, ids: Ids | None = None) -> Tran
 
 def auxiliary_codes(data: TransitionDataset) -> Ids:
     """(N,) integer codes of p, equal iff p is equal in every component."""
-    values = data.auxiliary.reshape(len(data), -1)
+    values = data.p.reshape(len(data), -1)
     if values.shape[1] == 1:
         return np.unique(values[:, 0], return_inverse=True)[1].reshape(-1)
     plain = values + 0.0 if values.dtype.kind == "f" else values  # -0.0 becomes 0.0, which has other bytes
@@ -62,10 +62,14 @@ class Conflicts:
 
 def find_conflicts(data: TransitionDataset) -> Conflicts:
     """Where Definition 4's assumption of deterministic transitions does not hold."""
-    triples = np.unique(np.stack([data.source, data.action, data.successor], 1), axis=0)
-    pairs, successors = np.unique(triples[:, :2], axis=0, return_counts=True)
+    order = np.lexsort((data.successor, data.action, data.source))
+    source, action, successor = data.source[order], data.action[order], data.successor[order]
+    same_pair = (source[1:] == source[:-1]) & (action[1:] == action[:-1])
+    begins = np.flatnonzero(np.concatenate([[True], ~same_pair]))
+    new_successor = np.concatenate([[True], ~same_pair | (successor[1:] != successor[:-1])])
+    successors = np.add.reduceat(new_successor, begins, dtype=np.int64)
     several = successors > 1
-    return Conflicts(pairs[several, 0], pairs[several, 1], successors[several])
+    return Conflicts(source[begins][several], action[begins][several], successors[several])
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,7 @@ class _Folder:
         other = self.valued.setdefault(root, row)
         if self.codes[other] != self.codes[row]:
             x, y = int(self.data.source[other]), int(self.data.source[row])
-            values = (self.data.auxiliary[other].tolist(), self.data.auxiliary[row].tolist())
+            values = (self.data.p[other].tolist(), self.data.p[row].tolist())
             raise NoWellTrainedModelError((x, y), values, self._explain(x, y))
 
     def _note_row(self, root: int, action: int, row: int) -> None:

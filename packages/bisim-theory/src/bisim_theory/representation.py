@@ -1,7 +1,7 @@
 """What a model makes of a dataset: all that Theorems 1 and 3 speak of, as plain arrays."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,16 @@ from numpy.typing import NDArray
 from bisim_theory.transitions import LARGEST, DatasetError, TransitionDataset, chunks, usable
 
 ROWS_AT_ONCE = 4096
+
+_DIMENSIONS = {
+    "embedding": (2,),
+    "predicted_embedding": (2,),
+    "predicted_auxiliary": (1, 2),
+    "predicted_embedding_canonical": (2,),
+}
+
+OPTIONAL = ("predicted_embedding_canonical", "lipschitz_dynamics", "lipschitz_auxiliary")
+"""Fields that may be None."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +30,11 @@ class Representation:
         embedding: (F, d) floats, E of every observation, in evaluation mode.
         predicted_embedding: (N, d) floats, T(E(source), action) of every transition.
         predicted_auxiliary: (N,) or (N, k) floats, P(E(source)) in the units of p.
+        predicted_embedding_canonical: (N, d) floats, T(E(source), one action that stands for all of the same code), for
+            continuous actions, optional. Theorem 3 speaks of a T that depends on the code alone, so where this is
+            given it is what the hypothesis is checked with.
+        lipschitz_dynamics, lipschitz_auxiliary: constants of T(., a) and P, if known, optional; they turn residuals
+            into lower bounds on distances (`bisim_theory.certificate`).
 
     Raises:
         DatasetError: an array has a wrong shape or type or is not finite; the message names it.
@@ -28,9 +43,14 @@ class Representation:
     embedding: NDArray[np.floating[Any]]
     predicted_embedding: NDArray[np.floating[Any]]
     predicted_auxiliary: NDArray[np.floating[Any]]
+    predicted_embedding_canonical: NDArray[np.floating[Any]] | None = None
+    lipschitz_dynamics: float | None = None
+    lipschitz_auxiliary: float | None = None
 
     def __post_init__(self) -> None:
-        for name, dimensions in (("embedding", (2,)), ("predicted_embedding", (2,)), ("predicted_auxiliary", (1, 2))):
+        for name, dimensions in _DIMENSIONS.items():
+            if name in OPTIONAL and getattr(self, name) is None:
+                continue
             array = np.asarray(getattr(self, name))
             if array.ndim not in dimensions or array.dtype.kind != "f":
                 raise DatasetError(f"{name}: must be floats with {dimensions[-1]} axes, is {array.shape} {array.dtype}")
@@ -44,13 +64,37 @@ class Representation:
                 f"predicted_embedding: has {self.predicted_embedding.shape[1]} dimensions, "
                 f"embedding has {self.embedding.shape[1]}"
             )
+        canonical = self.predicted_embedding_canonical
+        if canonical is not None and canonical.shape != self.predicted_embedding.shape:
+            raise DatasetError(
+                f"predicted_embedding_canonical: is {canonical.shape}, predicted_embedding is "
+                f"{self.predicted_embedding.shape}"
+            )
+        for name in ("lipschitz_dynamics", "lipschitz_auxiliary"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= LARGEST:
+                raise DatasetError(f"{name}: must be a positive number, is {value}")
+
+    def of_rows(self, rows: NDArray[np.bool_]) -> "Representation":
+        """The same model on some of the transitions only; raises `DatasetError` unless `rows` is (N,)."""
+        if len(rows) != len(self.predicted_embedding) or len(rows) != len(self.predicted_auxiliary):
+            raise DatasetError(
+                f"predicted_embedding: has {len(self.predicted_embedding)} rows for {len(rows)} transitions"
+            )
+        canonical = self.predicted_embedding_canonical
+        return replace(
+            self,
+            predicted_embedding=self.predicted_embedding[rows],
+            predicted_auxiliary=self.predicted_auxiliary[rows],
+            predicted_embedding_canonical=None if canonical is None else canonical[rows],
+        )
 
     def check_against(self, data: TransitionDataset) -> None:
         """Raise `DatasetError` unless the arrays have one row an observation and transition of `data`."""
         expected = {
             "embedding": (data.frames,),
             "predicted_embedding": (len(data),),
-            "predicted_auxiliary": data.auxiliary.shape,
+            "predicted_auxiliary": data.p.shape,
         }
         for name, shape in expected.items():
             found = getattr(self, name).shape[: len(shape)]
@@ -73,15 +117,33 @@ class Representation:
         if embedding.ndim != 2:
             raise DatasetError(f"encode: must return (B, d), returned {pieces[0].shape}")
         action = data.action[:, None] if data.action_value is None else data.action_value
-        predicted, values = [], []
+        canonical = None if data.action_value is None else canonical_actions(data)
+        predicted, values, at_canonical = [], [], []
         for start in range(0, len(data), ROWS_AT_ONCE):
             rows = slice(start, start + ROWS_AT_ONCE)
             source = embedding[data.source[rows]]
             predicted.append(_rows("predict", predict(source, action[rows]), len(source)))
             values.append(_rows("auxiliary", auxiliary(source), len(source)))
-        representation = cls(embedding, np.concatenate(predicted), np.concatenate(values))
+            if canonical is not None:
+                at_canonical.append(_rows("predict", predict(source, canonical[rows]), len(source)))
+        representation = cls(
+            embedding,
+            np.concatenate(predicted),
+            np.concatenate(values),
+            np.concatenate(at_canonical) if at_canonical else None,
+        )
         representation.check_against(data)
         return representation
+
+
+def canonical_actions(data: TransitionDataset) -> NDArray[np.floating[Any]]:
+    """(N, A) for every transition the mean `action_value` of all transitions with its code."""
+    assert data.action_value is not None
+    codes, of_row, counts = np.unique(data.action, return_inverse=True, return_counts=True)
+    sums = np.zeros((len(codes), data.action_value.shape[1]))
+    np.add.at(sums, of_row, data.action_value)
+    means: NDArray[np.floating[Any]] = (sums / counts[:, None]).astype(data.action_value.dtype)
+    return means[of_row]
 
 
 def _rows(name: str, value: Any, rows: int) -> NDArray[Any]:

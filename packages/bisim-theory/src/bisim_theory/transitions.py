@@ -16,17 +16,17 @@ class DatasetError(ValueError):
 
 
 class Frames(Protocol):
-    """Images by the first axis: an array, or a file that is read in pieces."""
+    """Observations by the first axis, such as images: an array, or a file that is read in pieces."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(F, H, W, C)."""
+        """(F, ...), of images (F, H, W, C)."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """uint8."""
+        """Of numbers, of images uint8."""
 
-    def __getitem__(self, rows: slice, /) -> NDArray[np.uint8]:
+    def __getitem__(self, rows: slice, /) -> NDArray[Any]:
         """Frames of a slice of rows."""
 
 
@@ -39,9 +39,19 @@ LARGEST = 1e100
 FRAMES_AT_ONCE = 2048
 """How many frames are held at a time by whatever walks over all of them."""
 
+BYTES_AT_ONCE = 1 << 26
+"""And how many bytes of them, unless a single one has more."""
 
-def chunks(frames: Frames, rows: int = FRAMES_AT_ONCE) -> Iterator[NDArray[np.uint8]]:
-    """Walk over frames in pieces of at most `rows`."""
+
+def piece_rows(frames: Frames) -> int:
+    """How many frames to hold at a time."""
+    size = frames.dtype.itemsize * int(np.prod([int(n) for n in frames.shape[1:]], dtype=object))
+    return max(1, min(FRAMES_AT_ONCE, BYTES_AT_ONCE // max(size, 1)))
+
+
+def chunks(frames: Frames, rows: int | None = None) -> Iterator[NDArray[Any]]:
+    """Walk over frames in pieces of at most `rows`, or of a size that is easily held."""
+    rows = piece_rows(frames) if rows is None else rows
     for start in range(0, frames.shape[0], rows):
         yield frames[start : start + rows]
 
@@ -57,8 +67,8 @@ class TransitionDataset:
         source: (N,) integer ids of the observations acted from.
         action: (N,) integer codes of the actions.
         successor: (N,) integer ids of what the actions led to (never the first frame of the next episode).
-        auxiliary: (N,) or (N, k) finite numbers, p of the *source*.
-        observation: (F, H, W, C) uint8 images, optional.
+        auxiliary: (N,) or (N, k) finite numbers, p of the *source*; None where the data says nothing about p.
+        observation: (F, H, W, C) uint8 images, or any other numbers (F, ...), finite, optional.
         action_value: (N, A) finite floats, what was really done, optional.
         reward: (N,) finite floats of the step, so of the successor, optional.
         terminated, truncated: (N,) bool, optional.
@@ -73,7 +83,7 @@ class TransitionDataset:
     source: Ids
     action: Ids
     successor: Ids
-    auxiliary: NDArray[Any]
+    auxiliary: NDArray[Any] | None = None
     observation: Frames | None = None
     action_value: NDArray[np.floating[Any]] | None = None
     reward: NDArray[np.floating[Any]] | None = None
@@ -92,8 +102,7 @@ class TransitionDataset:
         if len(self.source) == 0:
             raise DatasetError("source: there are no transitions")
         rows = len(self.source)
-        put("auxiliary", _numbers("auxiliary", self.auxiliary, rows, (1, 2)))
-        for name, dimensions in (("reward", (1,)), ("action_value", (2,))):
+        for name, dimensions in (("auxiliary", (1, 2)), ("reward", (1,)), ("action_value", (2,))):
             if getattr(self, name) is not None:
                 put(name, _numbers(name, getattr(self, name), rows, dimensions))
         for name in ("terminated", "truncated"):
@@ -105,8 +114,7 @@ class TransitionDataset:
             value = getattr(self, name)
             if value is not None and len(value) != rows:
                 raise DatasetError(f"{name}: has {len(value)} rows, source has {rows}")
-        reserved = {each.name for each in fields(self)} | {"file"}
-        for name in reserved & set(self.labels):
+        for name in _reserved() & set(self.labels):
             raise DatasetError(f"labels: {name!r} is the name of another array; give the label another one")
         put("labels", {name: _label(name, value) for name, value in self.labels.items()})
         self._check_frames()
@@ -114,8 +122,11 @@ class TransitionDataset:
     def _check_frames(self) -> None:
         if self.observation is not None:
             shape, dtype = self.observation.shape, self.observation.dtype
-            if len(shape) != 4 or dtype != np.uint8:
-                raise DatasetError(f"observation: must be (F, H, W, C) uint8, is {shape} {dtype}")
+            if len(shape) == 0 or 0 in shape[1:] or dtype.kind not in "biuf" or dtype.itemsize > 8:
+                raise DatasetError(f"observation: must be (F, H, W, C) uint8 or (F, ...) numbers, is {shape} {dtype}")
+            if dtype.kind == "f":
+                for start, piece in enumerate(chunks(self.observation)):
+                    _finite("observation", piece, start * piece_rows(self.observation))
         lengths = {name: len(value) for name, value in self.labels.items()}
         if self.observation is not None:
             lengths["observation"] = self.observation.shape[0]
@@ -137,6 +148,25 @@ class TransitionDataset:
         return len(self.source)
 
     @property
+    def p(self) -> NDArray[Any]:
+        """(N,) or (N, k) `auxiliary`, where it is needed.
+
+        Raises:
+            DatasetError: the data says nothing about p.
+        """
+        if self.auxiliary is None:
+            raise DatasetError("auxiliary: is not in this dataset; choose what p is, as with --auxiliary reward")
+        return self.auxiliary
+
+    @property
+    def images(self) -> bool:
+        """Whether the observations are images: (F, H, W, C) uint8 of 1, 3 or 4 channels."""
+        frames = self.observation
+        return (
+            frames is not None and len(frames.shape) == 4 and frames.dtype == np.uint8 and frames.shape[3] in (1, 3, 4)
+        )
+
+    @property
     def frames(self) -> int:
         """Number of observations F: what the images or labels say, else one more than the largest id."""
         if self.observation is not None:
@@ -149,7 +179,7 @@ class TransitionDataset:
         """(F,) ids in which observations of equal content have the same id, that of the first of them.
 
         Raises:
-            DatasetError: the dataset has no images.
+            DatasetError: the dataset has no observations.
         """
         if self.observation is None:
             raise DatasetError("observation: is needed to compare contents, and this dataset has none")
@@ -158,7 +188,8 @@ class TransitionDataset:
         ids = np.empty(self.frames, np.int64)
         position = 0
         for piece in chunks(self.observation):
-            for frame in np.ascontiguousarray(piece):
+            same = piece + piece.dtype.type(0) if piece.dtype.kind == "f" else piece  # -0.0 equals 0.0
+            for frame in np.ascontiguousarray(same).reshape(len(same), -1):
                 digest = hashlib.blake2b(frame.data, digest_size=32).digest()
                 ids[position] = first.setdefault(digest, position)
                 position += 1
@@ -205,12 +236,27 @@ def _booleans(name: str, value: ArrayLike, rows: int) -> NDArray[np.bool_]:
     return array
 
 
+def _reserved() -> set[str]:
+    return {each.name for each in fields(TransitionDataset)} | {"file"}
+
+
+def is_label(name: str, value: NDArray[Any]) -> bool:
+    """Whether `TransitionDataset` takes the array as a label of that name."""
+    try:
+        _label(name, value)
+    except DatasetError:
+        return False
+    return name not in _reserved()
+
+
 def _label(name: str, value: ArrayLike) -> NDArray[Any]:
     array = _array(name, value)
     if array.ndim not in (1, 2) or array.dtype.kind not in "fiub":
         raise DatasetError(
             f"{name}: must be (F,) or (F, k) numbers, one row an observation, is {array.shape} {array.dtype}"
         )
+    if 0 in array.shape[1:]:
+        raise DatasetError(f"{name}: has no columns")
     _finite(name, array)
     return array
 
@@ -223,8 +269,8 @@ def usable(array: NDArray[Any]) -> NDArray[np.bool_]:
         return abs(array) <= np.float64(LARGEST)
 
 
-def _finite(name: str, array: NDArray[Any]) -> None:
+def _finite(name: str, array: NDArray[Any], first: int = 0) -> None:
     finite = usable(array)
     if not finite.all():
-        row = int(np.argwhere(~finite)[0][0])
+        row = first + int(np.argwhere(~finite)[0][0])
         raise DatasetError(f"{name}: row {row} is not finite, or beyond {LARGEST:g}")

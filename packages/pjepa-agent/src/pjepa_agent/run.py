@@ -94,7 +94,7 @@ def _check_dataset(run: RunDirectory, config: Config, data: TransitionDataset) -
     shapes = {
         "observation": (None if data.observation is None else data.observation.shape, (data.frames, 64, 64, 3)),
         "action_value": (None if data.action_value is None else data.action_value.shape, (len(data), 1)),
-        "auxiliary": (data.auxiliary.shape, auxiliary),
+        "auxiliary": (None if data.auxiliary is None else data.auxiliary.shape, auxiliary),
     }
     for name, (found, expected) in shapes.items():
         if found != expected:

@@ -1,0 +1,121 @@
+"""Theorem 3 with numbers: what residuals and Lipschitz constants guarantee about single distances."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bisim_theory.behaviour import ObservedGraph, observed_graph
+from bisim_theory.transitions import Ids, TransitionDataset
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Lipschitz:
+    """Constants of P and of T(., a), for every a, on a convex set that holds the embeddings; positive."""
+
+    dynamics: float
+    auxiliary: float
+
+
+def distance_bounds(
+    data: TransitionDataset,
+    x: Ids,
+    y: Ids,
+    transition_residual: Floats,
+    auxiliary_residual: Floats,
+    lipschitz: Lipschitz,
+    stands_for: Ids | None = None,
+    depth: int = 64,
+) -> Floats:
+    """(m,) lower bounds b(x, y) <= ||E(x) - E(y)|| for pairs of sources.
+
+    b(x, y) is the largest of 0, (|p(x) - p(y)| - e_p(x) - e_p(y)) / L_P and, over the actions a observed from both with
+    successors that are sources, (b(f(x, a), f(y, a)) - e_d(x, a) - e_d(y, a)) / L_T, by the triangle inequality and
+    induction on the length of the path. With zero residuals it is positive exactly on R_D*, which is Theorem 3.
+
+    Args:
+        data: transitions.
+        x, y: (m,) ids of sources.
+        transition_residual: (N,) e_d per transition; of a T that depends on the action's code alone.
+        auxiliary_residual: (N,) e_p per transition, at its source.
+        lipschitz: constants of T and P.
+        stands_for: (F,) from `bisim_theory.fold` where transitions are not deterministic as they are.
+        depth: longest path that is followed; a shorter one gives bounds that are valid too.
+    """
+    walk = _Walk(observed_graph(data, stands_for), data, transition_residual, auxiliary_residual, lipschitz)
+    bounds = np.zeros(len(x))
+    state = walk.begin(np.asarray(x), np.asarray(y))
+    for _ in range(depth):
+        np.maximum.at(bounds, state.query, (walk.margin(state) - state.cost) / state.scale)
+        state = walk.step(state, bounds)
+        if not len(state.query):
+            break
+    return bounds
+
+
+@dataclass
+class _State:
+    """Pairs of vertices reached from a query: its bound is at least (b(u, v) - cost) / scale."""
+
+    query: Ids
+    u: Ids
+    v: Ids
+    cost: Floats
+    scale: Floats
+
+
+class _Walk:
+    def __init__(
+        self,
+        graph: ObservedGraph,
+        data: TransitionDataset,
+        transition_residual: Floats,
+        auxiliary_residual: Floats,
+        lipschitz: Lipschitz,
+    ) -> None:
+        self.graph, self.lipschitz = graph, lipschitz
+        self.vertex = np.full(data.frames, -1)
+        self.vertex[graph.sources] = graph.vertex_of
+        source = self.vertex[data.source]
+        action = np.searchsorted(graph.actions, data.action)
+        # Rows that are one vertex's: the largest of their residuals holds for all of them.
+        self.e_p = np.zeros(graph.edges.vertices)
+        np.maximum.at(self.e_p, source, auxiliary_residual)
+        self.successor = np.full((len(graph.actions), graph.edges.vertices), -1)
+        self.successor[graph.edges.action, graph.edges.source] = graph.edges.successor
+        self.e_d = np.zeros(self.successor.shape)
+        np.maximum.at(self.e_d, (action, source), transition_residual)
+        self.value = np.zeros((graph.edges.vertices, int(np.prod(data.p.shape[1:]))))
+        self.value[source] = data.p.reshape(len(data), -1)
+
+    def begin(self, x: Ids, y: Ids) -> _State:
+        return _State(np.arange(len(x)), self.vertex[x], self.vertex[y], np.zeros(len(x)), np.ones(len(x)))
+
+    def margin(self, state: _State) -> Floats:
+        """What p alone guarantees of a pair: (|p(u) - p(v)| - e_p(u) - e_p(v)) / L_P."""
+        apart = np.sqrt(np.square(self.value[state.u] - self.value[state.v]).sum(1))
+        return np.asarray((apart - self.e_p[state.u] - self.e_p[state.v]) / self.lipschitz.auxiliary)
+
+    def step(self, state: _State, bounds: Floats) -> _State:
+        """Follow every action; of several ways to one pair only the cheapest is kept."""
+        parts = []
+        for successor, e_d in zip(self.successor, self.e_d, strict=True):
+            u, v = successor[state.u], successor[state.v]
+            cost = self.lipschitz.dynamics * state.cost + e_d[state.u] + e_d[state.v]
+            parts.append((state.query, u, v, cost, state.scale * self.lipschitz.dynamics))
+        query, u, v, cost, scale = (np.concatenate(column) for column in zip(*parts, strict=True))
+        # A pair's bound is at most its largest difference of p over L_P, so a path that is too dear leads nowhere.
+        most = (self._reach - cost) / scale
+        useful = (u >= 0) & (v >= 0) & (u != v) & (most > bounds[query])
+        order = np.flatnonzero(useful)[np.lexsort((cost[useful], v[useful], u[useful], query[useful]))]
+        key = np.stack([query[order], u[order], v[order]])
+        first = np.concatenate([[True], (key[:, 1:] != key[:, :-1]).any(0)]) if len(order) else np.empty(0, bool)
+        kept = order[first]
+        return _State(query[kept], u[kept], v[kept], cost[kept], scale[kept])
+
+    @property
+    def _reach(self) -> float:
+        spread = self.value.max(0) - self.value.min(0)
+        return float(np.sqrt(np.square(spread).sum()) / self.lipschitz.auxiliary)

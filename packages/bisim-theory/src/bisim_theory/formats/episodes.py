@@ -1,0 +1,51 @@
+"""Episodes of frames as transitions, and columns of numbers as labels."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bisim_theory.formats.limits import usable_name
+from bisim_theory.transitions import DatasetError, Ids, TransitionDataset, is_label
+
+
+def steps_within(offsets: Ids, lengths: Ids) -> tuple[Ids, Ids]:
+    """Transitions from each frame of an episode to the next one, so that none leads into another episode.
+
+    Args:
+        offsets: (E,) id of the first frame of each episode.
+        lengths: (E,) number of frames of each.
+
+    Returns:
+        (N,) ids of the sources, each successor being the id after it; (N,) episode of each transition.
+    """
+    steps = np.maximum(lengths - 1, 0)
+    episode = np.repeat(np.arange(len(steps)), steps)
+    within = np.arange(steps.sum()) - np.repeat(np.cumsum(steps) - steps, steps)
+    return offsets[episode] + within, episode
+
+
+def fit_labels(columns: Mapping[str, NDArray[Any]]) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    """Of the columns of a file, those that can be labels, and the names of the others.
+
+    A file of someone else's may well hold a column with NaN in the row of a reset; that is no reason to refuse it.
+    """
+    labels = {name: value for name, value in columns.items() if usable_name(name) and is_label(name, value)}
+    return labels, sorted(name for name in columns if name not in labels and usable_name(name))
+
+
+def assemble(what: str, columns: Mapping[str, NDArray[Any]], metadata: dict[str, Any], **fields: Any) -> Any:
+    """A `TransitionDataset` of the fields, with the columns that fit as labels.
+
+    Raises:
+        DatasetError: the fields do not fit; `what` names the file in the message.
+    """
+    labels, left_out = fit_labels(columns)
+    if left_out:
+        metadata = {**metadata, "labels_left_out": left_out}
+    try:
+        return TransitionDataset(labels=labels, metadata=metadata, **fields)
+    except DatasetError as error:
+        text = str(error)
+        raise DatasetError(text if text.startswith(what) else f"{what}: {text}") from None

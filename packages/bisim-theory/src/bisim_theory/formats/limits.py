@@ -1,0 +1,138 @@
+"""Bounds on what a file may claim, and paths that stay in their folder: files from strangers are read here."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bisim_theory.transitions import DatasetError
+
+PIECE = 1 << 20
+"""Bytes read at a time."""
+
+FREE_BYTES = 1 << 28
+"""Decompressed bytes that any file may hold, however small it is."""
+
+COLUMN_EXPANSION, FRAME_EXPANSION = 100, 500
+"""Decompressed over stored bytes, beyond which a larger file is taken for a bomb.
+
+Columns are held in memory. Frames are read in pieces, and black images shrink 160-fold; nothing shrinks 1,032-fold.
+"""
+
+MOST_JSON_BYTES = 1 << 24
+"""Longest JSON text that is parsed; Minari spells out the bounds of every pixel, 115 kB for 64x64x3."""
+
+LONGEST_NAME = 200
+
+
+def stored_bytes(*paths: Path) -> int:
+    """Bytes that files occupy; a hole in a sparse file costs its author nothing, so it counts nothing."""
+    states = [path.stat() for path in paths]
+    return sum(min(state.st_size, 512 * getattr(state, "st_blocks", state.st_size)) for state in states)
+
+
+def check_expansion(what: str, columns: int, frames: int, stored: int) -> None:
+    """Refuse a file that declares far more than it can plausibly hold.
+
+    Args:
+        what: names the file in the message.
+        columns: decompressed bytes of all that is held in memory.
+        frames: decompressed bytes of what is read in pieces.
+        stored: bytes of the files themselves.
+
+    Raises:
+        DatasetError: the file declares more than the constants of this module allow.
+    """
+    for name, declared, factor in (("columns", columns, COLUMN_EXPANSION), ("observations", frames, FRAME_EXPANSION)):
+        if declared > FREE_BYTES + factor * stored:
+            raise DatasetError(
+                f"{what}: its {name} expand from {stored:,} to {declared:,} bytes, more than {factor} times; "
+                "if that is no accident, write it uncompressed and without holes"
+            )
+
+
+def inside(root: Path, *parts: str) -> Path:
+    """The regular file `root/parts`, which no symbolic link leads out of `root`.
+
+    Raises:
+        DatasetError: it is missing, no regular file (a pipe would never end), or outside of `root`.
+    """
+    path = root.joinpath(*parts)
+    try:
+        if not path.resolve().is_relative_to(root.resolve()):
+            raise DatasetError(f"{path}: is a link that leads out of {root}; copy the file into the folder")
+        if not path.is_file():
+            raise DatasetError(f"{path}: is missing, or no regular file")
+    except (OSError, RuntimeError, ValueError) as error:  # loops of links; names too long, or with a null character
+        raise DatasetError(f"{root}: holds a path that cannot be read ({first_line(error)})") from None
+    return path
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        DatasetError: the file is too long, or no JSON object.
+    """
+    try:
+        with open(path, "rb") as file:
+            text = file.read(MOST_JSON_BYTES + 1)
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from None
+    return parse_json(str(path), text)
+
+
+def parse_json(what: str, text: str | bytes) -> dict[str, Any]:
+    """The JSON object in a text; `what` names the text in messages.
+
+    Raises:
+        DatasetError: the text is too long, or no JSON object.
+    """
+    if len(text) > MOST_JSON_BYTES:
+        raise DatasetError(f"{what}: is longer than {MOST_JSON_BYTES:,} characters")
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{what}: is no JSON ({first_line(error)})") from None
+    if not isinstance(value, dict):
+        raise DatasetError(f"{what}: must be a JSON object")
+    return value
+
+
+def whole_number(what: str, value: Any) -> int:
+    """`value` where it is a non-negative integer.
+
+    Raises:
+        DatasetError: it is anything else; `what` names it.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise DatasetError(f"{what}: must be a whole number, is {shown(value)}")
+    return value
+
+
+def shown(value: Any) -> str:
+    """A value from a file, in a form and length that a message can hold."""
+    text = ascii(value)
+    return text if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME]}..."
+
+
+def usable_name(name: str) -> bool:
+    """Whether a name from a file can be printed."""
+    return name.isprintable() and 0 < len(name) <= LONGEST_NAME
+
+
+def byte_count(shape: tuple[int, ...], itemsize: int) -> int:
+    """Bytes of an array, without overflow."""
+    return itemsize * int(np.prod([int(n) for n in shape], dtype=object))
+
+
+def plain(array: NDArray[Any]) -> NDArray[Any]:
+    """The same array, with bools that are 0 or 1: from a file, they may be any byte."""
+    return array.view(np.uint8) != 0 if array.dtype == np.bool_ else array
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return (str(error) or type(error).__name__).splitlines()[0]

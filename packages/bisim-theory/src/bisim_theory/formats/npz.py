@@ -1,0 +1,284 @@
+"""The `.npz` files of this package: transitions and representations."""
+
+import contextlib
+import json
+import os
+import sys
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from bisim_theory.files import atomic_write
+from bisim_theory.formats.actions import encode_values
+from bisim_theory.formats.limits import (
+    PIECE,
+    byte_count,
+    check_expansion,
+    first_line,
+    parse_json,
+    plain,
+    shown,
+    stored_bytes,
+    usable_name,
+)
+from bisim_theory.representation import OPTIONAL, Representation
+from bisim_theory.transitions import DatasetError, TransitionDataset
+
+_REQUIRED = ("source", "action", "successor")
+_OPTIONAL = ("auxiliary", "action_value", "reward", "terminated", "truncated", "episode")
+_REPRESENTATION = ("embedding", "predicted_embedding", "predicted_auxiliary")
+
+# NumPy writes only these two; the others may expand without bound in one call.
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+
+# A damaged file can raise almost anything, from zipfile, from zlib, from NumPy's header parser: reading one
+# therefore catches every Exception, and the message names the file and the array.
+
+
+class StoredArray:
+    """One array of an ``.npz`` file, of which only the header has been read.
+
+    Args:
+        path: the file.
+        name: the array in it.
+
+    Raises:
+        DatasetError: the array cannot be read, or holds Python objects.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.path, self.name = path, name
+        with self._open() as (file, size):
+            version = npy.read_magic(file)
+            read_header: Callable[..., tuple[tuple[int, ...], bool, np.dtype[Any]]] = (
+                npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            )
+            shape, self._fortran, self.dtype = read_header(file)
+            self.shape = tuple(int(n) for n in shape)
+            self._start = file.tell()
+            self._check(size - self._start)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return byte_count(self.shape, self.dtype.itemsize)
+
+    def _check(self, found: int) -> None:
+        if self.dtype.hasobject:
+            raise DatasetError(f"{self.path}: {self.name}: holds Python objects, which are never loaded; save numbers")
+        if self.dtype.kind not in "biufU" or self.dtype.itemsize == 0:
+            raise DatasetError(f"{self.path}: {self.name}: must hold numbers, is {shown(str(self.dtype))}")
+        if min(self.shape, default=0) < 0:
+            raise DatasetError(f"{self.path}: {self.name}: has the shape {self.shape}")
+        if self.nbytes != found:
+            raise DatasetError(f"{self.path}: {self.name}: says {self.nbytes} bytes and has {found}")
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[tuple[IO[bytes], int]]:
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                info = archive.getinfo(f"{self.name}.npy")
+                if info.compress_type not in _COMPRESSIONS:
+                    raise DatasetError(f"{self.path}: {self.name}: is compressed in a way that NumPy does not write")
+                with archive.open(info) as file:
+                    yield file, info.file_size
+        except DatasetError:
+            raise
+        except Exception as error:
+            raise DatasetError(f"{self.path}: {self.name}: is damaged ({first_line(error)})") from None
+
+    def _rows(self, file: IO[bytes], start: int, stop: int, row_bytes: int) -> NDArray[Any]:
+        if file.tell() != self._start + start * row_bytes:
+            file.seek(self._start + start * row_bytes)
+        data = _read_exactly(file, (stop - start) * row_bytes)
+        return data.view(self.dtype).reshape(stop - start, *self.shape[1:])
+
+    def read(self) -> NDArray[Any]:
+        """The whole array."""
+        with self._open() as (file, _):
+            file.seek(self._start)
+            data = _read_exactly(file, self.nbytes)
+            if file.read(1):  # reading to the end makes zipfile compare the checksum
+                raise DatasetError(f"{self.path}: {self.name}: is longer than it says")
+            return plain(data.view(self.dtype).reshape(self.shape, order="F" if self._fortran else "C"))
+
+
+class StoredFrames(StoredArray):
+    """Observations of an ``.npz`` file, read in order: consecutive slices continue where the last one ended."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        super().__init__(path, name)
+        if self._fortran and len(self.shape) > 1:
+            raise DatasetError(f"{path}: {name}: is in Fortran order; save np.ascontiguousarray of it")
+        self._stack = contextlib.ExitStack()
+        self._file: IO[bytes] | None = None
+        self._next = 0
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        """Frames of a slice; seeking backwards in compressed data starts again at the beginning."""
+        if not isinstance(rows, slice) or rows.step not in (None, 1):
+            raise TypeError("frames in a file are read by slices of step 1, as in frames[10:20]")
+        start, stop, _ = rows.indices(self.shape[0])
+        stop = max(stop, start)
+        row_bytes = byte_count(self.shape[1:], self.dtype.itemsize)
+        try:
+            if self._file is None or start != self._next:
+                self._stack.close()
+                archive = self._stack.enter_context(zipfile.ZipFile(self.path))
+                self._file = self._stack.enter_context(archive.open(f"{self.name}.npy"))
+            frames = self._rows(self._file, start, stop, row_bytes)
+            if stop == self.shape[0]:
+                self._file.read(1)  # the end: zipfile compares the checksum
+                self._stack.close()
+                self._file = None
+        except Exception as error:
+            self._stack.close()
+            self._file = None
+            raise DatasetError(f"{self.path}: {self.name}: is damaged ({first_line(error)})") from None
+        self._next = stop
+        return plain(frames)
+
+
+def _read_exactly(file: IO[bytes], size: int) -> NDArray[np.uint8]:
+    """The next `size` bytes. Memory grows with what was delivered, not with what was declared."""
+    data = bytearray()
+    while len(data) < size:
+        piece = file.read(min(PIECE, size - len(data)))
+        if not piece:
+            raise EOFError("ends too early")
+        data += piece
+    return np.frombuffer(data, np.uint8)
+
+
+def _array_names(path: Path) -> list[str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.namelist()
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: does not exist") from None
+    except Exception as error:
+        raise DatasetError(f"{path}: is no .npz file, or a truncated one ({first_line(error)})") from None
+    names = list(dict.fromkeys(name.removesuffix(".npy") for name in members if name.endswith(".npy")))
+    for name in names:
+        if not usable_name(name):
+            raise DatasetError(f"{path}: holds an array with the unusable name {shown(name)}")
+    return names
+
+
+def _open_arrays(path: Path, names: list[str], required: tuple[str, ...]) -> dict[str, StoredArray]:
+    """The headers of some arrays, none of which is in memory yet, and whose sizes are plausible."""
+    for name in required:
+        if name not in names:
+            raise DatasetError(f"{path}: {name}: is missing; needed are {', '.join(required)}")
+    arrays = {name: (StoredFrames if name == "observation" else StoredArray)(path, name) for name in names}
+    frames = arrays["observation"].nbytes if "observation" in arrays else 0
+    columns = sum(array.nbytes for array in arrays.values()) - frames
+    check_expansion(str(path), columns, frames, stored_bytes(path))
+    return arrays
+
+
+def read_npz(file: Path, actions: str | None = None) -> TransitionDataset:
+    """Read ``transitions.npz``; see `bisim_theory.read_transitions`. Observations stay in the file."""
+    arrays = _open_arrays(file, _array_names(file), _REQUIRED)
+    columns = {name: array.read() for name, array in arrays.items() if name not in ("observation", "metadata")}
+    fields: dict[str, Any] = {name: columns.pop(name) for name in (*_REQUIRED, *_OPTIONAL) if name in columns}
+    if "observation" in arrays:
+        fields["observation"] = arrays["observation"]
+    fields["metadata"] = _read_metadata(file, arrays["metadata"]) if "metadata" in arrays else {}
+    try:
+        if actions is not None:
+            _encode_again(fields, actions)
+        return TransitionDataset(labels=columns, **fields)
+    except DatasetError as error:
+        raise DatasetError(f"{file}: {error}") from None
+
+
+def _encode_again(fields: dict[str, Any], actions: str) -> None:
+    values = fields.get("action_value")
+    if values is None or values.ndim != 2 or values.dtype.kind != "f" or 0 in values.shape:
+        raise DatasetError(f"action: --actions {actions} needs action_value (N, A), continuous actions; leave it out")
+    fields["action"] = encode_values(values, actions)
+    fields["metadata"] = {**fields["metadata"], "action_abstraction": actions}
+
+
+def _read_metadata(file: Path, array: StoredArray) -> Mapping[str, Any]:
+    if array.dtype.kind != "U" or array.shape != ():
+        raise DatasetError(f"{file}: metadata: must be one string, is {array.shape} {shown(str(array.dtype))}")
+    value = array.read()
+    points = np.frombuffer(value.tobytes(), np.dtype(np.uint32).newbyteorder(value.dtype.byteorder))
+    if points.max(initial=0) > sys.maxunicode:  # NumPy would make a string of it that crashes others
+        raise DatasetError(f"{file}: metadata: holds characters that do not exist")
+    return parse_json(f"{file}: metadata", str(value[()]))
+
+
+def write_transitions(path: str | os.PathLike[str], data: TransitionDataset) -> None:
+    """Write `data` as a compressed ``.npz`` file, whole or not at all."""
+    arrays: dict[str, Any] = {name: getattr(data, name) for name in (*_REQUIRED, *_OPTIONAL)}
+    arrays = {name: value for name, value in arrays.items() if value is not None}
+    arrays |= data.labels
+    if data.observation is not None:
+        arrays["observation"] = data.observation[: data.frames]
+    if data.metadata:
+        arrays["metadata"] = np.array(json.dumps(data.metadata))
+    with atomic_write(path) as file:
+        np.savez_compressed(file, **arrays)
+
+
+def read_representation(path: str | os.PathLike[str]) -> Representation:
+    """Read ``representation.npz``.
+
+    Raises:
+        DatasetError: the file is missing, damaged or does not follow the schema; the message names file and field.
+    """
+    file = Path(path)
+    if not file.exists():
+        raise DatasetError(f"{file}: does not exist")
+    if not file.is_file():
+        raise DatasetError(f"{file}: is no regular file; give a file such as representation.npz")
+    names = [name for name in _array_names(file) if name in (*_REPRESENTATION, *OPTIONAL)]
+    arrays = _open_arrays(file, names, _REPRESENTATION)
+    fields: dict[str, Any] = {name: array.read() for name, array in arrays.items()}
+    for name in fields.keys() & {"lipschitz_dynamics", "lipschitz_auxiliary"}:
+        if fields[name].shape != () or fields[name].dtype.kind not in "iuf":
+            raise DatasetError(f"{file}: {name}: must be one number, is {fields[name].shape} {fields[name].dtype}")
+        fields[name] = float(fields[name])
+    try:
+        return Representation(**fields)
+    except DatasetError as error:
+        text = str(error)
+        raise DatasetError(text if text.startswith(str(file)) else f"{file}: {text}") from None
+
+
+def write_representation(
+    path: str | os.PathLike[str],
+    data: TransitionDataset,
+    *,
+    encode: Callable[[NDArray[Any]], Any],
+    predict: Callable[[NDArray[Any], NDArray[Any]], Any],
+    auxiliary: Callable[[NDArray[Any]], Any],
+) -> Representation:
+    """Apply a model to a dataset and write ``representation.npz``, whole or not at all.
+
+    Args:
+        path: where to write.
+        data: transitions with observations.
+        encode: E, observations (B, ...) as in the dataset, such as images (B, H, W, C) uint8 -> embeddings (B, d).
+        predict: T, embeddings (B, d) and actions (B, A), the `action_value` or else the codes as (B, 1) -> (B, d).
+            Where there are action values it is asked again at one canonical action per code, the mean of its values.
+        auxiliary: P, embeddings (B, d) -> values (B,) or (B, k) in the units of p.
+
+    Raises:
+        DatasetError: the dataset has no observations, or a callable returned something of the wrong shape or not
+            finite.
+    """
+    representation = Representation.of(data, encode, predict, auxiliary)
+    with atomic_write(path) as file:
+        arrays = {name: getattr(representation, name) for name in (*_REPRESENTATION, *OPTIONAL)}
+        np.savez(file, **{name: value for name, value in arrays.items() if value is not None})
+    return representation

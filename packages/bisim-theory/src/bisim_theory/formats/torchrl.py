@@ -1,0 +1,259 @@
+"""TorchRL's memory-mapped storages, read with NumPy from the shapes and types in their ``meta.json``.
+
+`TensorDict.load_memmap` unpickles ``other.pickle`` where a folder holds one, unless told not to, and then needs
+torch. Here nothing is opened but JSON and plain arrays, so there is nothing to unpickle and no extra to install.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bisim_theory.formats.actions import encode_actions
+from bisim_theory.formats.episodes import assemble
+from bisim_theory.formats.frames import JoinedFrames, PickedFrames, images_last
+from bisim_theory.formats.limits import (
+    byte_count,
+    check_expansion,
+    inside,
+    plain,
+    read_json,
+    shown,
+    stored_bytes,
+    whole_number,
+)
+from bisim_theory.transitions import DatasetError, Ids, TransitionDataset, piece_rows
+
+METADATA, FILLED = "meta.json", "storage_metadata.json"
+_DEEPEST = 8
+_NAME = re.compile(r"\w[\w.-]{,99}", re.ASCII)  # of TensorDict's encoded names, those that are as they were
+_TYPES = {"bool": "?", "uint8": "u1"} | {f"int{n}": f"i{n // 8}" for n in (8, 16, 32, 64)}
+_TYPES |= {f"float{n}": f"f{n // 8}" for n in (16, 32, 64)} | {f"uint{n}": f"u{n // 8}" for n in (16, 32, 64)}
+_OBSERVATIONS = ("pixels", "observation")
+_ENDS = ("terminated", "truncated", "done")
+_NO_LABELS = {"action", "index", "is_init", *_OBSERVATIONS, *_ENDS}
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One array of a storage that is not opened yet."""
+
+    root: Path
+    parts: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def path(self) -> Path:
+        """The file that should hold it."""
+        return self.root.joinpath(*self.parts[:-1], f"{self.parts[-1]}.memmap")
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row, of a type that is known."""
+        return byte_count(self.shape[1:], np.dtype(_TYPES[self.dtype]).itemsize)
+
+    def open(self, rows: int) -> NDArray[Any]:
+        """The first rows, mapped read-only."""
+        path = inside(self.root, *self.parts[:-1], f"{self.parts[-1]}.memmap")
+        if self.dtype not in _TYPES:
+            raise DatasetError(f"{path}: has the type {shown(self.dtype)}, which NumPy does not know")
+        dtype = np.dtype("u1" if self.dtype == "bool" else _TYPES[self.dtype])
+        expected, found = byte_count(self.shape, dtype.itemsize), path.stat().st_size
+        if expected != found or expected == 0:
+            raise DatasetError(f"{path}: has {found} bytes, {METADATA} says {self.shape} {self.dtype}")
+        return np.memmap(path, dtype, "r", shape=self.shape)[:rows]
+
+    def read(self, rows: int) -> NDArray[Any]:
+        """The first rows, in memory; columns (N, 1) become (N,)."""
+        values = np.array(self.open(rows))
+        values = values != 0 if self.dtype == "bool" else values
+        return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+
+
+def find_storage(folder: Path) -> Path | None:
+    """The storage that a folder is, or that a dumped replay buffer in it has, or None."""
+    for place in (folder, folder / "storage"):
+        if (place / METADATA).exists() or (place / FILLED).exists():
+            return place
+    return None
+
+
+def read_torchrl(folder: Path, root: Path, actions: str | None = None) -> TransitionDataset:
+    """Read the storage `root` of `folder`; see `bisim_theory.read_transitions`. Frames stay in their files.
+
+    The successor of a row is the stored ``next`` frame. It is one occurrence with the frame of the trajectory's next
+    row where the two are bytewise equal and the step did not end the episode, else an occurrence of its own. Without
+    ``("collector", "traj_ids")`` the next row of a trajectory is the next row of the storage.
+
+    Raises:
+        DatasetError: a file is damaged, leads out of the folder, or the layout is another one.
+    """
+    meta = read_json(inside(root, METADATA))
+    capacity = _shape(root / METADATA, meta.get("shape"))
+    if len(capacity) != 1:
+        raise DatasetError(f"{root}: has the batch shape {capacity}, must be (N,); flatten it, one row a step")
+    entries = _entries(root, (), meta, capacity[0])
+    key = next((name for name in _OBSERVATIONS if name in entries and f"next/{name}" in entries), None)
+    if key is None or "action" not in entries:
+        raise DatasetError(
+            f"{root}: needed are action, and observation or pixels, both of the step and under next; "
+            f"there are {shown(sorted(entries))}"
+        )
+    rows = _filled(root, entries, capacity[0])
+    _check_holes(folder, entries, key, rows)
+    return _to_transitions(folder, entries, key, rows, _newest(root, rows), actions)
+
+
+def _newest(root: Path, rows: int) -> int:
+    """The row written last, which what stands behind it in a storage that went round does not follow."""
+    writer = root.parent / "writer"
+    if root.name != "storage" or not (writer / "metadata.json").exists():
+        return rows - 1
+    cursor = read_json(inside(writer, "metadata.json")).get("cursor", 0)
+    return (whole_number(f"{writer}: cursor", cursor) - 1) % rows
+
+
+def _check_holes(folder: Path, entries: dict[str, _Entry], key: str, rows: int) -> None:
+    readable = {name: entry for name, entry in entries.items() if entry.dtype in _TYPES and entry.path.is_file()}
+    sizes = {name: rows * entry.row_bytes for name, entry in readable.items()}
+    frames = sum(sizes.pop(name, 0) for name in (key, f"next/{key}"))
+    stored = stored_bytes(*(entry.path for entry in readable.values()))
+    check_expansion(str(folder), sum(sizes.values()), frames, stored)
+
+
+def _shape(path: Path, value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or len(value) > 32:
+        raise DatasetError(f"{path}: shape: must be a list of whole numbers, is {shown(value)}")
+    return tuple(whole_number(f"{path}: shape", n) for n in value)
+
+
+def _entries(root: Path, parts: tuple[str, ...], meta: dict[str, Any], rows: int) -> dict[str, _Entry]:
+    """Name such as ``next/reward`` -> array with a row a step, of a folder and those in it."""
+    entries: dict[str, _Entry] = {}
+    for name, about in meta.items():
+        if not isinstance(about, dict) or _NAME.fullmatch(name) is None:
+            continue
+        inner = (*parts, name)
+        if "type" in about:
+            if len(inner) < _DEEPEST and root.joinpath(*inner, METADATA).exists():
+                entries |= _entries(root, inner, read_json(inside(root, *inner, METADATA)), rows)
+        elif about.get("is_nested") is not True and "shape" in about:
+            shape = _shape(root.joinpath(*inner), about["shape"])
+            if shape[:1] == (rows,):
+                dtype = about.get("dtype")
+                entries["/".join(inner)] = _Entry(root, inner, shape, str(dtype).removeprefix("torch."))
+    return entries
+
+
+def _filled(root: Path, entries: dict[str, _Entry], capacity: int) -> int:
+    """How many rows of a storage were written."""
+    if (root / FILLED).exists():
+        rows = whole_number(f"{root / FILLED}: len", read_json(inside(root, FILLED)).get("len"))
+        if not 0 < rows <= capacity:
+            raise DatasetError(f"{root / FILLED}: len: is {rows}, must be 1 to the capacity {capacity}")
+        return rows
+    # A folder of LazyMemmapStorage does not say how far it is filled: what was never written is zero.
+    if capacity == 0 or not any(entry.open(capacity)[-1].any() for entry in entries.values() if entry.dtype in _TYPES):
+        raise DatasetError(
+            f"{root}: its last row was never written, and nothing says how many were; save it with buffer.dumps(...)"
+        )
+    return capacity
+
+
+def _to_transitions(
+    folder: Path, entries: dict[str, _Entry], key: str, rows: int, newest: int, actions: str | None
+) -> TransitionDataset:
+    step: dict[str, Any] = {}
+    for name in ("reward", *_ENDS):
+        if f"next/{name}" in entries:
+            step[name] = entries[f"next/{name}"].read(rows)
+    done = _done(folder, step, rows)
+    trajectory = entries["collector/traj_ids"].read(rows) if "collector/traj_ids" in entries else None
+    if trajectory is not None and (trajectory.ndim != 1 or trajectory.dtype.kind not in "iu"):
+        raise DatasetError(f"{folder}: collector/traj_ids: must be (N,) integers, is {trajectory.shape}")
+    frames, following = entries[key].open(rows), entries[f"next/{key}"].open(rows)
+    if frames.shape != following.shape or frames.dtype != following.dtype:
+        raise DatasetError(f"{folder}: next/{key}: is {following.shape} {following.dtype}, {key} is {frames.shape}")
+    next_row = _next_rows(trajectory, done)
+    next_row[newest] = -1
+    successor, own = _successors(frames, following, next_row)
+    try:
+        code, value = encode_actions(entries["action"].read(rows), actions)
+    except DatasetError as error:
+        raise DatasetError(f"{folder}: {error}") from None
+    metadata = {"format": "TorchRL"} | ({} if actions is None else {"action_abstraction": actions})
+    return assemble(
+        str(folder),
+        _labels(entries, rows, own),
+        metadata,
+        source=np.arange(rows),
+        action=code,
+        successor=successor,
+        observation=images_last(JoinedFrames([frames, PickedFrames(following, own)])),
+        action_value=value,
+        episode=trajectory if trajectory is not None else np.cumsum(np.append(0, _breaks(successor)[:-1])),
+        **{name: step[name] for name in ("reward", "terminated", "truncated") if name in step},
+    )
+
+
+def _done(folder: Path, step: dict[str, Any], rows: int) -> NDArray[np.bool_]:
+    done = np.zeros(rows, bool)
+    for name in _ENDS:
+        if name in step:
+            if step[name].shape != (rows,) or step[name].dtype != np.bool_:
+                raise DatasetError(f"{folder}: next/{name}: must be (N,) bool, is {step[name].shape}")
+            done |= step[name]
+    return done
+
+
+def _next_rows(trajectory: NDArray[Any] | None, done: NDArray[np.bool_]) -> Ids:
+    """(N,) the row that goes on where each row's step ended, -1 where none does."""
+    rows = len(done)
+    order = np.arange(rows) if trajectory is None else np.argsort(trajectory, kind="stable")
+    following = np.full(rows, -1)
+    following[order[:-1]] = order[1:]
+    if trajectory is not None:
+        ends = order[:-1][trajectory[order[:-1]] != trajectory[order[1:]]]
+        following[ends] = -1
+    following[done] = -1
+    return following
+
+
+def _successors(frames: NDArray[Any], following: NDArray[Any], next_row: Ids) -> tuple[Ids, Ids]:
+    """Ids of the successors, and the rows whose ``next`` frame is an occurrence of its own."""
+    same = next_row >= 0
+    size = piece_rows(frames)
+    for start in range(0, len(frames), size):
+        rows = start + np.flatnonzero(same[start : start + size])
+        same[rows] = (_bytes(frames[next_row[rows]], len(rows)) == _bytes(following[rows], len(rows))).all(1)
+    own = np.flatnonzero(~same)
+    successor = next_row.copy()
+    successor[own] = len(frames) + np.arange(len(own))
+    return successor, own
+
+
+def _bytes(frames: NDArray[Any], rows: int) -> NDArray[Any]:
+    """(B, bytes of a frame)."""
+    return np.ascontiguousarray(frames).reshape(rows, math.prod(frames.shape[1:])).view(np.uint8)
+
+
+def _breaks(successor: Ids) -> NDArray[np.bool_]:
+    return successor != np.arange(len(successor)) + 1
+
+
+def _labels(entries: dict[str, _Entry], rows: int, own: Ids) -> dict[str, NDArray[Any]]:
+    """Numbers that are stored both of the step and under ``next``, so known of every frame."""
+    labels = {}
+    for name, entry in entries.items():
+        after = entries.get(f"next/{name}")
+        if name in _NO_LABELS or name.startswith(("next/", "collector/")) or after is None:
+            continue
+        fits = entry.dtype in _TYPES and len(entry.shape) in (1, 2)
+        if fits and (entry.shape, entry.dtype) == (after.shape, after.dtype):
+            labels[name] = np.concatenate([plain(entry.read(rows)), plain(after.read(rows))[own]])
+    return labels

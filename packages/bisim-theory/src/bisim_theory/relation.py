@@ -1,0 +1,197 @@
+"""What can be asked of R_D* and B_D* (Definition 4), whichever way they were computed."""
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bisim_theory.behaviour import Behaviour
+from bisim_theory.transitions import DatasetError, Ids
+
+PAIRS_AT_ONCE = 1_000_000
+"""Pairs that `Relation.pairs` gives at a time."""
+
+
+class Pairs(ABC):
+    """Unordered pairs of sources, numbered from 0, of which any can be taken without listing the others."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many they are."""
+
+    @abstractmethod
+    def take(self, index: Ids) -> tuple[Ids, Ids]:
+        """Ids x and y of the pairs number `index`."""
+
+    def sample(self, most: int, rng: np.random.Generator) -> tuple[Ids, Ids]:
+        """All pairs, once each, if they are at most `most`; else `most` of them, uniformly with replacement."""
+        everything = len(self) <= most
+        return self.take(np.arange(len(self)) if everything else rng.integers(len(self), size=most))
+
+
+class Relation(ABC):
+    """R_D* and B_D* over the sources of a dataset.
+
+    A pair of sources is in R_D* at level t if it enters at round t of Definition 4's iteration: level 1 where p
+    differs, level t where some action observed from both leads to a pair of level t - 1 and none to a lower one.
+    Level 0 stands for B_D*, which is an equivalence only where coverage allows: see `classes`. Under full coverage
+    (every action observed from every source, every successor a source) these are R* and B* of Definitions 1 to 3.
+
+    Attributes:
+        behaviour: sources by identical observed behaviour.
+        exact: False only where levels and numbers of pairs are estimates from sampled pairs.
+    """
+
+    behaviour: Behaviour
+    exact: bool = True
+
+    @abstractmethod
+    def class_levels(self, a: Ids, b: Ids) -> NDArray[Any]:
+        """Levels of pairs of classes, elementwise (any shape, broadcast)."""
+
+    @functools.cached_property
+    @abstractmethod
+    def distinguished_pairs_per_level(self) -> list[int]:
+        """Unordered pairs of sources that enter R_D* at level 1, 2, ..."""
+
+    @abstractmethod
+    def pairs_at(self, level: int) -> Pairs:
+        """All unordered pairs of sources that enter R_D* at a level."""
+
+    @abstractmethod
+    def equal_label_pairs(self, code: Ids) -> int:
+        """Unordered pairs in R_D* of sources with equal codes, (n,) one for each of `sources`."""
+
+    @functools.cached_property
+    @abstractmethod
+    def intransitive_triple(self) -> tuple[int, int, int] | None:
+        """Ids (x, y, z) with (x, y) and (y, z) in B_D* and (x, z) in R_D*; None where B_D* is an equivalence."""
+
+    @functools.cached_property
+    @abstractmethod
+    def classes(self) -> Ids | None:
+        """(n,) class 0, 1, ... of every source where B_D* is an equivalence, else None."""
+
+    @abstractmethod
+    def clique(self) -> Ids:
+        """Classes of behaviour that are pairwise in R_D*, as many as are found: so many embeddings are needed."""
+
+    def apart(self, a: Ids, b: Ids) -> NDArray[np.bool_]:
+        """(len(a), len(b)) whether classes of behaviour are distinguished; `a` and `b` sorted."""
+        return self.class_levels(a[:, None], b) != 0
+
+    @property
+    def sources(self) -> Ids:
+        """(n,) ids of the observations that act as sources, sorted."""
+        return self.behaviour.sources
+
+    def positions(self, ids: ArrayLike) -> Ids:
+        """Where ids of observations stand in `sources`; raises `DatasetError` for one that is never a source."""
+        wanted = np.asarray(ids)
+        found = np.searchsorted(self.sources, wanted)
+        found = np.minimum(found, len(self.sources) - 1)
+        missing = np.atleast_1d(wanted)[np.atleast_1d(self.sources[found] != wanted)]
+        if len(missing):
+            raise DatasetError(f"observation {missing[0]} is never a source, so the relation does not speak of it")
+        return found
+
+    def class_of(self, ids: ArrayLike) -> Ids:
+        """Classes of behaviour of observations; raises `DatasetError` for one that is never a source."""
+        return np.asarray(self.behaviour.class_of[self.positions(ids)])
+
+    def level(self, x: ArrayLike, y: ArrayLike) -> NDArray[Any]:
+        """Levels of pairs of observation ids (any shape, broadcast): 0 where the pair is in B_D*.
+
+        Raises:
+            DatasetError: an id is never a source.
+        """
+        return self.class_levels(self.class_of(x), self.class_of(y))
+
+    def witness(self, x: int, y: int) -> list[int] | None:
+        """A shortest sequence of action codes after which p differs, or None for a pair in B_D*.
+
+        Both observations follow it through observed transitions; it is empty where p differs at once, and has one
+        action less than the level of the pair.
+        """
+        a, b = (int(self.class_of(i)) for i in (x, y))
+        level = int(self.class_levels(np.array(a), np.array(b)))
+        if level == 0:
+            return None
+        actions = []
+        for rest in range(level - 1, 0, -1):
+            action, a, b = self.step(a, b, rest)
+            actions.append(int(self.behaviour.actions[action]))
+        return actions
+
+    def step(self, a: int, b: int, level: int) -> tuple[int, int, int]:
+        """Of two classes: the index in `behaviour.actions` of an action to a pair of the given level, and that pair."""
+        actions, to_a, to_b = self.common_actions(a, b)
+        chosen = int(np.flatnonzero(self.class_levels(to_a, to_b) == level)[0])
+        return int(actions[chosen]), int(to_a[chosen]), int(to_b[chosen])
+
+    def common_actions(self, a: int, b: int) -> tuple[Ids, Ids, Ids]:
+        """Codes 0..A-1 of the actions observed from both classes, and the classes that they lead to."""
+        (actions, to_a), (others, to_b) = self.behaviour.edges.of(a), self.behaviour.edges.of(b)
+        both, i, j = np.intersect1d(actions, others, assume_unique=True, return_indices=True)
+        return both, to_a[i], to_b[j]
+
+    @property
+    def distinguished_pairs(self) -> int:
+        """Unordered pairs of sources in R_D*."""
+        return sum(self.distinguished_pairs_per_level)
+
+    @property
+    def bisimilar_pairs(self) -> int:
+        """Unordered pairs of different sources in B_D*."""
+        n = len(self.sources)
+        return n * (n - 1) // 2 - self.distinguished_pairs
+
+    @property
+    def bisimulation_classes(self) -> int | None:
+        """How many classes B_D* has, or None where it is not transitive."""
+        return None if self.classes is None else int(self.classes.max()) + 1
+
+    def first_member(self, of_class: int) -> int:
+        """Id of the first source of a class of behaviour."""
+        return int(self.behaviour.members(of_class)[0])
+
+    def certified_share(self, labels: NDArray[Any]) -> float | None:
+        """Pairs in R_D* over all pairs, both among pairs of sources with different labels; None without such a pair.
+
+        Args:
+            labels: (F,) one label per observation, the ground truth.
+        """
+        code, sizes = np.unique(labels[self.sources], return_inverse=True, return_counts=True)[1:]
+        n = len(code)
+        apart = n * (n - 1) // 2 - sum(size * (size - 1) // 2 for size in sizes.tolist())
+        certified = self.distinguished_pairs - self.equal_label_pairs(code)
+        return certified / apart if apart else None
+
+    def distinguished_within_label(self, labels: NDArray[Any]) -> int:
+        """Unordered pairs in R_D* with equal labels: where positive, the data knows more than the labels say."""
+        return self.equal_label_pairs(np.unique(labels[self.sources], return_inverse=True)[1])
+
+    def sample_pairs(self, level: int, most: int, rng: np.random.Generator) -> tuple[Ids, Ids, bool]:
+        """Ids x and y of pairs that enter at `level`: all of them, once each, if at most `most`, else a uniform sample.
+
+        Returns:
+            x, y and whether they are all.
+        """
+        pairs = self.pairs_at(level)
+        x, y = pairs.sample(most, rng)
+        return x, y, self.exact and len(pairs) <= most
+
+    def pairs(self, level: int | None = None) -> Iterator[tuple[Ids, Ids]]:
+        """Enumerate R_D*, or one level of it: arrays x and y of ids, at most `PAIRS_AT_ONCE` at a time, no pair twice.
+
+        Args:
+            level: from 1, or None for all levels one after the other.
+        """
+        levels = range(1, len(self.distinguished_pairs_per_level) + 1) if level is None else [level]
+        for each in levels:
+            pairs = self.pairs_at(each)
+            for start in range(0, len(pairs), PAIRS_AT_ONCE):
+                yield pairs.take(np.arange(start, min(start + PAIRS_AT_ONCE, len(pairs))))

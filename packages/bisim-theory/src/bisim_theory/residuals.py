@@ -1,0 +1,69 @@
+"""How far a model is from well-trained (equation 1), transition by transition."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bisim_theory.distances import Floats
+from bisim_theory.relation import Relation
+from bisim_theory.representation import Representation
+from bisim_theory.transitions import Ids, TransitionDataset
+
+
+class Residuals:
+    """The residuals of a model on a dataset.
+
+    Attributes:
+        e_d: (N,) `transition_residual`.
+        e_p: (N,) `auxiliary_residual`.
+        raw: (N,) e_d at the action that was done, None where `e_d` is that.
+        abstraction: (N,) ||T(E(x), a) - T(E(x), canonical a)||, what taking all actions of a code for one costs; None
+            where actions are their codes.
+    """
+
+    def __init__(self, data: TransitionDataset, representation: Representation) -> None:
+        self.data, self.representation = data, representation
+        self.e_d = transition_residual(data, representation)
+        self.e_p = auxiliary_residual(data, representation)
+        self.raw: Floats | None = None
+        self.abstraction: Floats | None = None
+        canonical = representation.predicted_embedding_canonical
+        if canonical is not None:
+            self.raw = _lengths(representation.predicted_embedding, representation.embedding[data.successor])
+            self.abstraction = _lengths(representation.predicted_embedding, canonical)
+
+    def at_witness(self, relation: Relation, x: Ids, y: Ids, level: int) -> Floats:
+        """(m,) e_d(x, a) + e_d(y, a) for pairs of a level above 1, at an action a that begins a witness."""
+        pairs, which = np.unique(np.stack([relation.class_of(x), relation.class_of(y)], 1), axis=0, return_inverse=True)
+        action = np.array([relation.step(a, b, level - 1)[0] for a, b in pairs.tolist()])[which.reshape(-1)]
+        codes = relation.behaviour.actions
+        key = self.data.source * len(codes) + np.searchsorted(codes, self.data.action)
+        order = np.argsort(key, kind="stable")
+        rows = [order[np.searchsorted(key[order], end * len(codes) + action)] for end in (x, y)]
+        return np.asarray(self.e_d[rows[0]] + self.e_d[rows[1]])
+
+
+def transition_residual(data: TransitionDataset, representation: Representation) -> Floats:
+    """e_d of every transition: (N,) distances of the predicted from the true embedding of the successor.
+
+    The prediction is that at the canonical action of the code where the representation has it: what Theorem 3 calls
+    T(E(o), a) is one vector for all actions with one code.
+    """
+    canonical = representation.predicted_embedding_canonical
+    predicted = representation.predicted_embedding if canonical is None else canonical
+    return _lengths(predicted, representation.embedding[data.successor])
+
+
+def auxiliary_residual(data: TransitionDataset, representation: Representation) -> Floats:
+    """e_p of every transition: (N,) Euclidean distances of the predicted from the true p of the source."""
+    shape = (len(data), -1)
+    return _lengths(representation.predicted_auxiliary.reshape(shape), data.p.reshape(shape))
+
+
+def _lengths(a: NDArray[Any], b: NDArray[Any]) -> Floats:
+    lengths = np.empty(len(a))
+    for start in range(0, len(a), 16_384):  # differences in pieces that stay in the cache
+        rows = slice(start, start + 16_384)
+        lengths[rows] = np.sqrt(np.square(a[rows].astype(np.float64) - b[rows]).sum(1))
+    return lengths

@@ -1,0 +1,140 @@
+"""Too many different behaviours for a table: levels of single pairs by walking, and numbers of pairs by sampling."""
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bisim_theory.behaviour import Behaviour
+from bisim_theory.relation import Pairs, Relation
+from bisim_theory.transitions import DatasetError, Ids
+
+SAMPLED_PAIRS = 20_000
+"""Pairs of sources, drawn uniformly, that stand for all of them."""
+
+CANDIDATES = 400
+"""Classes, drawn uniformly, among which pairwise distinguished ones are looked for."""
+
+MOST_VISITED = 2_000_000
+"""Pairs that the walk from one pair may come to."""
+
+
+@dataclass(frozen=True, eq=False)
+class SampledRelation(Relation):
+    """R_D* without a table: exact for any given pair, estimated where pairs are counted.
+
+    Attributes:
+        behaviour: sources by identical observed behaviour.
+        x, y, levels: positions of sampled pairs of sources, uniform among all pairs, and their levels.
+    """
+
+    behaviour: Behaviour
+    x: Ids
+    y: Ids
+    levels: Ids
+    exact = False
+
+    @classmethod
+    def of(cls, behaviour: Behaviour) -> "SampledRelation":
+        """Draw the pairs and walk from each; the same data gives the same sample."""
+        rng = np.random.default_rng(0)
+        n = len(behaviour.sources)
+        x = rng.integers(n, size=SAMPLED_PAIRS)
+        y = (x + rng.integers(1, n, size=SAMPLED_PAIRS)) % n
+        classes = zip(behaviour.class_of[x].tolist(), behaviour.class_of[y].tolist(), strict=True)
+        return cls(behaviour, x, y, np.array([walk(behaviour, a, b) for a, b in classes]))
+
+    def class_levels(self, a: Ids, b: Ids) -> NDArray[Any]:
+        """Levels of pairs of classes, elementwise; a walk for each."""
+        a, b = np.broadcast_arrays(a, b)
+        pairs = zip(a.ravel().tolist(), b.ravel().tolist(), strict=True)
+        return np.array([walk(self.behaviour, i, j) for i, j in pairs], np.int64).reshape(a.shape)
+
+    def _estimate(self, sampled: int) -> int:
+        n = len(self.sources)
+        return round(n * (n - 1) / 2 * sampled / len(self.levels))
+
+    @functools.cached_property
+    def distinguished_pairs_per_level(self) -> list[int]:
+        """Estimates of how many unordered pairs of sources enter R_D* at level 1, 2, ..."""
+        return [self._estimate(number) for number in np.bincount(self.levels)[1:].tolist()]
+
+    def equal_label_pairs(self, code: Ids) -> int:
+        """Estimate of the unordered pairs in R_D* of sources with equal codes (n,)."""
+        return self._estimate(int(((code[self.x] == code[self.y]) & (self.levels > 0)).sum()))
+
+    def pairs_at(self, level: int) -> Pairs:
+        """The sampled pairs of a level, which stand for all of it."""
+        chosen = np.flatnonzero(self.levels == level)
+        return _SampledPairs(self.sources[self.x[chosen]], self.sources[self.y[chosen]])
+
+    @functools.cached_property
+    def intransitive_triple(self) -> tuple[int, int, int] | None:
+        """An example that B_D* is not transitive, if the sample holds one; None decides nothing here."""
+        bisimilar = np.flatnonzero(self.levels == 0)[:CANDIDATES]
+        for x, y in zip(self.x[bisimilar].tolist(), self.y[bisimilar].tolist(), strict=True):
+            a, b = self.behaviour.class_of[[x, y]].tolist()
+            for z in self.y[bisimilar].tolist():
+                c = int(self.behaviour.class_of[z])
+                if walk(self.behaviour, b, c) == 0 and walk(self.behaviour, a, c) != 0:
+                    return int(self.sources[x]), int(self.sources[y]), int(self.sources[z])
+        return None
+
+    @property
+    def classes(self) -> None:
+        """None: whether B_D* is an equivalence is not decided."""
+        return
+
+    def clique(self) -> Ids:
+        """Pairwise distinguished classes among some `CANDIDATES`, found greedily."""
+        rng = np.random.default_rng(0)
+        remaining = rng.permutation(self.behaviour.classes)[:CANDIDATES]
+        chosen = []
+        while len(remaining):
+            chosen.append(int(remaining[0]))
+            remaining = remaining[self.class_levels(remaining[:1], remaining) != 0]
+        return np.sort(np.array(chosen))
+
+
+def walk(behaviour: Behaviour, a: int, b: int) -> int:
+    """Level of a pair of classes by breadth-first search through the pairs that it leads to; 0 where none differs in p.
+
+    Raises:
+        DatasetError: the search comes to more than `MOST_VISITED` pairs.
+    """
+    p = behaviour.auxiliary
+    if a == b:
+        return 0
+    level, frontier, seen = 1, [(a, b)], {(a, b)}
+    while frontier:
+        if any(p[i] != p[j] for i, j in frontier):
+            return level
+        reached = []
+        for i, j in frontier:
+            (actions, to_i), (others, to_j) = behaviour.edges.of(i), behaviour.edges.of(j)
+            other = dict(zip(others.tolist(), to_j.tolist(), strict=True))
+            for action, u in zip(actions.tolist(), to_i.tolist(), strict=True):
+                v = other.get(action, u)
+                pair = (u, v) if u < v else (v, u)
+                if u != v and pair not in seen:
+                    seen.add(pair)
+                    reached.append(pair)
+        if len(seen) > MOST_VISITED:
+            raise DatasetError(f"source: one pair of behaviours leads to more than {MOST_VISITED:,} others")
+        level, frontier = level + 1, reached
+    return 0
+
+
+@dataclass(frozen=True, eq=False)
+class _SampledPairs(Pairs):
+    x: Ids
+    y: Ids
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, index: Ids) -> tuple[Ids, Ids]:
+        """Ids of the pairs number `index`."""
+        return self.x[index], self.y[index]

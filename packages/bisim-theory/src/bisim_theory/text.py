@@ -1,0 +1,216 @@
+"""The findings as a report in plain text, to read aloud."""
+
+import numpy as np
+
+from bisim_theory.collapse import LevelCheck, TheoremCheck, verdict_sentence
+from bisim_theory.compare import Candidate, Comparison
+from bisim_theory.relation import Relation
+from bisim_theory.report import PairNote, Report
+
+CHAIN_SHOWN = 12
+LEVELS_SHOWN = 24
+BAR = 50
+"""Characters of a bar; each stands for an equal share of all pairs."""
+
+
+def to_text(report: Report) -> str:
+    """The findings as a report to read aloud."""
+    sections = [
+        _data_lines(report),
+        [] if report.comparison is None else comparison_lines(report.comparison, report.label),
+        _impossible_lines(report) if report.relation is None else _relation_lines(report, report.relation),
+        [line for pair in report.pairs for line in _pair_lines(pair)],
+        [] if report.check is None else [*_hypothesis_lines(report.check), *_conclusion_lines(report.check)],
+        [] if report.check is None else [f"Verdict: {verdict_sentence(report.check.verdict)}"],
+    ]
+    return "\n\n".join("\n".join(lines) for lines in sections if lines)
+
+
+def _data_lines(report: Report) -> list[str]:
+    data = report.data
+    lines = [
+        f"Data: {len(data):,} transitions, {len(np.unique(data.action))} actions, {data.frames:,} frames; "
+        f"told apart by {report.identity}, {len(np.unique(data.source)):,} observations are sources",
+        f"Conflicts (one observation and action, several successors): {report.conflicts}"
+        + (", merged by folding" if report.folded else ""),
+    ]
+    if report.content is not None:
+        lines.append(
+            f"Equal images: {report.content.coinciding:,} observations look exactly like an earlier one; "
+            f"told apart by content, conflicts: {report.content.conflicts:,}"
+        )
+    return lines
+
+
+def _impossible_lines(report: Report) -> list[str]:
+    assert report.impossible is not None
+    chain = [f"  {merge}" for merge in report.impossible.chain]
+    shown = chain if len(chain) <= CHAIN_SHOWN else [*chain[:CHAIN_SHOWN], f"  ... {len(chain)} merges in all"]
+    return [f"No well-trained model exists: {report.impossible}", *shown]
+
+
+def _relation_lines(report: Report, relation: Relation) -> list[str]:
+    n = len(relation.sources)
+    total = max(n * (n - 1) // 2, 1)
+    lines = [
+        f"Largest bisimulation (Definition 4): {relation.behaviour.classes:,} different observed behaviours",
+        *([] if relation.exact else ["  too many for all pairs: numbers of pairs are estimates from a uniform sample"]),
+        f"  distinguished pairs: {relation.distinguished_pairs:,} ({relation.distinguished_pairs / total:.1%} of all)",
+        *_level_lines(relation.distinguished_pairs_per_level),
+        f"  bisimilar pairs: {relation.bisimilar_pairs:,}",
+        "  " + _class_line(relation),
+    ]
+    codes = report.codes
+    assert codes is not None
+    if codes.exact:
+        lines.append(f"  a well-trained model needs exactly {codes.at_least:,} different embeddings")
+    else:
+        enough = "" if codes.constructed is None else f"; {codes.constructed:,} are enough"
+        lines.append(f"  a well-trained model needs at least {codes.at_least:,} different embeddings{enough}")
+    return lines + _certificate_lines(report, relation)
+
+
+def _level_lines(pairs_per_level: list[int]) -> list[str]:
+    lines = [f"    level {level}: {pairs:,}" for level, pairs in enumerate(pairs_per_level, start=1)]
+    left_out = len(lines) - LEVELS_SHOWN
+    if left_out <= 0:
+        return lines
+    return [*lines[: LEVELS_SHOWN - 1], f"    ... {left_out:,} levels in between", lines[-1]]
+
+
+def _class_line(relation: Relation) -> str:
+    if relation.intransitive_triple is not None:
+        x, y, z = relation.intransitive_triple
+        return (
+            f"not transitive, so there are no classes: {x} and {y} are bisimilar, {y} and {z} are, "
+            f"{x} and {z} are told apart"
+        )
+    if relation.bisimulation_classes is None:
+        return "whether the bisimilar pairs are an equivalence is not decided"
+    return f"an equivalence with {relation.bisimulation_classes:,} classes"
+
+
+def _certificate_lines(report: Report, relation: Relation) -> list[str]:
+    if report.labels is None or report.certified_share is None:
+        return []
+    lines = [f"  certified share: {report.certified_share:.3f} of the pairs of sources that differ in {report.label}"]
+    within = relation.distinguished_within_label(report.labels)
+    if within:
+        lines.append(f"  {within:,} distinguished pairs have one {report.label}: the data tells them apart too")
+    if report.suggestions:
+        lines.append("  to certify more, collect next (and go on from there):")
+        lines += [
+            f"    action {each.action} from observation {each.observation}: some {each.newly_certified:,.0f} more "
+            f"pairs ({each.alike:,} sources behave like it)"
+            for each in report.suggestions
+        ]
+    return lines
+
+
+def _pair_lines(note: PairNote) -> list[str]:
+    x, y = note.pair
+    if note.witness is not None:
+        after = f"after actions {note.witness}" if note.witness else "at once"
+        return [f"Pair {x}, {y}: distinguished at level {note.level}, p differs {after}"]
+    if note.cannot_collapse:
+        return [f"Pair {x}, {y}: bisimilar, and still no well-trained model merges it (closure relation N)"]
+    return [f"Pair {x}, {y}: bisimilar; a well-trained model may merge it"]
+
+
+def _hypothesis_lines(check: TheoremCheck) -> list[str]:
+    lines = ["Theorem 3, hypothesis (quantiles 50 %, 90 %, 99 %, largest):"]
+    residuals = [
+        ("transition residual e_d" + ("" if check.raw_transition_residual is None else ", at canonical actions"),
+         check.transition_residual),
+        ("  at the actions that were done", check.raw_transition_residual),
+        ("  actions of one code apart", check.abstraction_residual),
+        ("auxiliary residual e_p", check.auxiliary_residual),
+    ]  # fmt: skip
+    lines += [f"  {name}: {', '.join(f'{v:.4g}' for v in values)}" for name, values in residuals if values is not None]
+    if check.auxiliary_share is not None:
+        lines.append(
+            f"  level-1 pairs with e_p(x) + e_p(y) < |p(x) - p(y)|: {check.auxiliary_share:.4%} "
+            f"(asked for: {check.tolerance.auxiliary:.0%}{', sampled' if check.levels[0].sampled else ''})"
+        )
+    if check.levels:
+        lines += _level_table(check)
+    return lines
+
+
+def _level_table(check: TheoremCheck) -> list[str]:
+    lines = [
+        f"  2 median e_d over the median distance of each level, asked for: below {check.tolerance.transition:g}; "
+        "separation: how often",
+        "  a pair is further apart than one of equal labels; sampled where a level has more than "
+        f"{check.tolerance.sample:,} pairs",
+        "    level            pairs  median distance    ratio  witness e_d  separation"
+        + ("  positive bound" if check.levels[0].bound is not None else ""),
+    ]
+    shown = check.levels if len(check.levels) <= LEVELS_SHOWN else [*check.levels[: LEVELS_SHOWN - 1], check.levels[-1]]
+    return lines + [_level_row(level) for level in shown]
+
+
+def _level_row(level: LevelCheck) -> str:
+    witness = "-" if level.witness_residual is None else f"{level.witness_residual:.4g}"
+    separation = "-" if level.separation is None else f"{level.separation:.5f}"
+    row = (
+        f"    {level.level:5d}  {level.pairs:15,}  {level.median_distance:15.4g}  {level.residual_ratio:7.3g}  "
+        f"{witness:>11}  {separation:>10}"
+    )
+    return row if level.bound is None else f"{row}  {level.bound[2]:14.1%}"
+
+
+def _conclusion_lines(check: TheoremCheck) -> list[str]:
+    how = "all distinguished pairs, exact" if check.exact else "sampled pairs only"
+    lines = [f"Theorem 3, conclusion ({how}):"]
+    if check.closest is None:
+        return [*lines, "  the data distinguishes no pair, so there is nothing to collapse"]
+    closest = check.closest
+    share = f"{closest.min_distance / check.median_distance:.2%}" if check.median_distance > 0 else "0 %"
+    after = f"after actions {closest.witness}" if closest.witness else "at once"
+    return [
+        *lines,
+        f"  smallest distance {closest.min_distance:.4g}, {share} of the median distance {check.median_distance:.4g} "
+        "of all pairs",
+        f"  between {closest.pair[0]} and {closest.pair[1]} (level {closest.level}): p differs {after}",
+        f"  collapsed pairs, at most {check.collapse_distance:.3g} apart: {check.collapsed_pairs:,}",
+    ]
+
+
+def comparison_lines(comparison: Comparison, label: str | None) -> list[str]:
+    """Candidates for p side by side, and a bar for each: a character stands for 2 % of all pairs of sources."""
+    used = f"{comparison.transitions:,} transitions"
+    if comparison.left_out:
+        used += f", {comparison.left_out:,} left out, of which some candidate is not known"
+    width = max(len("auxiliary"), *(len(each.name) for each in comparison.candidates))
+    header = f"  {'auxiliary':{width}}  behaviours  classes  embeddings  levels  certified"
+    lines = [f"Auxiliary functions compared ({used}):", header + ("" if label is None else f"  within {label}")]
+    lines += [_candidate_row(each, width, label) for each in comparison.candidates]
+    lines += ["  which pairs each protects (digit: level, dot: not distinguished):"]
+    lines += [f"  {each.name:{width}}  {_level_bar(each, comparison.pairs)}" for each in comparison.candidates]
+    return lines
+
+
+def _candidate_row(candidate: Candidate, width: int, label: str | None) -> str:
+    if candidate.impossible is not None:
+        return f"  {candidate.name:{width}}  no well-trained model exists: {candidate.impossible}"
+    codes = candidate.codes
+    assert codes is not None
+    needed = f"{codes.at_least:,}" if codes.exact else f">= {codes.at_least:,}"
+    classes = "-" if candidate.classes is None else f"{candidate.classes:,}"
+    share = "-" if candidate.certified_share is None else f"{candidate.certified_share:.3f}"
+    row = (
+        f"  {candidate.name:{width}}  {candidate.behaviours:10,}  {classes:>7}  {needed:>10}  "
+        f"{len(candidate.pairs_per_level):6,}  {share:>9}"
+    )
+    return row if label is None else f"{row}  {candidate.within_label:{len('within ') + len(label)},}"
+
+
+def _level_bar(candidate: Candidate, pairs: int) -> str:
+    if candidate.impossible is not None or pairs == 0:
+        return "-"
+    ends = np.round(np.cumsum(candidate.pairs_per_level) / pairs * BAR).astype(int).tolist()
+    bar = ""
+    for level, end in enumerate(ends, start=1):
+        bar += (str(level) if level < 10 else "+") * (end - len(bar))
+    return bar + "\N{MIDDLE DOT}" * (BAR - len(bar))
