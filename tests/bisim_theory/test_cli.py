@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 from bisim_theory.cli import main
+from bisim_theory.progress import progress_bar
 from commands import run_command
 
 CHAIN = {"source": [0, 1, 2, 3], "action": [1, 1, 1, 1], "successor": [1, 2, 3, 3], "auxiliary": [0, 0, 0, 1]}
@@ -142,6 +143,19 @@ def bad_inputs(folder):
         "json": ([good, "--json", folder / "no" / "where.json"], "where.json"),
         "content": ([good, "--identity", "content"], "observation: is needed"),
         "value": ([good, "--identity", "name"], "invalid choice"),
+        "candidate": ([good, "--compare", "auxiliary,colour"], "offers auxiliary, constant"),
+        "no candidate": ([good, "--compare", ""], "auxiliary='': this dataset offers"),
+        "auxiliary": ([good, "--auxiliary", "count"], "auxiliary='count': this dataset offers"),
+        "no auxiliary": (
+            [write(folder / "p.npz", {k: v for k, v in CHAIN.items() if k != "auxiliary"}, reward=[0.0, 0, 1, 1])],
+            "choose --auxiliary reward|constant",
+        ),
+        "actions": ([good, "--actions", "sign"], "--actions sign needs action_value"),
+        "pair": ([good, "--pair", "0", "9"], "observation 9 is never a source"),
+        "half a pair": ([good, "--pair", "0"], "expected 2 arguments"),
+        "tolerance": ([good, "--tolerance", "collapse=-1"], "must be transition, auxiliary, collapse or point"),
+        "unknown tolerance": ([good, "--tolerance", "sample=3"], "must be transition, auxiliary, collapse or point"),
+        "html": ([good, "--html", folder / "no" / "where.html"], "where.html"),
         "option": ([good, "--levels"], "unrecognized arguments"),
         "nothing": ([], "PATH"),
     }
@@ -201,3 +215,62 @@ def test_a_full_device_is_an_error_and_not_a_verdict(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("bisim-check: error: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_pair_is_looked_at_with_its_witness(tmp_path, capsys):
+    write(tmp_path / "transitions.npz", CHAIN)
+    status, out, _ = run(capsys, tmp_path, "--pair", 0, 1, "--pair", 2, 2, "--json", tmp_path / "out.json")
+    assert status == 0
+    assert "Pair 0, 1: distinguished at level 3, p differs after actions [1, 1]" in out
+    assert "Pair 2, 2: bisimilar; a well-trained model may merge it" in out
+    first, second = json.loads((tmp_path / "out.json").read_text())["pairs"]
+    assert first == {"pair": [0, 1], "level": 3, "witness": [1, 1], "cannot_collapse": True}
+    assert second == {"pair": [2, 2], "level": 0, "witness": None, "cannot_collapse": False}
+
+
+def test_auxiliary_functions_are_compared_before_any_training(tmp_path, capsys):
+    write(tmp_path / "transitions.npz", CHAIN, count=[0, 1, 2, 3])
+    write(tmp_path / "representation.npz", model(noise=5))  # says nothing of other auxiliaries, so is left alone
+    status, out, _ = run(capsys, tmp_path, "--compare", "auxiliary,count,constant", "--json", tmp_path / "out.json")
+    assert status == 0
+    assert "Auxiliary functions compared (4 transitions):" in out
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert (report["verdict"], report["conclusion"]) == ("relation-only", None)
+    found = {each["name"]: each for each in report["comparison"]["candidates"]}
+    assert found["auxiliary"]["distinguished_pairs_per_level"] == [3, 2, 1]
+    assert found["count"]["distinguished_pairs_per_level"] == [6]
+    assert found["constant"]["codes_forced"] == {"at_least": 1, "exact": True}
+
+
+def test_p_is_chosen_where_the_file_does_not_say(tmp_path, capsys):
+    arrays = {name: value for name, value in CHAIN.items() if name != "auxiliary"}
+    write(tmp_path / "transitions.npz", arrays, reward=[0.0, 0, 1, 1], count=[0, 1, 2, 3])
+    status, out, _ = run(capsys, tmp_path, "--auxiliary", "reward")
+    assert status == 0
+    assert "Data: 3 transitions" in out  # nothing leads to observation 0, so its reward is not known
+    status, out, _ = run(capsys, tmp_path, "--auxiliary", "reward+count", "--json", tmp_path / "out.json")
+    assert json.loads((tmp_path / "out.json").read_text())["distinguished_pairs_per_level"] == [3]
+    # A representation goes with it, where the file has no p of its own.
+    write(tmp_path / "representation.npz", model())
+    status, out, _ = run(capsys, tmp_path, "--auxiliary", "reward")
+    assert (status, "Verdict: holds" in out) == (0, True)
+
+
+def test_tolerances_decide_and_are_printed(tmp_path, capsys):
+    write(tmp_path / "transitions.npz", CHAIN)
+    write(tmp_path / "representation.npz", model())
+    assert run(capsys, tmp_path)[0] == 0
+    status, out, _ = run(capsys, tmp_path, "--tolerance", "collapse=0.5", "--tolerance", "transition=0.25")
+    assert status == 1  # 1 of the median 3
+    assert "asked for: below 0.25" in out
+    assert "collapsed pairs, at most 1.5 apart: 1" in out
+
+
+@pytest.mark.parametrize(("terminal", "patience", "shown"), [(True, 0, True), (True, 60, False), (False, 0, False)])
+def test_the_progress_bar_is_for_people_who_wait(monkeypatch, capsys, terminal, patience, shown):
+    monkeypatch.setattr("bisim_theory.progress.PATIENCE", patience)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
+    with progress_bar("distances") as bar:
+        for done in range(5):
+            bar(done + 1, 5)
+    assert ("distances" in capsys.readouterr().err) == shown

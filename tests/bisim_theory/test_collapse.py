@@ -165,3 +165,71 @@ def test_no_well_trained_model_comes_before_any_verdict():
     report = analyse(data, identity="content", folding=True)
     assert report.verdict == "no-well-trained-model"
     assert report.relation is None
+
+
+def continuous_chain():
+    """The chain with actions 0.5, 1.0, 0.75, 0.75 of one code: their mean is 0.75."""
+    values = np.array([[0.5], [1.0], [0.75], [0.75]])
+    images = np.arange(4, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
+    return TransitionDataset(
+        [0, 1, 2, 3], [1, 1, 1, 1], [1, 2, 3, 3], [0, 0, 0, 1], observation=images, action_value=values,
+        labels={"count": np.array([0, 1, 2, 3])},
+    )  # fmt: skip
+
+
+def test_the_hypothesis_is_checked_at_one_action_per_code():
+    data = continuous_chain()
+    embedding = np.array([[0.0], [1.0], [3.0], [6.0]])
+    model = Representation.of(
+        data,
+        encode=lambda images: embedding[images[:, 0, 0, 0]],
+        predict=lambda z, a: embedding[[1, 2, 3, 3]][np.searchsorted(embedding[:, 0], z[:, 0])] + (a - 0.75),
+        auxiliary=lambda z: (z[:, 0] == 6).astype(float),
+    )
+    check = check_theorem(data, empirical_bisimulation(data), model)
+    assert check.transition_residual == (0, 0, 0, 0)
+    assert check.raw_transition_residual[-1] == check.abstraction_residual[-1] == 0.25
+    assert check.verdict == "holds"
+
+
+def test_levels_carry_separation_witness_residual_and_bound():
+    data = continuous_chain()
+    embedding = np.array([[0.0], [1.0], [3.0], [6.0]])
+    model = Representation(
+        embedding, embedding[data.successor] + [[0.1], [0.2], [0.3], [0.0]], np.array([0.0, 0, 0, 1]),
+        lipschitz_dynamics=1.0, lipschitz_auxiliary=1.0,
+    )  # fmt: skip
+    labels = np.array([0, 0, 1, 1])
+    check = check_theorem(data, empirical_bisimulation(data), model, labels=labels)
+    assert sorted(set(check.same_label_distances.tolist())) == [1.0, 3.0]
+    first, second, third = check.levels
+    assert first.witness_residual is None
+    assert (second.witness_residual, third.witness_residual) == pytest.approx((0.45, 0.3))  # (0, 2), (1, 2); (0, 1)
+    # Level 3 is the pair (0, 1) at distance 1, equal to one and below the other of the same-label distances.
+    ties = (check.same_label_distances == 1).mean() / 2
+    assert third.separation == pytest.approx(ties)
+    assert first.separation == pytest.approx(1 - (check.same_label_distances == 3).mean() / 6)
+    # b(., 3) = 1, b(1, 2) = 1 - 0.5, b(0, 2) = 1 - 0.4, b(0, 1) = 0.5 - 0.3
+    assert first.bound == pytest.approx((1, 1, 1))
+    assert second.bound == pytest.approx((0.5, 0.55, 1))
+    assert third.bound == pytest.approx((0.2, 0.2, 1))
+
+
+def test_collapsed_pairs_are_counted():
+    data = counting_chain()
+    embedding = np.array([[0.0], [0.0], [0.0], [6.0]])
+    model = Representation(embedding, embedding[data.successor], np.array([0.0, 0, 0, 1]))
+    check = check_theorem(data, empirical_bisimulation(data), model)
+    assert (check.collapsed_pairs, check.closest.min_distance) == (3, 0)
+
+
+def test_a_sampled_relation_is_checked_on_its_sample(monkeypatch):
+    monkeypatch.setattr("bisim_theory.bisimulation.MOST_CLASSES", 5)
+    rng = np.random.default_rng(0)
+    data = random_dataset(rng, frames=40, actions=2, coverage=0.8)
+    relation = empirical_bisimulation(data)
+    embedding = rng.normal(size=(data.frames, 3))
+    check = check_theorem(data, relation, Representation(embedding, embedding[data.successor], data.p.astype(float)))
+    assert not check.exact
+    assert relation.level(*check.closest.pair) == check.closest.level
+    assert all(level.sampled for level in check.levels)

@@ -45,6 +45,19 @@ def test_the_largest_bisimulation_has_the_nine_classes_of_corollary_1(target):
     assert (relation.level(i, j) == expected).all()
 
 
+@pytest.mark.parametrize("target", [0, 3, 8])
+def test_equal_counts_are_a_bisimulation_as_proposition_1_says(target):
+    data = dataset(raw(target=target, **SMALL).world.transitions())
+    counts = data.labels["count"]
+    rows = np.lexsort((data.action, counts[data.source]))
+    count, action = counts[data.source][rows], data.action[rows]
+    same = (count[1:] == count[:-1]) & (action[1:] == action[:-1])
+    assert (data.auxiliary[rows][1:] == data.auxiliary[rows][:-1])[same].all()
+    reached = counts[data.successor][rows]
+    assert (reached[1:] == reached[:-1])[same].all()
+    assert same.sum() == len(data) - 18
+
+
 def test_bisim_check_says_nine(tmp_path, capsys):
     np.savez_compressed(tmp_path / "finite.npz", **raw(**SMALL).world.transitions())
     assert bisim_check([str(tmp_path / "finite.npz"), "--identity", "content"]) == 0

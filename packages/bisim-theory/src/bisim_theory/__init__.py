@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bisim_theory.closure import cannot_collapse
     from bisim_theory.codes import CodesForced, codes_forced
     from bisim_theory.collapse import TheoremCheck, Tolerance, check_theorem
-    from bisim_theory.compare import Comparison, compare
+    from bisim_theory.comparison import Comparison, compare
     from bisim_theory.determinism import NoWellTrainedModelError, find_conflicts, fold, identify_by_content
     from bisim_theory.distances import nearest_distinguished
     from bisim_theory.exploration import collect_next
@@ -73,8 +73,8 @@ _HOMES = {
     "TheoremCheck": "bisim_theory.collapse",
     "Tolerance": "bisim_theory.collapse",
     "check_theorem": "bisim_theory.collapse",
-    "Comparison": "bisim_theory.compare",
-    "compare": "bisim_theory.compare",
+    "Comparison": "bisim_theory.comparison",
+    "compare": "bisim_theory.comparison",
     "NoWellTrainedModelError": "bisim_theory.determinism",
     "find_conflicts": "bisim_theory.determinism",
     "fold": "bisim_theory.determinism",

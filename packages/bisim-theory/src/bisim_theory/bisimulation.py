@@ -2,6 +2,7 @@
 
 from bisim_theory.behaviour import group, observed_graph, refine
 from bisim_theory.pair_table import table_relation
+from bisim_theory.progress import Progress, silent
 from bisim_theory.relation import Relation
 from bisim_theory.sampling import SampledRelation
 from bisim_theory.transitions import Ids, TransitionDataset
@@ -11,7 +12,9 @@ MOST_CLASSES = 30_000
 """Classes up to which the table of all class pairs is built; one byte a pair."""
 
 
-def empirical_bisimulation(data: TransitionDataset, stands_for: Ids | None = None) -> Relation:
+def empirical_bisimulation(
+    data: TransitionDataset, stands_for: Ids | None = None, progress: Progress = silent
+) -> Relation:
     """Compute R_D* and B_D* for any coverage of actions (Definition 4).
 
     Trajectories, in which no source has two observed actions, take O(n log n) and have no limit. Other data is first
@@ -21,6 +24,7 @@ def empirical_bisimulation(data: TransitionDataset, stands_for: Ids | None = Non
     Args:
         data: transitions.
         stands_for: (F,) from `bisim_theory.fold` where transitions are not deterministic as they are.
+        progress: told how far each round through all pairs has come.
 
     Returns:
         The relation over the sources of `data`.
@@ -33,4 +37,4 @@ def empirical_bisimulation(data: TransitionDataset, stands_for: Ids | None = Non
     if single_action(graph.edges):
         return word_relation(graph)
     behaviour = group(graph, refine(graph.auxiliary, graph.edges))
-    return table_relation(behaviour) if behaviour.classes <= MOST_CLASSES else SampledRelation.of(behaviour)
+    return table_relation(behaviour, progress) if behaviour.classes <= MOST_CLASSES else SampledRelation.of(behaviour)

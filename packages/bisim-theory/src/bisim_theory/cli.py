@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bisim_theory.collapse import Tolerance
     from bisim_theory.report import Report
     from bisim_theory.representation import Representation
     from bisim_theory.transitions import TransitionDataset
@@ -93,6 +94,13 @@ def make_parser() -> Parser:
         default=[],
         help="look at one pair of observations too; may be repeated",
     )
+    parser.add_argument(
+        "--tolerance",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="what is well-trained or collapsed: transition (1), auxiliary (0.99), collapse (0.001), point (1e-6)",
+    )
     parser.add_argument("--json", metavar="FILE", help="also write the findings as JSON")
     parser.add_argument("--html", metavar="FILE", help="also write them as one self-contained page with pictures")
     return parser
@@ -126,6 +134,7 @@ def _check(options: argparse.Namespace) -> "Report":
     from bisim_theory.progress import progress_bar
     from bisim_theory.report import analyse
 
+    tolerance = _tolerance(options.tolerance)
     path, beside = resolve(options.path)
     data = read_transitions(path, actions=options.actions)
     candidates = [] if options.compare is None else options.compare.split(",")
@@ -138,11 +147,35 @@ def _check(options: argparse.Namespace) -> "Report":
     if given is not None and representation is not None:
         with _naming(given):
             representation.check_against(data)
-    pairs = [(x, y) for x, y in options.pair]
     with _naming(path):
         return analyse(
-            data, representation, options.identity, options.fold, candidates=candidates, pairs=pairs, bar=progress_bar
+            data,
+            representation,
+            options.identity,
+            options.fold,
+            tolerance=tolerance,
+            candidates=candidates,
+            pairs=[(x, y) for x, y in options.pair],
+            bar=progress_bar,
         )
+
+
+def _tolerance(settings: list[str]) -> "Tolerance":
+    from bisim_theory.collapse import Tolerance
+    from bisim_theory.transitions import DatasetError
+
+    values = {}
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        try:
+            values[name] = float(value)
+        except ValueError:
+            values[name] = -1.0
+        if name not in ("transition", "auxiliary", "collapse", "point") or not 0 <= values[name] < float("inf"):
+            raise DatasetError(
+                f"--tolerance {setting}: must be transition, auxiliary, collapse or point = a number >= 0"
+            )
+    return Tolerance(**values)
 
 
 def _choose_auxiliary(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bisim_theory.progress import Progress, silent
 from bisim_theory.transitions import Ids, TransitionDataset
 
 
@@ -133,7 +134,7 @@ class _Folder:
             x = self.parent[x]
         return x
 
-    def run(self, merges: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
+    def run(self, merges: Iterable[tuple[int, int]], progress: Progress) -> NDArray[np.int64]:
         self.pending.extend((x, y, None) for x, y in merges)
         self._settle()
         for row, (source, action) in enumerate(zip(self.data.source.tolist(), self.data.action.tolist(), strict=True)):
@@ -141,6 +142,8 @@ class _Folder:
             self._note_value(root, row)
             self._note_row(root, action, row)
             self._settle()
+            if row % 10_000 == 0:
+                progress(row, len(self.data))
         return np.array([self.find(x) for x in range(self.data.frames)])
 
     def _note_value(self, root: int, row: int) -> None:
@@ -209,7 +212,7 @@ class _Folder:
         return list(done)
 
 
-def fold(data: TransitionDataset, merges: Iterable[tuple[int, int]] = ()) -> Ids:
+def fold(data: TransitionDataset, merges: Iterable[tuple[int, int]] = (), progress: Progress = silent) -> Ids:
     """Merge what any well-trained model must give one embedding, and nothing else.
 
     A well-trained model maps all successors of one (observation, action) to T(E(o), a), so to one embedding; merged
@@ -218,6 +221,7 @@ def fold(data: TransitionDataset, merges: Iterable[tuple[int, int]] = ()) -> Ids
     Args:
         data: transitions.
         merges: pairs of observations to merge to begin with.
+        progress: told how many transitions have been looked at.
 
     Returns:
         (F,) for every observation one that stands for all it is merged with.
@@ -225,4 +229,4 @@ def fold(data: TransitionDataset, merges: Iterable[tuple[int, int]] = ()) -> Ids
     Raises:
         NoWellTrainedModelError: observations with different p are merged (Definition of well-trained, equation 1).
     """
-    return _Folder(data).run(merges)
+    return _Folder(data).run(merges, progress)

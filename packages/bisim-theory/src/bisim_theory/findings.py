@@ -7,7 +7,7 @@ import numpy as np
 
 from bisim_theory.codes import CodesForced
 from bisim_theory.collapse import QUANTILES, LevelCheck, TheoremCheck
-from bisim_theory.compare import Candidate, Comparison
+from bisim_theory.comparison import Candidate, Comparison
 from bisim_theory.determinism import NoWellTrainedModelError
 from bisim_theory.report import Report
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory.behaviour import Behaviour, ranges
+from bisim_theory.progress import Progress, silent
 from bisim_theory.relation import Pairs, Relation
 from bisim_theory.transitions import Ids
 
@@ -25,9 +26,9 @@ _PUSH_COST = 50
 """What following one pair back through one action costs, in looks at an entry of the table (measured)."""
 
 
-def table_relation(behaviour: Behaviour) -> "TableRelation":
+def table_relation(behaviour: Behaviour, progress: Progress = silent) -> "TableRelation":
     """R_D* from the table of all pairs of classes: one byte a pair, two from level 256 on."""
-    return TableRelation(behaviour, _Filling(behaviour).run())
+    return TableRelation(behaviour, _Filling(behaviour, progress).run())
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +73,8 @@ class _Filling:
     back through the transitions (push). So a pair is pushed once, and deep data costs no more than shallow data.
     """
 
-    def __init__(self, behaviour: Behaviour) -> None:
-        self.behaviour = behaviour
+    def __init__(self, behaviour: Behaviour, progress: Progress) -> None:
+        self.behaviour, self.progress = behaviour, progress
         number, edges = behaviour.classes, behaviour.edges
         self.table: Table = np.empty((number, number), np.uint8)
         np.not_equal(behaviour.auxiliary[:, None], behaviour.auxiliary, out=self.table)
@@ -106,6 +107,7 @@ class _Filling:
                 found = column.source[at_level & (row.take(column.source) == 0)]
                 row[found] = level + 1
                 new += len(found)
+            self.progress(x + 1, len(table))
         return new // 2
 
     def _push(self, level: int, frontier: Ids | None) -> tuple[int, Ids | None]:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bisim_theory.auxiliary import auxiliary_values
 from bisim_theory.bisimulation import empirical_bisimulation
 from bisim_theory.closure import cannot_collapse
 from bisim_theory.codes import CodesForced, codes_forced
 from bisim_theory.collapse import TheoremCheck, Tolerance, check_theorem
-from bisim_theory.compare import Comparison, compare
+from bisim_theory.comparison import Comparison, compare
 from bisim_theory.determinism import Conflicts, NoWellTrainedModelError, find_conflicts, fold, identify_by_content
 from bisim_theory.exploration import Suggestion, collect_next
 from bisim_theory.progress import Progress, silent
@@ -118,7 +119,10 @@ def analyse(
     """
     if identity not in ("occurrence", "content"):
         raise DatasetError(f"identity={identity!r}: must be occurrence or content")
-    data, content = _identify(data, identity)
+    # Before images are joined: an auxiliary may tell apart what looks the same.
+    values = {name: auxiliary_values(data, name) for name in candidates}
+    with bar("reading images") as progress:
+        data, content = _identify(data, identity, progress)
     conflicts = find_conflicts(data)
     report = Report(data, identity, folding, conflicts, content, _ground_truth(data), representation=representation)
     if len(conflicts) and not folding:
@@ -126,12 +130,14 @@ def analyse(
             f"successor: Definition 4 asks for deterministic transitions and there are conflicts ({conflicts}); "
             "merge what they force with --fold, or tell every frame apart with --identity occurrence"
         )
-    if candidates:
+    if values:
         with bar("comparing") as progress:
-            report = replace(report, comparison=compare(data, candidates, report.labels, folding, progress))
+            report = replace(report, comparison=compare(data, values, report.labels, folding, progress))
     try:
-        stands_for = fold(data) if folding else None
-        relation = empirical_bisimulation(data, stands_for)
+        with bar("folding") as progress:
+            stands_for = fold(data, progress=progress) if folding else None
+        with bar("pairs") as progress:
+            relation = empirical_bisimulation(data, stands_for, progress)
     except NoWellTrainedModelError as error:
         return replace(report, impossible=error)
     report = replace(
@@ -148,12 +154,14 @@ def analyse(
     return replace(report, check=check)
 
 
-def _identify(data: TransitionDataset, identity: str) -> tuple[TransitionDataset, ContentNote | None]:
+def _identify(
+    data: TransitionDataset, identity: str, progress: Progress
+) -> tuple[TransitionDataset, ContentNote | None]:
     if data.observation is None:
         if identity == "content":
             raise DatasetError("observation: is needed for --identity content, and this dataset has none")
         return data, None
-    ids = data.content_ids()
+    ids = data.content_ids(progress)
     by_content = identify_by_content(data, ids)
     note = ContentNote(int((ids != np.arange(len(ids))).sum()), len(find_conflicts(by_content)))
     return (by_content if identity == "content" else data), note

@@ -3,7 +3,7 @@
 import numpy as np
 
 from bisim_theory.collapse import LevelCheck, TheoremCheck, verdict_sentence
-from bisim_theory.compare import Candidate, Comparison
+from bisim_theory.comparison import Candidate, Comparison
 from bisim_theory.relation import Relation
 from bisim_theory.report import PairNote, Report
 

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bisim_theory.progress import Progress, silent
+
 Ids = NDArray[np.int64]
 
 
@@ -175,8 +177,11 @@ class TransitionDataset:
             return len(value)
         return int(max(self.source.max(), self.successor.max())) + 1
 
-    def content_ids(self) -> Ids:
+    def content_ids(self, progress: Progress = silent) -> Ids:
         """(F,) ids in which observations of equal content have the same id, that of the first of them.
+
+        Args:
+            progress: told how many observations have been read.
 
         Raises:
             DatasetError: the dataset has no observations.
@@ -193,6 +198,7 @@ class TransitionDataset:
                 digest = hashlib.blake2b(frame.data, digest_size=32).digest()
                 ids[position] = first.setdefault(digest, position)
                 position += 1
+            progress(position, self.frames)
         return ids
 
 

@@ -66,7 +66,7 @@ class Comparison:
 
 def compare(
     data: TransitionDataset,
-    candidates: Sequence[str] | Mapping[str, ArrayLike],
+    candidates: Sequence[str] | Mapping[str, ArrayLike | Values],
     labels: NDArray[Any] | None = None,
     folding: bool = False,
     progress: Progress = silent,
@@ -75,8 +75,8 @@ def compare(
 
     Args:
         data: transitions; `auxiliary` is not needed.
-        candidates: names (see `bisim_theory.auxiliary.NAMES`), or arrays by name, of one row for each transition (p of
-            its source) or for each observation.
+        candidates: names (see `bisim_theory.auxiliary.NAMES`), or by name arrays of one row for each transition (p of
+            its source) or for each observation, or `bisim_theory.auxiliary.Values`.
         labels: (F,) the ground truth of the certified share.
         folding: whether to merge the successors of one (observation, action) first.
         progress: told how many candidates are done.
@@ -85,7 +85,10 @@ def compare(
         DatasetError: a candidate is not to be had, or transitions are not deterministic and `folding` is off.
     """
     if isinstance(candidates, Mapping):
-        values = {name: given_values(data, name, array) for name, array in candidates.items()}
+        values = {
+            name: each if isinstance(each, Values) else given_values(data, name, each)
+            for name, each in candidates.items()
+        }
     else:
         values = {name: auxiliary_values(data, name) for name in candidates}
     if not values:

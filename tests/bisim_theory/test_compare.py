@@ -1,0 +1,140 @@
+import numpy as np
+import pytest
+from bisim_theory import DatasetError, TransitionDataset, compare, empirical_bisimulation, to_text
+from bisim_theory.auxiliary import auxiliary_values, offered, with_auxiliary
+from bisim_theory.exploration import collect_next
+from bisim_theory.report import analyse
+from oracles import random_dataset
+
+
+def counting_episodes(episodes=40, steps=6, target=2, seed=0):
+    """A count on 0..4 goes up and down; every observation is an occurrence, with a reward on arrival."""
+    rng = np.random.default_rng(seed)
+    action = rng.integers(2, size=(episodes, steps))
+    count = np.zeros((episodes, steps + 1), int)
+    count[:, 0] = rng.integers(5, size=episodes)
+    for t in range(steps):
+        count[:, t + 1] = np.clip(count[:, t] + 2 * action[:, t] - 1, 0, 4)
+    ids = np.arange(count.size).reshape(count.shape)
+    images = rng.integers(256, size=(count.size, 4, 4, 3), dtype=np.uint8)
+    return TransitionDataset(
+        ids[:, :-1].ravel(),
+        action.ravel(),
+        ids[:, 1:].ravel(),
+        observation=images,
+        reward=(count[:, 1:] == target).ravel().astype(float),
+        labels={"count": count.ravel()},
+    )
+
+
+def test_candidates_are_what_training_on_them_would_be_told():
+    data = counting_episodes()
+    found = compare(data, ["reward", "count", "random", "constant", "reward+count"], data.labels["count"])
+    known = auxiliary_values(data, "reward").known
+    assert found.left_out == (~known).sum() == 40  # nothing tells the reward of an episode's first observation
+    by_name = {each.name: each for each in found.candidates}
+    for name, each in by_name.items():
+        relation = empirical_bisimulation(with_auxiliary(data, auxiliary_values(data, name), known))
+        assert list(each.pairs_per_level) == relation.distinguished_pairs_per_level
+        assert each.certified_share == relation.certified_share(data.labels["count"])
+        assert each.behaviours == relation.behaviour.classes
+    assert by_name["constant"].classes == 1
+    assert by_name["constant"].certified_share == 0
+    assert (by_name["count"].classes, by_name["count"].codes.at_least, by_name["count"].codes.exact) == (5, 5, True)
+    assert by_name["count"].within_label == 0
+    assert by_name["random"].certified_share == 1
+    assert by_name["random"].within_label > 0
+    assert 0 < by_name["reward"].certified_share < 1
+    assert by_name["reward+count"].pairs_per_level == by_name["count"].pairs_per_level
+
+
+def test_any_array_of_values_is_a_candidate():
+    data = counting_episodes()
+    parity = data.labels["count"] % 2
+    found = compare(
+        data, {"parity": parity, "by transition": parity[data.source], "pair": np.stack([parity, parity], 1)}
+    )
+    assert len({tuple(each.pairs_per_level) for each in found.candidates}) == 1
+    assert found.left_out == 0
+    for wrong in (parity[:-1], parity.astype(str), np.full(data.frames, np.nan), parity[None]):
+        with pytest.raises(DatasetError, match="auxiliary 'mine'"):
+            compare(data, {"mine": wrong})
+
+
+def test_reward_that_is_no_function_of_the_observation_is_refused():
+    data = TransitionDataset([0, 1], [0, 0], [2, 2], reward=[0.0, 1.0])
+    with pytest.raises(DatasetError, match="observation 2 was reached with the rewards"):
+        auxiliary_values(data, "reward")
+
+
+def test_unknown_names_are_answered_with_what_there_is():
+    data = counting_episodes()
+    assert offered(data) == ["reward", "random", "constant", "count"]
+    with pytest.raises(DatasetError, match="auxiliary='colour': this dataset offers reward, random, constant, count"):
+        compare(data, ["colour"])
+    with pytest.raises(DatasetError, match="auxiliary: is not in this dataset"):
+        analyse(data)
+
+
+def test_a_candidate_without_any_model_is_told_from_the_others():
+    images = np.zeros((4, 2, 2, 3), np.uint8)
+    data = TransitionDataset([0, 1], [0, 0], [2, 3], observation=images, labels={"count": np.array([0, 0, 1, 1]),
+                             "hidden": np.array([0, 1, 0, 1])})  # fmt: skip
+    report = analyse(
+        with_auxiliary(data, auxiliary_values(data, "count")), None, "content", True, candidates=["count", "hidden"]
+    )
+    count, hidden = report.comparison.candidates
+    assert count.impossible is None
+    assert "observation 0 has two auxiliary values" in hidden.impossible
+    assert "no well-trained model exists: observation 0" in to_text(report)
+
+
+def test_bars_show_levels_in_proportion():
+    data = counting_episodes()
+    report = analyse(with_auxiliary(data, auxiliary_values(data, "count")), candidates=["count", "constant"])
+    text = to_text(report)
+    bars = [line.split()[-1] for line in text.splitlines() if line.startswith("  ") and "\N{MIDDLE DOT}" in line]
+    pairs = report.comparison.pairs
+    share = report.comparison.candidates[0].pairs_per_level[0] / pairs
+    assert [len(bar) for bar in bars] == [50, 50]
+    assert bars[0].count("1") == round(50 * share)
+    assert bars[1] == "\N{MIDDLE DOT}" * 50
+
+
+def test_what_is_suggested_is_new_and_raises_the_certified_share_most():
+    # Counts 0..3 with p = 1 at 3; from count 2 of the second episode the adding action is not known.
+    chain = TransitionDataset(
+        [0, 1, 2, 3, 5, 6], [1, 1, 1, 1, 0, 0], [1, 2, 3, 4, 6, 7], [0, 0, 0, 1, 0, 0],
+        labels={"count": np.array([0, 1, 2, 3, 3, 2, 1, 0])},
+    )  # fmt: skip
+    relation = empirical_bisimulation(chain)
+    best = collect_next(relation, chain.labels["count"])[0]
+    assert (best.observation, best.action, best.alike) in {(5, 1, 1), (6, 1, 1)}
+    gains = {}
+    for x in (5, 6):  # collect it for real: the outcome behaves as that of the same count in the first episode
+        outcome = {5: 3, 6: 2}[x]
+        more = TransitionDataset(
+            np.append(chain.source, x), np.append(chain.action, 1), np.append(chain.successor, outcome),
+            np.append(chain.auxiliary, 0), labels=chain.labels,
+        )  # fmt: skip
+        after = empirical_bisimulation(more)
+        others = relation.sources[relation.sources != x]
+        differs = chain.labels["count"][others] != chain.labels["count"][x]
+        newly = (after.level(x, others) > 0) & (relation.level(x, others) == 0) & differs
+        gains[x] = int(newly.sum())
+    assert best.newly_certified == pytest.approx(gains[best.observation]) == max(gains.values())
+
+
+def test_suggestions_are_for_actions_not_yet_seen():
+    for seed in range(30):
+        data = random_dataset(np.random.default_rng(seed), frames=12, actions=3, coverage=0.5)
+        relation = empirical_bisimulation(data)
+        labels = np.random.default_rng(seed).integers(3, size=data.frames)
+        found = collect_next(relation, labels)
+        gains = [each.newly_certified for each in found]
+        assert gains == sorted(gains, reverse=True)
+        successor = {(x, a): y for x, a, y in zip(data.source, data.action, data.successor, strict=True)}
+        for each in found:
+            reached = successor.get((each.observation, each.action))
+            assert reached is None or reached not in relation.sources
+            assert 0 < each.newly_certified <= len(relation.sources)
