@@ -5,7 +5,7 @@ import contextlib
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -164,7 +164,7 @@ def _tolerance(settings: list[str]) -> "Tolerance":
     from bisim_theory.collapse import Tolerance
     from bisim_theory.transitions import DatasetError
 
-    values = {}
+    values: dict[str, Any] = {}
     for setting in settings:
         name, _, value = setting.partition("=")
         try:
