@@ -53,11 +53,15 @@ def test_bad_input_is_one_clear_line_and_status_2(tmp_path, capsys, monkeypatch)
         "abbreviation": (["--see", "1"], "unrecognized arguments"),
         "number": (["--seed", "one"], "invalid int value: 'one'"),
         "seed": (["--seed", "-1"], "seed=-1: must be in"),
+        "auxiliary": (["--auxiliary", "size", "--run-dir", "new"], "auxiliary 'size': must be reward, q"),
+        "import": (["--auxiliary", "no_such_module:f", "--run-dir", "new"], "cannot be imported"),
+        "random": (["--experiment", "random", "--auxiliary", "q"], "experiment random has random or random-network"),
         "updates": (["--updates", "0"], "optimization.updates=0: must be in 1..1e+09"),
         "used": (["--run-dir", used], "is already used; continue it with --resume"),
         "file": (["--run-dir", used / "mine.txt" / "run"], "cannot be written to"),
         "resume nothing": (["--resume", tmp_path / "none"], "holds no run"),
         "resume broken": (["--resume", broken], "config.json: cannot be read"),
+        "resume and auxiliary": (["--resume", used, "--auxiliary", "q"], "--auxiliary: a resumed run keeps its own"),
         "resume and more": (["--resume", used, "--seed", "1"], "--seed: a resumed run keeps its own"),
     }
     import torch
