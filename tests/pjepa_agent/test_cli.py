@@ -140,6 +140,30 @@ def test_a_damaged_run_is_refused_by_resume(tiny, tmp_path, capsys):
     assert whole.report.is_file()
 
 
+def test_a_function_of_the_users_takes_the_rewards_place(tiny, tmp_path, capsys, monkeypatch):
+    from pjepa_agent import config
+
+    (tmp_path / "halves_of_mine.py").write_text(
+        "import numpy as np\n"
+        "def light(images, labels): return np.asarray(images[:]).reshape(len(images), 2, -1).mean(2)\n"
+        "def rarely(images, labels): return np.where(np.arange(len(images)) == 150, np.nan, 0)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(config, "PRESETS", {"laptop": tiny()})
+    options = ["--updates", "2", "--device", "cpu", "--run-dir"]
+    status, out, err = run(capsys, "--auxiliary", "halves_of_mine:light", *options, "good")
+    assert status == 0, err
+    assert json.loads((tmp_path / "good" / "config.json").read_text())["objective"]["auxiliary_dim"] == 2
+    assert json.loads((tmp_path / "good" / "report.json").read_text())["auxiliary"] == "halves_of_mine:light"
+    # Good for the few observations that are looked at first, and not for all: still before training.
+    status, out, err = run(capsys, "--auxiliary", "halves_of_mine:rarely", *options, "bad")
+    assert (status, out) == (2, "")
+    assert err.splitlines()[-1] == (
+        "pjepa-train: error: auxiliary halves_of_mine:rarely: is not finite for observation 150"
+    )
+    assert not (tmp_path / "bad" / "metrics.csv").exists()
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_command_saves_says_how_to_go_on_and_does(tmp_path, number, status):
     run_dir = tmp_path / "run"

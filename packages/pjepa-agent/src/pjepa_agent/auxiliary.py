@@ -93,7 +93,8 @@ def make_function(config: Config) -> Function:
     ``reward``: r(o) of the observation itself. ``random``: a fixed random linear map of its pixels (Section 2.3).
     ``random-network``: a fixed random network (Figure 1). ``q``: see `action_values`. ``module:function``: your own,
     imported from the Python path or the current folder and called as a `Function`; a function of each observation
-    alone, since it may be called on all of them or on a few. Anything else: the label of that name.
+    alone and always the same, since it may be called on all of them or on a few, and again by a resumed run. Anything
+    else: the label of that name.
 
     Raises:
         ConfigError: the import fails, or there is nothing callable at that name.

@@ -78,7 +78,7 @@ class ObjectiveConfig:
     """
 
     auxiliary: str = "reward"
-    """The auxiliary function p, by a name that `pjepa_agent.auxiliary.make_auxiliary` knows."""
+    """The auxiliary function p, by a name that `pjepa_agent.auxiliary.make_function` knows."""
     auxiliary_dim: int = 256
     """Values k of p per observation, of which `reward` and `q` always have one. 0: a single number, as (F,)."""
     transition_weight: float = 0.2

@@ -96,17 +96,16 @@ class ResNetEncoder(nn.Module):
         return embedding
 
 
-class Decoder(nn.Sequential):
+class Decoder(nn.Module):
     """Embeddings (B, latent_dim) -> images (B, 64, 64, 3) in [-1, 1]: the paper's six layers and 202,883 parameters.
 
     Appendix D gives the number of layers and of parameters; kernel sizes and strides are those of the authors' code.
     """
 
     def __init__(self, latent_dim: int = 256, initialization: Initialization = "truncated-normal") -> None:
-        super().__init__(
-            nn.Linear(latent_dim, 512),
-            nn.ReLU(),
-            nn.Unflatten(1, (32, 4, 4)),
+        super().__init__()
+        self.proj = nn.Linear(latent_dim, 512)
+        self.layers = nn.Sequential(
             nn.ConvTranspose2d(32, 32, 3, 1, 1),
             nn.ReLU(),
             nn.ConvTranspose2d(32, 32, 3, 2, 1, 1),
@@ -119,10 +118,12 @@ class Decoder(nn.Sequential):
             nn.Tanh(),
         )
         initialize(self, initialization)
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, embedding: Tensor) -> Tensor:
         """Embeddings (B, latent_dim) -> images (B, 64, 64, 3) in [-1, 1]."""
-        images: Tensor = super().forward(embedding)
+        features = self.proj(embedding).relu().view(-1, 32, 4, 4)
+        images: Tensor = self.layers(features.contiguous(memory_format=torch.channels_last))
         return images.permute(0, 2, 3, 1)
 
 
