@@ -53,11 +53,15 @@ def test_bad_input_is_one_clear_line_and_status_2(tmp_path, capsys, monkeypatch)
         "abbreviation": (["--see", "1"], "unrecognized arguments"),
         "number": (["--seed", "one"], "invalid int value: 'one'"),
         "seed": (["--seed", "-1"], "seed=-1: must be in"),
+        "auxiliary": (["--auxiliary", "size", "--run-dir", "new"], "auxiliary 'size': must be reward, q"),
+        "import": (["--auxiliary", "no_such_module:f", "--run-dir", "new"], "cannot be imported"),
+        "random": (["--experiment", "random", "--auxiliary", "q"], "experiment random has random or random-network"),
         "updates": (["--updates", "0"], "optimization.updates=0: must be in 1..1e+09"),
         "used": (["--run-dir", used], "is already used; continue it with --resume"),
         "file": (["--run-dir", used / "mine.txt" / "run"], "cannot be written to"),
         "resume nothing": (["--resume", tmp_path / "none"], "holds no run"),
         "resume broken": (["--resume", broken], "config.json: cannot be read"),
+        "resume and auxiliary": (["--resume", used, "--auxiliary", "q"], "--auxiliary: a resumed run keeps its own"),
         "resume and more": (["--resume", used, "--seed", "1"], "--seed: a resumed run keeps its own"),
     }
     import torch
@@ -134,6 +138,30 @@ def test_a_damaged_run_is_refused_by_resume(tiny, tmp_path, capsys):
     # And undamaged it finishes.
     assert run(capsys, "--resume", whole.path, "--device", "cpu")[0] == 0
     assert whole.report.is_file()
+
+
+def test_a_function_of_the_users_takes_the_rewards_place(tiny, tmp_path, capsys, monkeypatch):
+    from pjepa_agent import config
+
+    (tmp_path / "halves_of_mine.py").write_text(
+        "import numpy as np\n"
+        "def light(images, labels): return np.asarray(images[:]).reshape(len(images), 2, -1).mean(2)\n"
+        "def rarely(images, labels): return np.where(np.arange(len(images)) == 150, np.nan, 0)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(config, "PRESETS", {"laptop": tiny()})
+    options = ["--updates", "2", "--device", "cpu", "--run-dir"]
+    status, out, err = run(capsys, "--auxiliary", "halves_of_mine:light", *options, "good")
+    assert status == 0, err
+    assert json.loads((tmp_path / "good" / "config.json").read_text())["objective"]["auxiliary_dim"] == 2
+    assert json.loads((tmp_path / "good" / "report.json").read_text())["auxiliary"] == "halves_of_mine:light"
+    # Good for the few observations that are looked at first, and not for all: still before training.
+    status, out, err = run(capsys, "--auxiliary", "halves_of_mine:rarely", *options, "bad")
+    assert (status, out) == (2, "")
+    assert err.splitlines()[-1] == (
+        "pjepa-train: error: auxiliary halves_of_mine:rarely: is not finite for observation 150"
+    )
+    assert not (tmp_path / "bad" / "metrics.csv").exists()
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -1,7 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
-from pjepa_agent.auxiliary import TwoHotHead, random_projection
+from pjepa_agent.auxiliary import Auxiliary
+from pjepa_agent.config import ObjectiveConfig, make_config
+from pjepa_agent.heads import TwoHotHead
 from pjepa_agent.networks import ResNetEncoder, mlp
 from torch import nn
 
@@ -69,6 +73,11 @@ def test_two_hot_loss_is_zero_for_a_perfect_head_and_has_the_cross_entropys_grad
     logits = torch.randn(3, 101, requires_grad=True)
     (gradient,) = torch.autograd.grad(head.loss(logits, target), logits)
     torch.testing.assert_close(gradient, (logits.softmax(-1) - code) / 3, rtol=1e-3, atol=1e-6)
+
+
+def random_projection(images, dim, seed):
+    objective = ObjectiveConfig(auxiliary="random", auxiliary_dim=dim)
+    return Auxiliary(dataclasses.replace(make_config(seed=seed), objective=objective))(images, {})
 
 
 def test_random_projection_is_a_standardised_affine_map_fixed_by_its_seed():

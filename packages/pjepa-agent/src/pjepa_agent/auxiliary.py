@@ -1,84 +1,178 @@
-"""The auxiliary functions p, and the heads P that regress to them (paper Sections 2.1 and 2.3, Appendix D)."""
+"""The auxiliary functions p (paper Sections 2.3 and 3): reward, random map, Q, a label, or a function of your own."""
 
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from bisim_theory.transitions import Frames, chunks
+from counting_env import rules
+from counting_env.arguments import Arguments
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torchrl.objectives import symexp, symlog, two_hot_cross_entropy, two_hot_decode, two_hot_encode
 
-from pjepa_agent.config import NetworkConfig, ObjectiveConfig
-from pjepa_agent.networks import Initialization, mlp
+from pjepa_agent.config import RANDOM_MAPS, CollectionConfig, Config
+from pjepa_agent.fields import ConfigError
+from pjepa_agent.networks import ResNetEncoder
+
+Labels = Mapping[str, NDArray[Any]]
+
+Function = Callable[[Frames, Labels], NDArray[Any]]
+"""p: images (F, H, W, C) uint8 and labels (F,) or (F, k) by name -> (F,) or (F, k) finite numbers."""
+
+LARGEST_SINGLE = 22_000.0
+"""Largest magnitude that a two-hot head can say: its bins end at a symlog of 10."""
 
 
-class TwoHotHead(nn.Module):
-    """Regression to one number by classification over bins that are evenly spaced on its symlog (as in TD-MPC2).
+class Auxiliary:
+    """The auxiliary function of a configuration, whose values are checked.
 
-    The loss is the cross-entropy less the entropy of the target: a value between two bins has an entropy of up to
-    0.69 nats, which no head can get below. The difference has the same gradient, and is zero for a perfect head.
+    A random map is standardised, with the mean and the deviation of the observations it is first applied to: its scale
+    is arbitrary, and a loss weight then means the same for every map. All else keeps its units.
+
+    Args:
+        config: `objective.auxiliary` names the function, as `make_function` knows it.
+
+    Raises:
+        ConfigError: there is no such function.
     """
 
-    bins: Tensor
+    def __init__(self, config: Config) -> None:
+        self.name = config.objective.auxiliary
+        self._function = make_function(config)
+        self._shift: Any = None
+        self._scale: Any = None
 
-    def __init__(
-        self, latent_dim: int, hidden_dim: int, bins: int, initialization: Initialization = "truncated-normal"
-    ) -> None:
-        super().__init__()
-        self.network = mlp(latent_dim, hidden_dim, 3, bins, zero_last=True, initialization=initialization)
-        self.register_buffer("bins", torch.linspace(-10, 10, bins), persistent=False)
+    def __call__(self, frames: Frames, labels: Labels) -> NDArray[Any]:
+        """Images (F, H, W, C) and their labels -> (F,) or (F, k) numbers.
 
-    def forward(self, embedding: Tensor) -> Tensor:
-        """Embeddings (B, d) -> logits (B, bins)."""
-        logits: Tensor = self.network(embedding)
-        return logits
+        Raises:
+            ConfigError: the function fails, or returns something of a wrong shape, type or size.
+        """
+        try:
+            values = np.asarray(self._function(frames, labels))
+        except ConfigError:
+            raise
+        except Exception as error:  # a function of the user's can raise anything
+            raise ConfigError(f"auxiliary {self.name}: raised {type(error).__name__}: {error}") from error
+        if values.dtype.kind not in "fiub" or values.ndim not in (1, 2) or 0 in values.shape:
+            raise ConfigError(
+                f"auxiliary {self.name}: must return (F,) or (F, k) numbers, returned {values.shape} {values.dtype}"
+            )
+        if len(values) != frames.shape[0]:
+            raise ConfigError(f"auxiliary {self.name}: returned {len(values)} rows for {frames.shape[0]} observations")
+        if self.name in RANDOM_MAPS:
+            values = self._standardize(values)
+        return self._checked(values)
 
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """Mean Kullback-Leibler divergence in nats of logits (B, bins) from the two-hot code of values (B,)."""
-        value = symlog(target.float())
-        cross_entropy = two_hot_cross_entropy(output.float(), value, self.bins)
-        entropy = torch.special.entr(two_hot_encode(value, self.bins)).sum(-1)
-        return (cross_entropy - entropy).mean()
+    def _standardize(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        if self._shift is None:
+            spread = values.std(0)
+            self._shift, self._scale = values.mean(0), np.where(spread > 0, spread, 1)
+        return ((values - self._shift) / self._scale).astype(np.float32)
 
-    def decode(self, output: Tensor) -> Tensor:
-        """Logits (B, bins) -> values (B,)."""
-        decoded: Tensor = symexp(two_hot_decode(output.float(), self.bins))
-        return decoded
-
-
-class VectorHead(nn.Module):
-    """Regression to k numbers by the squared error, averaged over them."""
-
-    def __init__(
-        self, latent_dim: int, hidden_dim: int, values: int, initialization: Initialization = "truncated-normal"
-    ) -> None:
-        super().__init__()
-        self.network = mlp(latent_dim, hidden_dim, 3, values, initialization=initialization)
-
-    def forward(self, embedding: Tensor) -> Tensor:
-        """Embeddings (B, d) -> values (B, k)."""
-        values: Tensor = self.network(embedding)
+    def _checked(self, values: NDArray[Any]) -> NDArray[Any]:
+        # What is learnt is float32, in which a large number may be infinite.
+        with np.errstate(over="ignore"):
+            bad = ~np.isfinite(values.astype(np.float32))
+        if bad.any():
+            raise ConfigError(f"auxiliary {self.name}: is not finite for observation {np.argwhere(bad)[0][0]}")
+        if values.ndim == 1 and abs(values).max() > LARGEST_SINGLE:
+            raise ConfigError(
+                f"auxiliary {self.name}: reaches {abs(values).max():g}, and a single number is learnt up to "
+                f"{LARGEST_SINGLE:g}; scale it, or return it as (F, 1)"
+            )
         return values
 
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """Mean squared error of (B, k) against (B, k)."""
-        return nn.functional.mse_loss(output.float(), target.float())
 
-    def decode(self, output: Tensor) -> Tensor:
-        """The values themselves, (B, k)."""
-        return output.float()
+def make_function(config: Config) -> Function:
+    """The function that `objective.auxiliary` names.
+
+    ``reward``: r(o) of the observation itself. ``random``: a fixed random linear map of its pixels (Section 2.3).
+    ``random-network``: a fixed random network (Figure 1). ``q``: see `action_values`. ``module:function``: your own,
+    imported from the Python path or the current folder and called as a `Function`; a function of each observation
+    alone and always the same, since it may be called on all of them or on a few, and again by a resumed run. Anything
+    else: the label of that name.
+
+    Raises:
+        ConfigError: the import fails, or there is nothing callable at that name.
+    """
+    name, dim, seed = config.objective.auxiliary, config.objective.auxiliary_dim, config.seed
+    if name == "reward":
+        arguments = Arguments(target=config.collection.target)
+        return lambda frames, labels: rules.reward_of(labels["count"], arguments)
+    if name == "q":
+        values = action_values(config.collection, config.objective.discount).mean(1)
+        return lambda frames, labels: values[labels["count"]]
+    if name == "random":
+        return lambda frames, labels: project(frames, dim, seed)
+    if name == "random-network":
+        return lambda frames, labels: apply_random_network(frames, dim, seed)
+    if ":" in name:
+        return _imported(name)
+    return lambda frames, labels: _label(name, labels)
 
 
-def make_head(objective: ObjectiveConfig, network: NetworkConfig) -> TwoHotHead | VectorHead:
-    """The head that regresses to the configured auxiliary function."""
-    if objective.auxiliary == "reward":
-        return TwoHotHead(network.latent_dim, network.hidden_dim, network.bins, network.initialization)
-    return VectorHead(network.latent_dim, network.hidden_dim, objective.auxiliary_dim, network.initialization)
+def _label(name: str, labels: Labels) -> NDArray[Any]:
+    if name not in labels:
+        raise ConfigError(
+            f"auxiliary {name!r}: must be reward, q, {', '.join(RANDOM_MAPS)}, module:function or a label, "
+            f"one of {', '.join(sorted(labels))}"
+        )
+    return labels[name]
 
 
-def random_projection(frames: Frames, dim: int, seed: int) -> NDArray[np.float32]:
-    """A fixed random linear map of every image to `dim` numbers, each standardised over the images (Section 2.3).
+def _imported(name: str) -> Function:
+    module, _, attribute = name.partition(":")
+    here = str(Path.cwd())
+    sys.path.insert(0, here)  # a command, unlike `python`, does not look into the current folder
+    try:
+        function = importlib.import_module(module)
+        for part in attribute.split("."):
+            function = getattr(function, part)
+    except Exception as error:  # a module of the user's can raise anything
+        raise ConfigError(f"auxiliary {name}: cannot be imported ({type(error).__name__}: {error})") from error
+    finally:
+        if here in sys.path:
+            sys.path.remove(here)
+    if not callable(function):
+        raise ConfigError(f"auxiliary {name}: is a {type(function).__name__}, must be a function")
+    return function
+
+
+def action_values(collection: CollectionConfig, discount: float) -> NDArray[np.float64]:
+    """Q(o, a) of the policy that acts uniformly at random, by the number of objects in o.
+
+    It solves Q(o, a) = r(o') + discount (1 - terminated) mean_a' Q(o', a') exactly, on the rules of the world: what TD
+    with a slow target converges to, without its noise. A return in the data would be no function of the observation,
+    since it depends on the action that happens to be held and on how many steps are left before the cut-off, which
+    for Q is no end. The auxiliary function ``q`` is the mean over the actions, a number per observation as p has to be.
+
+    Args:
+        collection: the rewarded count.
+        discount: of the next step, below 1.
+
+    Returns:
+        (most objects + 1, 2): a row a count, a column an action code.
+    """
+    arguments = Arguments(target=collection.target)
+    most = arguments.max_count
+    count, code = np.indices((most + 1, 2))
+    successor = rules.next_count(count, code, most)
+    goes_on = discount * ~rules.is_last(count, successor, arguments.target, arguments.grace)
+    # V = mean_a (r + goes_on V[successor]) is a linear system in V, the mean of Q over the actions.
+    reward = np.asarray(rules.reward_of(successor, arguments))
+    follow = np.zeros((most + 1, most + 1))
+    np.add.at(follow, (count, successor), goes_on / 2)
+    value = np.linalg.solve(np.eye(most + 1) - follow, reward.mean(1))
+    values: NDArray[np.float64] = reward + goes_on * value[successor]
+    return values
+
+
+def project(frames: Frames, dim: int, seed: int) -> NDArray[np.float32]:
+    """A fixed random linear map of every image to `dim` numbers (Section 2.3).
 
     Args:
         frames: (F, H, W, C) uint8.
@@ -86,13 +180,32 @@ def random_projection(frames: Frames, dim: int, seed: int) -> NDArray[np.float32
         seed: fixes the map.
 
     Returns:
-        (F, dim) float32 of mean 0 and standard deviation 1 per column. On raw pixels the scale of such a map is
-        arbitrary; standardised, a loss weight means the same for every map.
+        (F, dim) float32.
     """
     pixels = int(np.prod(frames.shape[1:]))
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randn(pixels, dim, generator=generator) / pixels**0.5
     pieces = [torch.from_numpy(piece.reshape(len(piece), -1)).float() / 255 @ weight for piece in chunks(frames)]
-    values: NDArray[Any] = torch.cat(pieces).numpy()
-    spread = values.std(0)
-    return ((values - values.mean(0)) / np.where(spread > 0, spread, 1)).astype(np.float32)
+    values: NDArray[np.float32] = torch.cat(pieces).numpy()
+    return values
+
+
+@torch.no_grad()
+def apply_random_network(frames: Frames, dim: int, seed: int) -> NDArray[np.float32]:
+    """A network with random weights, the encoder of the laptop's size, on every image (paper Figure 1).
+
+    Args:
+        frames: (F, 64, 64, 3) uint8.
+        dim: how many numbers.
+        seed: fixes the weights.
+
+    Returns:
+        (F, dim) float32.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = ResNetEncoder(dim, width=16, blocks=1, normalization="none", initialization="pytorch")
+    # A small piece at a time: the activations of thousands of images would not fit into a laptop's memory.
+    pieces = [network(torch.from_numpy(piece)) for piece in chunks(frames, 256)]
+    values: NDArray[np.float32] = torch.cat(pieces).numpy()
+    return values

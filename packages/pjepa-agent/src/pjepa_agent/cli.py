@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 from bisim_theory.cli import Parser, fail, say
 
-from pjepa_agent.config import EXPERIMENTS, PRESETS, Config, ConfigError, make_config
+from pjepa_agent.config import EXPERIMENTS, PRESETS, Config, make_config
+from pjepa_agent.fields import ConfigError
 
 DESCRIPTION = """\
 Train a P-JEPA on the counting environment: collect transitions of a random policy, train encoder, latent dynamics
@@ -30,9 +31,18 @@ def make_parser() -> Parser:
         default=None,
         help="experiment of the paper: reward auxiliary (default), random auxiliary, one of the two losses alone",
     )
+    parser.add_argument(
+        "--auxiliary",
+        metavar="NAME",
+        default=None,
+        help="another auxiliary function: reward, q, random, random-network, a label such as count, or module:function",
+    )
     parser.add_argument("--seed", type=int, default=None, help="fixes data, initialisation and sampling (default: 0)")
     parser.add_argument(
-        "--updates", type=int, default=None, help=f"optimisation steps (default: {default.optimization.updates})"
+        "--updates",
+        type=int,
+        default=None,
+        help=f"optimisation steps (default: the preset's, {default.optimization.updates} for laptop)",
     )
     parser.add_argument("--run-dir", metavar="DIR", help="new directory of the run (default: one under runs/)")
     parser.add_argument("--resume", metavar="DIR", help="go on with an interrupted run; its own configuration is used")
@@ -56,12 +66,16 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if options.resume is None:
             config = make_config(
-                options.preset or "laptop", options.experiment or "reward", options.seed or 0, options.updates
+                options.preset or "laptop",
+                options.experiment or "reward",
+                options.seed or 0,
+                options.updates,
+                options.auxiliary,
             )
     except ConfigError as error:
         parser.error(str(error))
     if options.resume is not None:
-        for name in ("preset", "experiment", "seed", "updates", "run_dir"):
+        for name in ("preset", "experiment", "auxiliary", "seed", "updates", "run_dir"):
             if getattr(options, name) is not None:
                 parser.error(f"--{name.replace('_', '-')}: a resumed run keeps its own; leave it out beside --resume")
     return _run(options, config)
@@ -71,7 +85,7 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
     _log_to_terminal()
     from bisim_theory.transitions import DatasetError
 
-    from pjepa_agent.run import choose_device, train_run
+    from pjepa_agent.run import choose_device, prepare, train_run
     from pjepa_agent.run_directory import RunDirectory, RunError
     from pjepa_agent.training import Interrupted, TrainingError
 
@@ -81,6 +95,7 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
         if config is None:
             run, config = RunDirectory.open(options.resume)
         else:
+            config = prepare(config)
             run = RunDirectory.create(_new_name(config) if options.run_dir is None else options.run_dir, config)
         with _signals() as received:
             report = train_run(run, config, device, options.wandb, lambda: bool(received))
@@ -104,7 +119,10 @@ def _log_to_terminal() -> None:
 
 def _new_name(config: Config) -> str:
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    return f"runs/{config.preset}-{config.experiment}-seed{config.seed}-{stamp}"
+    kind: str = config.experiment
+    if config.objective.auxiliary not in (kind, "reward"):
+        kind = f"{kind}-{config.objective.auxiliary.replace(':', '-')}"
+    return f"runs/{config.preset}-{kind}-seed{config.seed}-{stamp}"
 
 
 @contextlib.contextmanager

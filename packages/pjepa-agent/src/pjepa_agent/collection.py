@@ -20,6 +20,108 @@ def make_environment(config: CollectionConfig) -> gymnasium.Env[Any, Any]:
     return gymnasium.make(config.environment, max_episode_steps=config.max_episode_steps, target=config.target)
 
 
+class RandomPolicy:
+    """Uniformly random actions in an environment, each held for `config.action_repeat` steps of an episode.
+
+    What it does next depends on the seed and on what it has done, never on a model.
+
+    Args:
+        config: environment and episode length.
+        seed: fixes the environment and the policy.
+    """
+
+    def __init__(self, config: CollectionConfig, seed: int) -> None:
+        self._config = config
+        self._environment = make_environment(config)
+        self._random = np.random.default_rng([seed, 1])
+        self._seed: int | None = seed
+        self._observation: tuple[NDArray[np.uint8], dict[str, Any]] | None = None
+        self._episode, self._step = -1, 0
+        self._action = np.zeros(1, np.float32)
+
+    @property
+    def in_episode(self) -> bool:
+        """Whether the next transition starts where the last one ended."""
+        return self._observation is not None
+
+    def collect(self, transitions: int) -> TransitionDataset:
+        """The next transitions, as of `collect`; in the middle of an episode their first frame was the last before."""
+        frames = _Frames(2 * transitions, self._environment)
+        rows: dict[str, list[Any]] = defaultdict(list)
+        source = -1 if self._observation is None else frames.keep(*self._observation)
+        for _ in range(transitions):
+            if self._observation is None:
+                self._begin()
+                assert self._observation is not None
+                source = frames.keep(*self._observation)
+            row = self._act()
+            successor = frames.keep(*row.pop("observed"))
+            for name, value in (row | {"source": source, "successor": successor}).items():
+                rows[name].append(value)
+            source = successor
+        arrays: dict[str, Any] = {name: np.asarray(value) for name, value in rows.items()}
+        labels = frames.labels()
+        reward_of = self._environment.unwrapped.reward_of  # type: ignore[attr-defined]
+        rewards = np.array([reward_of(count) for count in range(labels["count"].max() + 1)])
+        auxiliary = rewards[labels["count"]][arrays["source"]]
+        return TransitionDataset(**arrays, auxiliary=auxiliary, observation=frames.images(), labels=labels)
+
+    def close(self) -> None:
+        """Close the environment."""
+        self._environment.close()
+
+    def _begin(self) -> None:
+        self._observation = self._environment.reset(seed=self._seed)
+        self._seed = None
+        self._episode += 1
+        self._step = 0
+
+    def _act(self) -> dict[str, Any]:
+        """One step: a row of the dataset, with what was observed after it."""
+        if self._step % self._config.action_repeat == 0:
+            space = self._environment.action_space
+            assert isinstance(space, gymnasium.spaces.Box)
+            self._action = self._random.uniform(space.low, space.high).astype(np.float32)
+        observation, reward, terminated, truncated, info = self._environment.step(self._action)
+        self._step += 1
+        self._observation = None if terminated or truncated else (observation, info)
+        return {
+            "observed": (observation, info),
+            "action": int(self._action[0] >= 0),
+            "action_value": self._action,
+            "reward": float(reward),
+            "terminated": terminated,
+            "truncated": truncated,
+            "episode": self._episode,
+        }
+
+
+class _Frames:
+    """Frames with their labels, each kept once."""
+
+    def __init__(self, most: int, environment: gymnasium.Env[Any, Any]) -> None:
+        shape = environment.observation_space.shape
+        assert shape is not None
+        # Frames are black for the most part, and memory that was never written is not taken: allocate generously.
+        self._images = np.zeros((most + 1, *shape), np.uint8)
+        self._labels: dict[str, list[Any]] = defaultdict(list)
+
+    def keep(self, observation: NDArray[np.uint8], info: dict[str, Any]) -> int:
+        index = len(self._labels["count"])
+        self._images[index] = observation
+        self._labels["count"].append(info["count"])
+        self._labels["shape"].append(SHAPES.index(info["shape"]))
+        self._labels["color"].append(info["color"])
+        self._labels["positions"].append(info["positions"].ravel())
+        return index
+
+    def images(self) -> NDArray[np.uint8]:
+        return self._images[: len(self._labels["count"])]
+
+    def labels(self) -> dict[str, NDArray[Any]]:
+        return {name: np.asarray(value) for name, value in self._labels.items()}
+
+
 def collect(config: CollectionConfig, seed: int) -> TransitionDataset:
     """Collect transitions with uniformly random actions, each held for `config.action_repeat` steps of an episode.
 
@@ -32,65 +134,10 @@ def collect(config: CollectionConfig, seed: int) -> TransitionDataset:
         the action code is 1 where the value is >= 0 (adds an object) and 0 where it is < 0 (removes one). Labels per
         frame: ``count``, ``shape`` (index), ``color`` (3,), ``positions`` (8, 2) flattened, -1 where there is none.
     """
-    environment = make_environment(config)
-    policy = np.random.default_rng([seed, 1])
-    space = environment.action_space
-    assert isinstance(space, gymnasium.spaces.Box)
-    # Frames are black for the most part, and memory that was never written is not taken: allocate generously.
-    most_frames = 2 * config.transitions + 1
-    frames = np.zeros((most_frames, *environment.observation_space.shape), np.uint8)  # type: ignore[misc]
-    labels: dict[str, list[Any]] = defaultdict(list)
-    rows: dict[str, list[Any]] = defaultdict(list)
-    last = -1
-
-    def keep(observation: NDArray[np.uint8], info: dict[str, Any]) -> int:
-        nonlocal last
-        last += 1
-        frames[last] = observation
-        labels["count"].append(info["count"])
-        labels["shape"].append(SHAPES.index(info["shape"]))
-        labels["color"].append(info["color"])
-        labels["positions"].append(info["positions"].ravel())
-        return last
-
-    episode = -1
-    next_seed: int | None = seed
-    while len(rows["source"]) < config.transitions:
-        observation, info = environment.reset(seed=next_seed)
-        next_seed = None
-        source = keep(observation, info)
-        episode += 1
-        step, ended = 0, False
-        while not ended and len(rows["source"]) < config.transitions:
-            if step % config.action_repeat == 0:
-                action = policy.uniform(space.low, space.high).astype(np.float32)
-            observation, reward, terminated, truncated, info = environment.step(action)
-            successor = keep(observation, info)
-            for name, value in (
-                ("source", source),
-                ("action", int(action[0] >= 0)),
-                ("successor", successor),
-                ("action_value", action),
-                ("reward", float(reward)),
-                ("terminated", terminated),
-                ("truncated", truncated),
-                ("episode", episode),
-            ):
-                rows[name].append(value)
-            source, ended = successor, terminated or truncated
-            step += 1
-    environment.close()
-
-    arrays: dict[str, Any] = {name: np.asarray(value) for name, value in rows.items()}
-    label_arrays = {name: np.asarray(value) for name, value in labels.items()}
-    reward_of = environment.unwrapped.reward_of  # type: ignore[attr-defined]
-    reward_of_frame = np.array([reward_of(count) for count in range(max(labels["count"]) + 1)])[label_arrays["count"]]
-    return TransitionDataset(
-        **arrays,
-        auxiliary=reward_of_frame[arrays["source"]],
-        observation=frames[: last + 1],
-        labels=label_arrays,
-    )
+    policy = RandomPolicy(config, seed)
+    data = policy.collect(config.transitions)
+    policy.close()
+    return data
 
 
 def balanced_observations(

@@ -7,12 +7,16 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pjepa_agent.fields import ConfigError, from_plain
+
+SINGLE_NUMBERS = ("reward", "q")
+"""Auxiliary functions of one number per observation, whatever else is configured."""
+
+RANDOM_MAPS = ("random", "random-network")
+"""Auxiliary functions that are fixed at random."""
+
 Experiment = Literal["reward", "random", "reward-only", "transition-only"]
 EXPERIMENTS: tuple[str, ...] = typing.get_args(Experiment)
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be used; the message names the field and what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +30,20 @@ class CollectionConfig:
     max_episode_steps: int = 4
     """Steps after which an episode is cut off."""
     transitions: int = 60_000
-    """How many transitions the random policy collects."""
+    """How many transitions the random policy collects; online, how many of the latest the buffer holds."""
     action_repeat: int = 4
     """Steps for which a random action is held; a new episode always draws a new one."""
+    online: bool = False
+    """Whether to collect while training, as the paper does, instead of before it."""
+    initial: int = 1_000
+    """Online, the transitions that are there at the first update; those of the first updates count among them."""
+    steps_per_update: int = 1
+    """Online, environment steps per update: at update u the policy has done max(initial, u steps_per_update)."""
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Sizes of encoder, dynamics and auxiliary head (paper Appendix D)."""
+    """Sizes of encoder, dynamics and heads (paper Appendix D), and which of the optional parts there are."""
 
     latent_dim: int = 256
     """Dimensions of an embedding."""
@@ -49,16 +59,28 @@ class NetworkConfig:
     """Width of the hidden layers of dynamics and heads."""
     bins: int = 101
     """Bins of a two-hot head, evenly spaced on symlog of the value in [-10, 10]."""
+    control_heads: bool = False
+    """Action-conditioned reward, termination, Q and policy prior, which learn without reaching the encoder."""
+    q_members: int = 1
+    """Networks in the ensemble that is Q."""
+    q_dropout: float = 0.01
+    """Dropout after the first layer of Q."""
+    decoder: bool = False
+    """A decoder of embeddings to images, which learns without reaching the encoder."""
 
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """L = transition_weight L_dyn + auxiliary_weight L_p (paper Section 2.1)."""
+    """L = transition_weight L_dyn + auxiliary_weight L_p (paper Section 2.1), and what the other heads minimise.
 
-    auxiliary: Literal["reward", "random"] = "reward"
-    """The auxiliary function p: the reward of the observation, or a fixed random linear map of its pixels."""
+    L_dyn is the squared error *averaged* over the dimensions of the embedding. The paper writes the squared norm, which
+    is `latent_dim` times as large: its c_p is auxiliary_weight / transition_weight * latent_dim.
+    """
+
+    auxiliary: str = "reward"
+    """The auxiliary function p, by a name that `pjepa_agent.auxiliary.make_function` knows."""
     auxiliary_dim: int = 256
-    """Dimensions of the random map."""
+    """Values k of p per observation, of which `reward` and `q` always have one. 0: a single number, as (F,)."""
     transition_weight: float = 0.2
     """Weight of L_dyn, the squared error averaged over the dimensions of the embedding."""
     auxiliary_weight: float = 10.0
@@ -67,11 +89,30 @@ class ObjectiveConfig:
     """Whether L_dyn trains the encoder or the dynamics alone."""
     auxiliary_reaches_encoder: bool = True
     """Whether L_p trains the encoder or the auxiliary head alone."""
+    action_reward_weight: float = 0.1
+    """Weight of the action-conditioned reward's two-hot cross-entropy; TD-MPC2's."""
+    termination_weight: float = 1.0
+    """Weight of the termination's binary cross-entropy."""
+    value_weight: float = 0.1
+    """Weight of Q's two-hot cross-entropy against its TD target."""
+    policy_weight: float = 0.11
+    """Weight of the policy prior's loss."""
+    entropy_weight: float = 1e-4
+    """Weight of the policy prior's entropy against Q; TD-MPC2's."""
+    discount: float = 0.95
+    """Discount of Q and of the auxiliary `q`; what TD-MPC2 takes for episodes as short as these."""
+    polyak: float = 0.01
+    """Share of its distance to Q by which the slow copy of Q moves at every update; TD-MPC2's."""
+
+    @property
+    def auxiliary_values(self) -> int:
+        """Values k of p per observation; 0 for a single number, which a two-hot head regresses to."""
+        return 0 if self.auxiliary in SINGLE_NUMBERS else self.auxiliary_dim
 
 
 @dataclass(frozen=True)
 class OptimizationConfig:
-    """How the loss is minimised: Adam, linear warm-up, cosine to zero."""
+    """How the loss is minimised: Adam, linear warm-up, then a schedule. Each optional part has a clip of its own."""
 
     updates: int = 3_000
     """Optimisation steps."""
@@ -79,6 +120,10 @@ class OptimizationConfig:
     """Transitions per step, drawn with replacement; the encoder sees both observations of each."""
     learning_rate: float = 1e-3
     """Largest learning rate."""
+    encoder_learning_rate_factor: float = 1.0
+    """The encoder's learning rate over that of the rest. The paper has 0.3."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """What follows the warm-up: a cosine to zero at the last update, or the largest rate throughout (the paper)."""
     warmup: int = 100
     """Steps over which the learning rate rises to its largest value."""
     clip: float = 200.0
@@ -106,17 +151,29 @@ BOUNDS: typing.Mapping[str, tuple[float, float]] = types.MappingProxyType(
         "collection.max_episode_steps": (1, 10**9),
         "collection.transitions": (2, 10**9),
         "collection.action_repeat": (1, 10**9),
+        "collection.initial": (1, 10**9),
+        "collection.steps_per_update": (1, 10**6),
         "network.latent_dim": (2, 2**16),
         "network.width": (1, 2**12),
         "network.blocks": (1, 2**10),
         "network.hidden_dim": (1, 2**16),
         "network.bins": (2, 2**16),
-        "objective.auxiliary_dim": (1, 2**16),
+        "network.q_members": (1, 2**10),
+        "network.q_dropout": (0, 0.99),
+        "objective.auxiliary_dim": (0, 2**16),
         "objective.transition_weight": (0, 1e9),
         "objective.auxiliary_weight": (0, 1e9),
+        "objective.action_reward_weight": (0, 1e9),
+        "objective.termination_weight": (0, 1e9),
+        "objective.value_weight": (0, 1e9),
+        "objective.policy_weight": (0, 1e9),
+        "objective.entropy_weight": (0, 1e9),
+        "objective.discount": (0, 0.9999),
+        "objective.polyak": (0, 1),
         "optimization.updates": (1, 10**9),
         "optimization.batch_size": (2, 2**20),
         "optimization.learning_rate": (0, 1e3),
+        "optimization.encoder_learning_rate_factor": (0, 1e3),
         "optimization.warmup": (0, 10**9),
         "optimization.clip": (0, 1e30),
         "evaluation.every": (1, 10**9),
@@ -131,7 +188,7 @@ BOUNDS: typing.Mapping[str, tuple[float, float]] = types.MappingProxyType(
 class Config:
     """A whole run. Two runs of one configuration on one machine are the same run."""
 
-    preset: Literal["laptop"] = "laptop"
+    preset: Literal["laptop", "paper"] = "laptop"
     experiment: Experiment = "reward"
     seed: int = 0
     collection: CollectionConfig = field(default_factory=CollectionConfig)
@@ -145,11 +202,30 @@ class Config:
             value = functools.reduce(getattr, name.split("."), self)
             if not least <= value <= most:  # type: ignore[operator]  # also refuses NaN
                 raise ConfigError(f"{name}={value}: must be in {least:g}..{most:g}")
-        if self.collection.transitions < self.optimization.batch_size:
+        self._check_data()
+        self._check_auxiliary()
+
+    def _check_data(self) -> None:
+        collection, batch = self.collection, self.optimization.batch_size
+        names = ("transitions", "initial") if collection.online else ("transitions",)
+        for name in names:
+            if getattr(collection, name) < batch:
+                value = getattr(collection, name)
+                raise ConfigError(f"optimization.batch_size={batch}: exceeds collection.{name}={value}")
+        if collection.online and collection.initial > collection.transitions:
             raise ConfigError(
-                f"optimization.batch_size={self.optimization.batch_size}: "
-                f"exceeds collection.transitions={self.collection.transitions}"
+                f"collection.initial={collection.initial}: exceeds collection.transitions={collection.transitions}"
             )
+
+    def _check_auxiliary(self) -> None:
+        name = self.objective.auxiliary
+        module, colon, function = name.partition(":")
+        if not name or (colon and not (module and function)):
+            raise ConfigError(f"objective.auxiliary={name!r}: must be a name, or module:function")
+        if self.experiment == "random" and name not in RANDOM_MAPS:
+            raise ConfigError(f"objective.auxiliary={name!r}: experiment random has {' or '.join(RANDOM_MAPS)}")
+        if name in RANDOM_MAPS and self.objective.auxiliary_dim == 0:
+            raise ConfigError(f"objective.auxiliary_dim=0: {name} has at least one value")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, numbers and strings, as `from_dict` and JSON take them."""
@@ -158,35 +234,31 @@ class Config:
     @classmethod
     def from_dict(cls, values: Any) -> "Config":
         """The inverse of `to_dict`; raises `ConfigError` that names the first unknown or mistyped field."""
-        config: Config = _build(cls, values, "")
+        config: Config = from_plain(cls, values)
         return config
 
 
-def _build(kind: Any, values: Any, prefix: str) -> Any:
-    if not isinstance(values, dict):
-        raise ConfigError(f"{prefix.rstrip('.') or 'the configuration'}: must be an object, is {values!r}")
-    hints = typing.get_type_hints(kind)
-    for name in values:
-        if name not in hints:
-            raise ConfigError(f"{prefix}{name}: is no field of the configuration")
-    return kind(**{name: _value(hints[name], value, prefix + name) for name, value in values.items()})
+PAPER = Config(
+    preset="paper",
+    collection=CollectionConfig(transitions=100_000, online=True),
+    network=NetworkConfig(
+        width=32, blocks=8, normalization="none", initialization="truncated-normal", control_heads=True, decoder=True
+    ),
+    objective=ObjectiveConfig(transition_weight=2.0, auxiliary_weight=10.0),
+    optimization=OptimizationConfig(
+        updates=300_000,
+        batch_size=256,
+        learning_rate=3e-4,
+        encoder_learning_rate_factor=0.3,
+        schedule="constant",
+        warmup=0,
+        autocast=False,
+    ),
+    evaluation=EvaluationConfig(every=1_000),
+)
+"""The paper's model and training (Appendix D), with the loss weights of its authors' stored configuration of P-JEPA."""
 
-
-def _value(kind: Any, value: Any, name: str) -> Any:
-    if dataclasses.is_dataclass(kind):
-        return _build(kind, value, name + ".")
-    if typing.get_origin(kind) is Literal:
-        allowed = typing.get_args(kind)
-        if value not in allowed:
-            raise ConfigError(f"{name}={value!r}: must be one of {', '.join(map(str, allowed))}")
-        return value
-    accepted = (int, float) if kind is float else kind
-    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
-        raise ConfigError(f"{name}={value!r}: must be of type {kind.__name__}")
-    return value
-
-
-PRESETS: typing.Mapping[str, Config] = types.MappingProxyType({"laptop": Config()})
+PRESETS: typing.Mapping[str, Config] = types.MappingProxyType({"laptop": Config(), "paper": PAPER})
 """Scales at which the experiments run."""
 
 _EXPERIMENT_OBJECTIVES: dict[str, dict[str, Any]] = {
@@ -196,9 +268,18 @@ _EXPERIMENT_OBJECTIVES: dict[str, dict[str, Any]] = {
     "transition-only": {"auxiliary_reaches_encoder": False},
 }
 
+_EXPERIMENT_OPTIMIZATION: dict[tuple[str, str], dict[str, Any]] = {
+    # "A smaller learning rate of 1e-5 for all components of the model" (Appendix D).
+    ("paper", "reward-only"): {"learning_rate": 1e-5, "encoder_learning_rate_factor": 1.0},
+}
+
 
 def make_config(
-    preset: str = "laptop", experiment: str = "reward", seed: int = 0, updates: int | None = None
+    preset: str = "laptop",
+    experiment: str = "reward",
+    seed: int = 0,
+    updates: int | None = None,
+    auxiliary: str | None = None,
 ) -> Config:
     """The configuration of one of the paper's experiments at one of the scales.
 
@@ -208,6 +289,8 @@ def make_config(
             transition loss alone. A loss left out still trains its own head, with no gradient into the encoder.
         seed: non-negative; fixes data, initialisation and sampling.
         updates: optimisation steps instead of the preset's.
+        auxiliary: an auxiliary function instead of the experiment's. How many values a function of your own or a label
+            has is for `pjepa_agent.run.prepare` to find out.
 
     Raises:
         ConfigError: a value is not allowed.
@@ -217,12 +300,15 @@ def make_config(
     if experiment not in EXPERIMENTS:
         raise ConfigError(f"experiment={experiment!r}: must be one of {', '.join(EXPERIMENTS)}")
     base = PRESETS[preset]
-    optimization = base.optimization if updates is None else dataclasses.replace(base.optimization, updates=updates)
+    objective = _EXPERIMENT_OBJECTIVES[experiment] | ({} if auxiliary is None else {"auxiliary": auxiliary})
+    optimization = _EXPERIMENT_OPTIMIZATION.get((preset, experiment), {})
     return dataclasses.replace(
         base,
         preset=base.preset,
         experiment=typing.cast(Experiment, experiment),
         seed=seed,
-        objective=dataclasses.replace(base.objective, **_EXPERIMENT_OBJECTIVES[experiment]),
-        optimization=optimization,
+        objective=dataclasses.replace(base.objective, **objective),
+        optimization=dataclasses.replace(
+            base.optimization, **optimization | ({} if updates is None else {"updates": updates})
+        ),
     )

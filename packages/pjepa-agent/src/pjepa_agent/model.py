@@ -1,4 +1,4 @@
-"""P-JEPA: encoder E, latent dynamics T and auxiliary head P (paper Figure 1)."""
+"""P-JEPA: encoder E, latent dynamics T and auxiliary head P (paper Figure 1), and what learns beside them."""
 
 from typing import Any
 
@@ -7,9 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pjepa_agent.auxiliary import make_head
 from pjepa_agent.config import Config
-from pjepa_agent.networks import ResNetEncoder, mlp
+from pjepa_agent.control import ControlHeads
+from pjepa_agent.heads import make_head
+from pjepa_agent.networks import Decoder, ResNetEncoder, mlp
+from pjepa_agent.randomness import random_stream
 
 ROWS_AT_ONCE = 512
 
@@ -17,8 +19,9 @@ ROWS_AT_ONCE = 512
 class PJEPA(nn.Module):
     """Encoder, dynamics and auxiliary head of a configuration.
 
-    `encoder`, `dynamics` and `head` are modules for training. `encode`, `predict` and `auxiliary` apply them in
-    evaluation mode to arrays of any length, without gradients and in float32.
+    `encoder`, `dynamics` and `head` are modules for training, and so are `control` and `decoder`, None where the
+    configuration has none. `encode`, `predict`, `auxiliary` and `decode` apply them in evaluation mode to arrays of any
+    length, without gradients and in float32.
     """
 
     def __init__(self, config: Config, action_dim: int = 1) -> None:
@@ -35,6 +38,30 @@ class PJEPA(nn.Module):
             initialization=network.initialization,
         )
         self.head = make_head(config.objective, network)
+        # From a random stream of their own: what the core starts from does not depend on what learns beside it.
+        self.control: ControlHeads | None = None
+        if network.control_heads:
+            with random_stream(config.seed, "control"):
+                self.control = ControlHeads(network, action_dim)
+        self.decoder: Decoder | None = None
+        if network.decoder:
+            with random_stream(config.seed, "decoder"):
+                self.decoder = Decoder(network.latent_dim, network.initialization)
+
+    @property
+    def core(self) -> dict[str, nn.Module]:
+        """What the joint objective trains: encoder, dynamics and auxiliary head."""
+        return {"encoder": self.encoder, "dynamics": self.dynamics, "head": self.head}
+
+    @property
+    def beside(self) -> dict[str, nn.Module]:
+        """What learns on the embeddings without reaching the encoder: each optional part by its name."""
+        parts: dict[str, nn.Module] = {}
+        if self.control is not None:
+            parts |= {name: getattr(self.control, name) for name in ("reward", "termination", "q", "policy")}
+        if self.decoder is not None:
+            parts["decoder"] = self.decoder
+        return parts
 
     @property
     def device(self) -> torch.device:
@@ -63,6 +90,16 @@ class PJEPA(nn.Module):
     def auxiliary(self, embedding: NDArray[Any] | Tensor) -> Tensor:
         """P: embeddings (B, latent_dim) -> values (B,) or (B, k) in the units of p, on the CPU."""
         return self._apply_rows(lambda z: self.head.decode(self.head(z)), embedding)
+
+    def decode(self, embedding: NDArray[Any] | Tensor) -> Tensor:
+        """Embeddings (B, latent_dim) -> the decoder's images (B, 64, 64, 3) uint8 on the CPU.
+
+        Raises:
+            ValueError: the configuration has no decoder.
+        """
+        if self.decoder is None:
+            raise ValueError("this model has no decoder; train one with network.decoder=True")
+        return ((self._apply_rows(self.decoder, embedding) + 1) * 127.5).round().to(torch.uint8)
 
     @torch.no_grad()
     def _apply_rows(self, function: Any, *arrays: NDArray[Any] | Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """A whole run: collect, train, and leave everything in the run directory."""
 
+import dataclasses
 import logging
 import time
 from collections.abc import Callable
@@ -9,11 +10,14 @@ import torch
 from bisim_theory import TransitionDataset, read_transitions, write_transitions
 from bisim_theory.files import write_json
 
-from pjepa_agent.config import Config
+from pjepa_agent.auxiliary import Auxiliary
+from pjepa_agent.buffer import RecentTransitions
+from pjepa_agent.collection import collect
+from pjepa_agent.config import SINGLE_NUMBERS, Config
 from pjepa_agent.progress import Progress
 from pjepa_agent.representation import write_run_representation
 from pjepa_agent.run_directory import RunDirectory, RunError
-from pjepa_agent.training import Training, collect_dataset
+from pjepa_agent.training import Training, collect_dataset, metadata
 from pjepa_agent.wandb_logging import WandbMode, make_logger
 
 logger = logging.getLogger("pjepa_agent")
@@ -28,6 +32,24 @@ def choose_device(name: torch.device | str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise RunError("--device cuda: PyTorch finds no CUDA device here; use --device cpu or auto")
     return torch.device(name)
+
+
+def prepare(config: Config) -> Config:
+    """The configuration with the number of values that its auxiliary function turns out to have.
+
+    The function is applied to a few observations: one that cannot be used is refused before anything is written.
+
+    Raises:
+        ConfigError: there is no such function, it fails, or its values cannot be learnt.
+    """
+    auxiliary = Auxiliary(config)
+    few = collect(dataclasses.replace(config.collection, transitions=8), config.seed)
+    assert few.observation is not None
+    values = auxiliary(few.observation, few.labels)
+    if config.objective.auxiliary in SINGLE_NUMBERS:
+        return config
+    dim = 0 if values.ndim == 1 else values.shape[1]
+    return dataclasses.replace(config, objective=dataclasses.replace(config.objective, auxiliary_dim=dim))
 
 
 def train_run(
@@ -51,6 +73,7 @@ def train_run(
 
     Raises:
         RunError: the run is finished already, or something in it cannot be used.
+        ConfigError: the auxiliary function cannot be used.
         TrainingError: a loss is no longer finite.
         Interrupted: `should_stop` said so; the run can be continued.
     """
@@ -59,7 +82,7 @@ def train_run(
         raise RunError(f"{run.path}: is finished; its numbers are in {run.report}")
     chosen = choose_device(device)
     with make_logger(wandb, run, config) as wandb_logger:  # first, since it can refuse
-        data = _dataset(run, config)
+        data = None if config.collection.online else _dataset(run, config)
         training = Training(config, run, data, chosen)
         before = training.seconds
         with Progress(config.optimization.updates, training.update) as progress:
@@ -69,6 +92,8 @@ def train_run(
                 wandb_logger.log(row)
 
             training.train(progress.update, on_metrics, should_stop)
+    if data is None:
+        data = _write_recent(run, config, training)
     _write_results(run, data, training)
     report = _report(config, training, before + time.perf_counter() - begun)
     write_json(run.report, report)
@@ -83,19 +108,32 @@ def _dataset(run: RunDirectory, config: Config) -> TransitionDataset:
         return data
     logger.info("collecting %d transitions", config.collection.transitions)
     data = collect_dataset(config)
+    _check_dataset(run, config, data)
+    write_transitions(run.transitions, data)
+    return data
+
+
+def _write_recent(run: RunDirectory, config: Config, training: Training) -> TransitionDataset:
+    """Keep what the buffer holds at the end as the run's transitions."""
+    assert isinstance(training.sampler, RecentTransitions)
+    data = dataclasses.replace(training.sampler.dataset(), metadata=metadata(config))
     write_transitions(run.transitions, data)
     return data
 
 
 def _check_dataset(run: RunDirectory, config: Config, data: TransitionDataset) -> None:
     """Raise `RunError` unless the configured model can be trained on the data."""
-    dim = config.objective.auxiliary_dim
-    auxiliary = (len(data),) if config.objective.auxiliary == "reward" else (len(data), dim)
-    shapes = {
+    rows = (len(data),)
+    dim = config.objective.auxiliary_values
+    shapes: dict[str, tuple[tuple[int, ...] | None, tuple[int, ...]]] = {
         "observation": (None if data.observation is None else data.observation.shape, (data.frames, 64, 64, 3)),
-        "action_value": (None if data.action_value is None else data.action_value.shape, (len(data), 1)),
-        "auxiliary": (None if data.auxiliary is None else data.auxiliary.shape, auxiliary),
+        "action_value": (None if data.action_value is None else data.action_value.shape, (*rows, 1)),
+        "auxiliary": (None if data.auxiliary is None else data.auxiliary.shape, (*rows, dim) if dim else rows),
     }
+    if config.network.control_heads:
+        for name in ("reward", "terminated"):
+            value = getattr(data, name)
+            shapes[name] = (None if value is None else value.shape, rows)
     for name, (found, expected) in shapes.items():
         if found != expected:
             what = "is missing" if found is None else f"is {found}"
@@ -118,6 +156,7 @@ def _report(config: Config, training: Training, seconds: float) -> dict[str, Any
         "seed": config.seed,
         "preset": config.preset,
         "experiment": config.experiment,
+        "auxiliary": config.objective.auxiliary,
         "updates": training.update,
         "seconds": round(seconds, 3),
         "nearest_centroid_accuracy": accuracy[-1],

@@ -7,7 +7,8 @@ from pathlib import Path
 from bisim_theory.files import write_json
 from bisim_theory.formats import REPRESENTATION, TRANSITIONS
 
-from pjepa_agent.config import Config, ConfigError
+from pjepa_agent.config import Config
+from pjepa_agent.fields import ConfigError
 
 
 class RunError(ValueError):
@@ -30,6 +31,7 @@ class RunDirectory:
         self.representation = self.path / REPRESENTATION
         self.figures = self.path / "figures"
         self.report = self.path / "report.json"
+        self.offending_batch = self.path / "offending_batch.npz"
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], config: Config) -> "RunDirectory":

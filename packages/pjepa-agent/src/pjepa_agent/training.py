@@ -9,21 +9,27 @@ from typing import Any
 import numpy as np
 import torch
 from bisim_theory import TransitionDataset
-from tensordict import TensorDict, TensorDictBase
+from bisim_theory.files import atomic_write
+from tensordict import TensorDictBase
 from torch import Tensor
-from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
 
-from pjepa_agent.auxiliary import random_projection
+from pjepa_agent.auxiliary import Auxiliary
+from pjepa_agent.buffer import RecentTransitions, Sampler
 from pjepa_agent.checkpoint import fits, load_checkpoint, save_checkpoint
 from pjepa_agent.collection import balanced_observations, collect
-from pjepa_agent.config import Config, OptimizationConfig
-from pjepa_agent.losses import Losses, joint_loss
+from pjepa_agent.config import Config
+from pjepa_agent.losses import beside_losses, beside_total, joint_loss
 from pjepa_agent.metrics import MetricsFile, nearest_centroid_accuracy, within_across_ratio
 from pjepa_agent.model import PJEPA
+from pjepa_agent.optimization import Optimization
+from pjepa_agent.randomness import random_stream
 from pjepa_agent.run_directory import RunDirectory, RunError
 
 HELD_OUT_SEED = 2**31
 """Added to the seed of a run for its held-out observations, beyond every seed a run can have."""
+
+BESIDE_METRICS = {"reward": "action_conditioned_reward"}
+"""Names of losses in the metrics, where those of the parts would be mistaken for others."""
 
 
 class TrainingError(RuntimeError):
@@ -41,48 +47,14 @@ class Interrupted(Exception):
 def collect_dataset(config: Config) -> TransitionDataset:
     """The transitions of a run, with the values of its auxiliary function."""
     data = collect(config.collection, config.seed)
-    if config.objective.auxiliary == "random":
-        assert data.observation is not None
-        values = random_projection(data.observation, config.objective.auxiliary_dim, config.seed)
-        data = dataclasses.replace(data, auxiliary=values[data.source])
-    metadata = {"environment": config.collection.environment, "auxiliary": config.objective.auxiliary}
-    return dataclasses.replace(data, metadata=metadata)
+    assert data.observation is not None
+    values = Auxiliary(config)(data.observation, data.labels)
+    return dataclasses.replace(data, auxiliary=values[data.source], metadata=metadata(config))
 
 
-class Sampler:
-    """Batches of transitions: a TorchRL buffer of their indices beside the frames, each of which is kept once.
-
-    Args:
-        data: transitions with images and action values.
-        batch_size: transitions per batch, drawn with replacement.
-        seed: fixes the draws.
-        device: where the frames are kept and the batches made.
-    """
-
-    def __init__(self, data: TransitionDataset, batch_size: int, seed: int, device: torch.device) -> None:
-        assert data.observation is not None
-        self.frames = torch.from_numpy(data.observation[: data.frames]).to(device)
-        self.generator = torch.Generator(device).manual_seed(seed)
-        rows = TensorDict(
-            {
-                "source": torch.from_numpy(data.source),
-                "successor": torch.from_numpy(data.successor),
-                "action": torch.from_numpy(np.asarray(data.action_value, np.float32)),
-                "auxiliary": torch.from_numpy(np.asarray(data.auxiliary, np.float32)),
-            },
-            batch_size=[len(data)],
-        ).to(device)
-        self.buffer = TensorDictReplayBuffer(
-            storage=LazyTensorStorage(len(data), device=device), batch_size=batch_size, generator=self.generator
-        )
-        self.buffer.extend(rows)
-
-    def sample(self) -> TensorDictBase:
-        """A batch with ``source_image``, ``successor_image`` (B, H, W, 3), ``action`` (B, A) and ``auxiliary``."""
-        batch: TensorDictBase = self.buffer.sample()
-        batch["source_image"] = self.frames[batch["source"]]
-        batch["successor_image"] = self.frames[batch["successor"]]
-        return batch
+def metadata(config: Config) -> dict[str, str]:
+    """What a run writes into its ``transitions.npz`` about where they come from."""
+    return {"environment": config.collection.environment, "auxiliary": config.objective.auxiliary}
 
 
 class Evaluation:
@@ -110,35 +82,30 @@ class Evaluation:
         }
 
 
-def learning_rate_factor(update: int, config: OptimizationConfig) -> float:
-    """Share of the largest learning rate at an update: linear warm-up, then a cosine down to zero at the end."""
-    warmup = min(config.warmup, config.updates - 1)
-    if update < warmup:
-        return (update + 1) / warmup
-    progress = (update - warmup) / max(config.updates - warmup, 1)
-    return 0.5 * (1 + math.cos(math.pi * progress))
-
-
 class Training:
     """One run from its first to its last update.
 
     Args:
         config: what to train.
         run: where everything is kept; a checkpoint in it is continued.
-        data: the transitions to train on.
+        data: the transitions to train on; None to collect them while training.
         device: where to train.
     """
 
-    def __init__(self, config: Config, run: RunDirectory, data: TransitionDataset, device: torch.device) -> None:
+    def __init__(self, config: Config, run: RunDirectory, data: TransitionDataset | None, device: torch.device) -> None:
         self.config, self.run, self.device = config, run, device
         torch.manual_seed(config.seed)
-        optimization = config.optimization
         self.model = PJEPA(config).to(device)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=optimization.learning_rate, fused=True)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda update: learning_rate_factor(update, optimization)
+        factor = config.optimization.encoder_learning_rate_factor
+        self.optimization = Optimization([self.model.core], config.optimization, {"encoder": factor})
+        # Each part beside the core is clipped by itself: whether it is there changes nothing of the others.
+        beside = [{name: part} for name, part in self.model.beside.items()]
+        self.beside = Optimization(beside, config.optimization) if beside else None
+        self.sampler = (
+            RecentTransitions(config, device)
+            if data is None
+            else Sampler(data, config.optimization.batch_size, config.seed, device)
         )
-        self.sampler = Sampler(data, optimization.batch_size, config.seed, device)
         self.evaluation = Evaluation(config)
         self.update, self.seconds = 0, 0.0
         if run.checkpoint.is_file():
@@ -163,7 +130,7 @@ class Training:
             should_stop: asked after each update; if it says so, the state is saved and `Interrupted` raised.
 
         Raises:
-            TrainingError: a loss is no longer finite.
+            TrainingError: a loss or its gradient is no longer finite; the batch is kept in the run directory.
             Interrupted: `should_stop` said so.
         """
         total, every = self.config.optimization.updates, self.config.evaluation.every
@@ -186,30 +153,54 @@ class Training:
                 self._save()
                 raise Interrupted(self.update)
 
-    def _step(self) -> Losses:
-        """One update: sample, encode both observations, both losses, step."""
+    def _step(self) -> dict[str, Tensor]:
+        """One update: collect, sample, encode both observations, both losses, step; then what learns beside them."""
+        self.sampler.advance(self.update + 1)
         batch = self.sampler.sample()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.optimization.autocast):
+        with self._autocast():
             losses = joint_loss(self.model, batch, self.config.objective)
-        self.optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimization.clip)
-        self.optimizer.step()
-        self.schedule.step()
-        return Losses(*(loss.detach() for loss in losses))
+        self._descend(self.optimization, losses.total, batch, "the joint objective")
+        scalars = {"total": losses.total, "transition": losses.transition, "auxiliary": losses.auxiliary}
+        if self.beside is not None:
+            scalars |= self._step_beside(self.beside, batch, losses.source, losses.successor)
+        return {name: loss.detach() for name, loss in scalars.items()}
 
-    def _evaluate(self, recent: list[Losses], rate: float) -> dict[str, float]:
+    def _step_beside(
+        self, optimization: Optimization, batch: TensorDictBase, source: Tensor, successor: Tensor
+    ) -> dict[str, Tensor]:
+        """The update of control heads and decoder, on embeddings that they do not train."""
+        with random_stream(self.config.seed, "update", self.update, device=self.device):
+            with self._autocast():
+                losses = beside_losses(self.model, batch, source, successor, self.config.objective)
+            self._descend(optimization, beside_total(losses, self.config.objective), batch, " + ".join(losses))
+        if self.model.control is not None:
+            self.model.control.follow(self.config.objective.polyak)
+        return {BESIDE_METRICS.get(name, name): loss for name, loss in losses.items()}
+
+    def _descend(self, optimization: Optimization, loss: Tensor, batch: TensorDictBase, name: str) -> None:
+        if not optimization.step(loss):
+            self._keep_batch(batch)
+            raise TrainingError(
+                f"{name}: loss {float(loss.detach()):g} or its gradient is not finite at update {self.update + 1}; "
+                f"the batch is in {self.run.offending_batch}, the last checkpoint is {self.run.checkpoint}"
+            )
+
+    def _keep_batch(self, batch: TensorDictBase) -> None:
+        arrays = {name: value.cpu().numpy() for name, value in batch.items()}
+        with atomic_write(self.run.offending_batch) as file:
+            np.savez_compressed(file, update=self.update + 1, **arrays)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.optimization.autocast)
+
+    def _evaluate(self, recent: list[dict[str, Tensor]], rate: float) -> dict[str, float]:
         """A row of metrics: losses averaged since the last one, and the held-out arrangement."""
         row: dict[str, float] = {"update": self.update, "seconds": self.seconds}
-        for index, name in enumerate(Losses._fields):
-            values: list[Tensor] = [losses[index] for losses in recent]
+        for name in ("total", "transition", "auxiliary", *(BESIDE_METRICS.get(n, n) for n in self.model.beside)):
+            values = [losses[name] for losses in recent]
             row[f"losses/{name}"] = float(torch.stack(values).mean()) if values else math.nan
-        if recent and not math.isfinite(row["losses/total"]):
-            raise TrainingError(
-                f"the loss is not finite after {self.update} updates; the last checkpoint is {self.run.checkpoint}"
-            )
         row |= self.evaluation.measure(self.model)
-        row["charts/learning_rate"] = float(self.optimizer.param_groups[0]["lr"])
+        row["charts/learning_rate"] = self.optimization.learning_rate
         row["charts/updates_per_second"] = rate
         self.metrics.append(row)
         return row
@@ -219,11 +210,12 @@ class Training:
             "update": self.update,
             "seconds": self.seconds,
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
+            **self.optimization.state_dict(),
             "sampler": self.sampler.generator.get_state(),
             "device": self.device.type,
         }
+        if self.beside is not None:
+            state["beside"] = self.beside.state_dict()
         save_checkpoint(self.run.checkpoint, state)
 
     def _restore(self) -> None:
@@ -235,6 +227,8 @@ class Training:
         with fits(self.run.checkpoint):
             self.update, self.seconds = int(state["update"]), float(state["seconds"])
             self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.schedule.load_state_dict(state["schedule"])
+            self.optimization.load_state_dict(state)
+            if self.beside is not None:
+                self.beside.load_state_dict(state["beside"])
+            self.sampler.advance(self.update)
             self.sampler.generator.set_state(state["sampler"].cpu())

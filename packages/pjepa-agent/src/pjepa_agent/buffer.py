@@ -1,0 +1,166 @@
+"""Batches of transitions: of a dataset collected before training, or of the latest while training collects."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import torch
+from bisim_theory import TransitionDataset
+from numpy.typing import NDArray
+from tensordict import TensorDict, TensorDictBase
+from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
+
+from pjepa_agent.auxiliary import Auxiliary
+from pjepa_agent.collection import RandomPolicy
+from pjepa_agent.config import Config
+
+BLOCK = 1_000
+"""Transitions that are collected at a time online, and released as updates come to them."""
+
+
+class Sampler:
+    """Batches of transitions: a TorchRL buffer of their indices beside the frames, each of which is kept once.
+
+    Args:
+        data: transitions with images and action values.
+        batch_size: transitions per batch, drawn with replacement.
+        seed: fixes the draws.
+        device: where the frames are kept and the batches made.
+    """
+
+    def __init__(self, data: TransitionDataset, batch_size: int, seed: int, device: torch.device) -> None:
+        assert data.observation is not None
+        self.frames = torch.from_numpy(data.observation[: data.frames]).to(device)
+        self.generator = torch.Generator(device).manual_seed(seed)
+        self.buffer = _buffer(len(data), batch_size, self.generator)
+        self.buffer.extend(_rows(data).to(device))
+
+    def sample(self) -> TensorDictBase:
+        """A batch with ``source_image``, ``successor_image`` (B, H, W, 3), ``action`` (B, A) and ``auxiliary``.
+
+        And ``reward`` and ``terminated`` (B,) where the data has them.
+        """
+        batch: TensorDictBase = self.buffer.sample()
+        batch["source_image"] = self.frames[batch["source"] % len(self.frames)]
+        batch["successor_image"] = self.frames[batch["successor"] % len(self.frames)]
+        return batch
+
+    def advance(self, update: int) -> None:
+        """Have what is there at an update, counted from 1; a dataset is there from the first."""
+
+
+class RecentTransitions(Sampler):
+    """The latest transitions of the random policy, which goes on as training does (paper Appendix D).
+
+    The policy does not look at the model, so the seed fixes all that it will ever do: a resumed run advances a new
+    buffer to its update and has the very same transitions, with nothing saved but the state of the draws.
+
+    Args:
+        config: how much is kept, what is there at first, and how many steps an update takes.
+        device: where the frames are kept and the batches made.
+    """
+
+    def __init__(self, config: Config, device: torch.device) -> None:
+        self.config = config
+        self._auxiliary = Auxiliary(config)
+        self._policy = RandomPolicy(config.collection, config.seed)
+        self._block: TransitionDataset | None = None  # what is collected; of it, `_released` rows are in the buffer
+        self._released = 0
+        self._first_frame = 0  # of the block, in the count of all frames ever
+        self.transitions = 0
+        self.generator = torch.Generator(device).manual_seed(config.seed)
+        most = config.collection.transitions
+        self.buffer = _buffer(most, config.optimization.batch_size, self.generator)
+        self._next_block()
+        assert self._block is not None
+        assert self._block.observation is not None
+        # No transition brings more than two new frames, so in a ring of this length none is lost before its transition.
+        self.frames = torch.zeros((2 * most, *self._block.observation.shape[1:]), dtype=torch.uint8, device=device)
+        self._labels: dict[str, NDArray[Any]] = {
+            name: np.zeros((2 * most, *label.shape[1:]), label.dtype) for name, label in self._block.labels.items()
+        }
+
+    def advance(self, update: int) -> None:
+        """Act until all transitions of an update are there, the update counted from 1."""
+        collection = self.config.collection
+        wanted = max(collection.initial, update * collection.steps_per_update)
+        while self.transitions < wanted:
+            assert self._block is not None
+            if self._released == len(self._block):
+                self._next_block()
+            self._release(min(wanted - self.transitions, len(self._block) - self._released))
+
+    def dataset(self) -> TransitionDataset:
+        """The transitions that are in the buffer, oldest first, with their frames."""
+        rows: TensorDictBase = self.buffer[:].cpu()
+        rows = rows[rows["number"].argsort()]
+        arrays: dict[str, NDArray[Any]] = {name: value.numpy() for name, value in rows.items()}
+        first, last = arrays["source"].min(), arrays["successor"].max()
+        kept = np.arange(first, last + 1) % len(self.frames)
+        return TransitionDataset(
+            source=arrays["source"] - first,
+            successor=arrays["successor"] - first,
+            action=arrays["code"],
+            action_value=arrays["action"],
+            auxiliary=arrays["auxiliary"],
+            reward=arrays["reward"],
+            terminated=arrays["terminated"],
+            truncated=arrays["truncated"],
+            episode=arrays["episode"],
+            observation=self.frames.cpu().numpy()[kept],
+            labels={name: label[kept] for name, label in self._labels.items()},
+        )
+
+    def _next_block(self) -> None:
+        if self._block is not None:
+            # A frame in the middle of an episode ends one block and begins the next, and is one frame.
+            self._first_frame += self._block.frames - self._policy.in_episode
+        block = self._policy.collect(max(BLOCK, self.config.collection.initial))
+        assert block.observation is not None
+        values = self._auxiliary(block.observation, block.labels)
+        self._block, self._released = dataclasses.replace(block, auxiliary=values[block.source]), 0
+
+    def _release(self, count: int) -> None:
+        """Put the next transitions of the block into the buffer, and their frames into the ring."""
+        assert self._block is not None
+        assert self._block.observation is not None
+        # In pieces that the ring holds, so that no frame is written over by one of its own piece.
+        count = min(count, self.buffer.storage.max_size)
+        rows = slice(self._released, self._released + count)
+        first, last = self._block.source[rows].min(), self._block.successor[rows].max()
+        places = np.arange(first, last + 1) + self._first_frame
+        places %= len(self.frames)
+        images = torch.from_numpy(self._block.observation[first : last + 1])
+        self.frames[torch.from_numpy(places).to(self.frames.device)] = images.to(self.frames.device)
+        for name, label in self._labels.items():
+            label[places] = self._block.labels[name][first : last + 1]
+        td = _rows(self._block)[rows]
+        for name in ("source", "successor"):
+            td[name] = td[name] + self._first_frame
+        td["number"] = torch.arange(self.transitions, self.transitions + count)
+        self.buffer.extend(td.to(self.frames.device))
+        self._released += count
+        self.transitions += count
+
+
+def _buffer(size: int, batch_size: int, generator: torch.Generator) -> TensorDictReplayBuffer:
+    storage = LazyTensorStorage(size, device=generator.device)
+    return TensorDictReplayBuffer(storage=storage, batch_size=batch_size, generator=generator)
+
+
+def _rows(data: TransitionDataset) -> TensorDict:
+    """All of a dataset but its frames: a row a transition."""
+    columns = {
+        "source": data.source,
+        "successor": data.successor,
+        "code": data.action,
+        "action": np.asarray(data.action_value, np.float32),
+        "auxiliary": np.asarray(data.auxiliary, np.float32),
+        "reward": data.reward,
+        "terminated": data.terminated,
+        "truncated": data.truncated,
+        "episode": data.episode,
+    }
+    return TensorDict(
+        {name: torch.from_numpy(value) for name, value in columns.items() if value is not None}, batch_size=[len(data)]
+    )

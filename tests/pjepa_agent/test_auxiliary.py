@@ -1,0 +1,159 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from bisim_theory import read_representation, read_transitions
+from pjepa_agent import load
+from pjepa_agent.auxiliary import Auxiliary, action_values
+from pjepa_agent.collection import collect
+from pjepa_agent.config import CollectionConfig, make_config
+from pjepa_agent.fields import ConfigError
+from pjepa_agent.run import prepare, train_run
+from pjepa_agent.run_directory import RunDirectory, RunError
+
+MINE = """
+import numpy as np
+
+brightness = 7
+
+def mean(images, labels):
+    return np.asarray(images[:]).mean((1, 2, 3))
+
+class By:
+    @staticmethod
+    def quadrant(images, labels):
+        halves = np.asarray(images[:]).reshape(len(images), 2, 32, 2, 32, 3)
+        return halves.mean((2, 4, 5)).reshape(-1, 4)
+
+def scalar(images, labels): return 3.0
+def short(images, labels): return np.zeros(len(images) - 1)
+def deep(images, labels): return np.zeros((len(images), 2, 2))
+def words(images, labels): return np.array(["many"] * len(images))
+def infinite(images, labels): return np.where(np.arange(len(images)) == 2, np.inf, 0)
+def overflow(images, labels): return np.full((len(images), 2), 1e300)
+def large(images, labels): return np.full(len(images), 1e5)
+def fails(images, labels): raise KeyError("no such thing")
+def empty(images, labels): return np.zeros((len(images), 0))
+"""
+
+
+def with_auxiliary(config, name, **objective):
+    return dataclasses.replace(config, objective=dataclasses.replace(config.objective, auxiliary=name, **objective))
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """A module of the user's in the current folder, under a name that no other test has imported."""
+    name = f"mine_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    return name
+
+
+@pytest.fixture(scope="module")
+def data():
+    return collect(CollectionConfig(transitions=300), seed=0)
+
+
+def apply(name, data, **objective):
+    return Auxiliary(with_auxiliary(make_config(), name, **objective))(data.observation, data.labels)
+
+
+def test_q_solves_the_bellman_equation_of_the_random_policy():
+    q = action_values(CollectionConfig(), 0.9)
+    for count in range(9):
+        for code, step in enumerate((-1, 1)):
+            after = min(max(count + step, 0), 8)
+            ahead = 0 if count == 4 else 0.9 * q[after].mean()
+            assert q[count, code] == pytest.approx((after == 4) + ahead)
+
+
+def test_q_is_the_mean_return_of_the_random_policy():
+    from counting_env import rules
+    from counting_env.arguments import Arguments
+
+    rng, arguments, discount = np.random.default_rng(0), Arguments(), 0.8
+    count, weight = np.full(20_000, 2), np.ones(20_000)
+    total = np.zeros(20_000)
+    for _ in range(60):
+        after = rules.next_count(count, rng.integers(2, size=len(count)), 8)
+        total += weight * rules.reward_of(after, arguments)
+        weight *= discount * ~rules.is_last(count, after, 4, True)
+        count = after
+    assert action_values(CollectionConfig(), discount)[2].mean() == pytest.approx(total.mean(), abs=0.01)
+
+
+def test_named_functions(data, mine):
+    count = data.labels["count"]
+    np.testing.assert_array_equal(apply("reward", data), count == 4)
+    np.testing.assert_array_equal(apply("count", data), count)
+    np.testing.assert_array_equal(apply("color", data), data.labels["color"])
+    np.testing.assert_array_equal(apply("q", data), action_values(CollectionConfig(), 0.95).mean(1)[count])
+    brightness = data.observation.mean((1, 2, 3))
+    np.testing.assert_allclose(apply(f"{mine}:mean", data), brightness)  # in its own units
+    assert apply(f"{mine}:By.quadrant", data).shape == (data.frames, 4)
+
+
+def test_a_random_network_is_standardised_fixed_by_its_seed_and_not_linear(data):
+    values = apply("random-network", data, auxiliary_dim=5)
+    np.testing.assert_allclose(values.mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(values.std(0), 1, rtol=1e-3)
+    np.testing.assert_array_equal(values, apply("random-network", data, auxiliary_dim=5))
+    few = data.observation[:3] // 2 * 2
+    few[2] = few[0] // 2 + few[1] // 2
+    raw = Auxiliary(with_auxiliary(make_config(), "random-network", auxiliary_dim=5))._function(few, {})
+    assert abs(raw[2] - (raw[0] + raw[1]) / 2).max() > 1e-4
+
+
+def test_a_random_map_keeps_the_scale_of_the_observations_it_met_first(data):
+    auxiliary = Auxiliary(with_auxiliary(make_config(), "random", auxiliary_dim=4))
+    first = auxiliary(data.observation, data.labels)
+    np.testing.assert_allclose(auxiliary(data.observation[:7], {}), first[:7], rtol=1e-4, atol=1e-5)
+
+
+def test_what_cannot_be_learnt_is_named(data, mine):
+    cases = {
+        "size": "must be reward, q, random, random-network, module:function or a label, one of color, count",
+        "no_such_module_anywhere:f": "cannot be imported (ModuleNotFoundError",
+        f"{mine}:g": "cannot be imported (AttributeError",
+        f"{mine}:brightness": "is a int, must be a function",
+        f"{mine}:scalar": "must return (F,) or (F, k) numbers, returned ()",
+        f"{mine}:short": "rows for",
+        f"{mine}:deep": "must return (F,) or (F, k) numbers",
+        f"{mine}:words": "must return (F,) or (F, k) numbers",
+        f"{mine}:empty": "must return (F,) or (F, k) numbers",
+        f"{mine}:infinite": "is not finite for observation 2",
+        f"{mine}:overflow": "is not finite for observation 0",
+        f"{mine}:large": "reaches 100000, and a single number is learnt up to 22000",
+        f"{mine}:fails": "raised KeyError: 'no such thing'",
+    }
+    for name, message in cases.items():
+        with pytest.raises(ConfigError) as caught:
+            apply(name, data)
+        assert message in str(caught.value), name
+        with pytest.raises(ConfigError):
+            prepare(with_auxiliary(make_config(), name))
+
+
+@pytest.mark.parametrize(
+    ("name", "values"), [("q", 0), ("count", 0), ("color", 3), ("MINE:mean", 0), ("MINE:By.quadrant", 4)]
+)
+def test_a_run_learns_any_function_and_can_be_checked(tiny, tmp_path, mine, name, values):
+    config = prepare(with_auxiliary(tiny(updates=3), name.replace("MINE", mine)))
+    assert config.objective.auxiliary_values == values
+    run = RunDirectory.create(tmp_path / "run", config)
+    report = train_run(run, config, "cpu")
+    assert report["auxiliary"] == config.objective.auxiliary
+    data = read_transitions(run.path)
+    assert data.auxiliary.shape == ((200, values) if values else (200,))
+    assert data.metadata["auxiliary"] == config.objective.auxiliary
+    read_representation(run.representation).check_against(data)
+    assert load(run.path).auxiliary(np.zeros((2, 16))).shape == ((2, values) if values else (2,))
+
+
+def test_an_auxiliary_that_was_not_prepared_is_refused_before_training(tiny, tmp_path):
+    config = with_auxiliary(tiny(), "count")  # whose dimension is still that of a random map
+    run = RunDirectory.create(tmp_path / "run", config)
+    with pytest.raises(RunError, match=r"auxiliary: is \(200,\), this run needs \(200, 256\)"):
+        train_run(run, config, "cpu")
+    assert not run.metrics.exists()

@@ -1,0 +1,122 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from bisim_theory import read_representation, read_transitions
+from pjepa_agent import buffer
+from pjepa_agent.buffer import RecentTransitions
+from pjepa_agent.collection import RandomPolicy, collect
+from pjepa_agent.config import CollectionConfig
+from pjepa_agent.run import train_run
+from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.training import Interrupted
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch):
+    monkeypatch.setattr(buffer, "BLOCK", 37)  # so that blocks end in the middle of episodes, and of rings
+
+
+def online(config, transitions=60, initial=20, steps=1, **objective):
+    return dataclasses.replace(
+        config,
+        collection=CollectionConfig(transitions=transitions, online=True, initial=initial, steps_per_update=steps),
+        objective=dataclasses.replace(config.objective, **objective),
+    )
+
+
+def test_collecting_in_pieces_is_collecting_at_once():
+    config = CollectionConfig(transitions=90, max_episode_steps=6)
+    whole = collect(config, seed=5)
+    policy, start, frames = RandomPolicy(config, seed=5), 0, 0
+    for count in (1, 30, 2, 57):
+        frames -= policy.in_episode  # the frame in the middle of an episode is there twice
+        piece = policy.collect(count)
+        rows = slice(start, start + count)
+        np.testing.assert_array_equal(piece.source + frames, whole.source[rows])
+        np.testing.assert_array_equal(piece.successor + frames, whole.successor[rows])
+        for name in ("action_value", "reward", "terminated", "truncated", "episode", "auxiliary"):
+            np.testing.assert_array_equal(getattr(piece, name), getattr(whole, name)[rows])
+        np.testing.assert_array_equal(piece.observation, whole.observation[frames : frames + piece.frames])
+        start, frames = start + count, frames + piece.frames
+    assert frames == whole.frames
+
+
+@pytest.mark.parametrize(("update", "steps"), [(1, 1), (20, 1), (21, 1), (50, 1), (333, 1), (40, 7), (2, 200)])
+def test_the_buffer_holds_the_latest_transitions(tiny, update, steps):
+    config = online(tiny(batch_size=16), steps=steps)
+    recent = RecentTransitions(config, CPU)
+    for number in range(1, update + 1):
+        recent.advance(number)
+    seen = max(20, update * steps)
+    assert recent.transitions == seen
+    whole = collect(CollectionConfig(transitions=seen), config.seed)
+    kept, rows = recent.dataset(), slice(max(seen - 60, 0), None)
+    first = whole.source[rows][0]
+    np.testing.assert_array_equal(kept.source + first, whole.source[rows])
+    np.testing.assert_array_equal(kept.successor + first, whole.successor[rows])
+    for name in ("action", "action_value", "reward", "terminated", "truncated", "episode", "auxiliary"):
+        np.testing.assert_array_equal(getattr(kept, name), getattr(whole, name)[rows])
+    np.testing.assert_array_equal(kept.observation, whole.observation[first:])
+    for name, label in kept.labels.items():
+        np.testing.assert_array_equal(label, whole.labels[name][first:])
+    assert set(kept.source) | set(kept.successor) == set(range(kept.frames))
+
+
+def test_batches_are_of_what_is_there(tiny):
+    config = online(tiny(batch_size=16))
+    recent = RecentTransitions(config, CPU)
+    whole = collect(CollectionConfig(transitions=200), config.seed)
+    for update in (1, 100, 170):
+        recent.advance(update)
+        batch = recent.sample()
+        frames, number = whole.observation, batch["number"]
+        assert number.min() >= recent.transitions - 60
+        assert number.max() < recent.transitions
+        np.testing.assert_array_equal(batch["source_image"], frames[whole.source[number]])
+        np.testing.assert_array_equal(batch["successor_image"], frames[whole.successor[number]])
+        np.testing.assert_array_equal(batch["auxiliary"], whole.auxiliary[number])
+
+
+def test_advancing_at_once_is_advancing_step_by_step(tiny):
+    config = online(tiny("random", batch_size=16), auxiliary_dim=3)
+    slowly, at_once = RecentTransitions(config, CPU), RecentTransitions(config, CPU)
+    for update in range(1, 151):
+        slowly.advance(update)
+    at_once.advance(150)
+    batch, other = slowly.sample(), at_once.sample()
+    assert all(torch.equal(value, other[name]) for name, value in batch.items())
+    first, second = slowly.dataset(), at_once.dataset()
+    np.testing.assert_array_equal(first.auxiliary, second.auxiliary)
+    np.testing.assert_array_equal(first.observation, second.observation)
+
+
+def test_an_interrupted_online_run_ends_like_one_left_alone(tiny, tmp_path):
+    config = online(tiny(updates=45, batch_size=8), transitions=30, initial=10)
+    config = dataclasses.replace(
+        config,
+        network=dataclasses.replace(config.network, control_heads=True, decoder=True, q_members=3),
+        evaluation=dataclasses.replace(config.evaluation, every=40),
+    )
+    whole = RunDirectory.create(tmp_path / "whole", config)
+    train_run(whole, config, "cpu")
+    run = RunDirectory.create(tmp_path / "parts", config)
+    asked = iter(range(1000))
+    with pytest.raises(Interrupted):
+        train_run(run, config, "cpu", should_stop=lambda: next(asked) >= 7)
+    assert not run.transitions.exists()
+    asked = iter(range(1000))
+    with pytest.raises(Interrupted):
+        train_run(*RunDirectory.open(run.path), "cpu", should_stop=lambda: next(asked) >= 20)
+    train_run(*RunDirectory.open(run.path), "cpu")
+    states = [torch.load(each.checkpoint, weights_only=True) for each in (whole, run)]
+    first, second = (state["model"] | {"sampler": state["sampler"]} for state in states)
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    data, other = (read_transitions(each.path) for each in (whole, run))
+    assert len(data) == 30
+    np.testing.assert_array_equal(data.observation[0 : data.frames], other.observation[0 : other.frames])
+    np.testing.assert_array_equal(data.source, other.source)
+    read_representation(run.representation).check_against(other)

@@ -1,0 +1,187 @@
+"""The four experiments of the paper as four values of one configuration, at two scales."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from pjepa_agent import load
+from pjepa_agent.config import EXPERIMENTS, PRESETS, Config, EvaluationConfig, make_config
+from pjepa_agent.fields import ConfigError
+from pjepa_agent.model import PJEPA
+from pjepa_agent.optimization import Optimization, learning_rate_factor
+from pjepa_agent.run import prepare, train_run
+from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.training import Interrupted, Training, TrainingError
+
+
+def small(config, updates=6):
+    """A preset with all its parts, made to train in seconds."""
+    return dataclasses.replace(
+        config,
+        collection=dataclasses.replace(config.collection, transitions=60, initial=20),
+        network=dataclasses.replace(config.network, width=4, blocks=1, latent_dim=16, hidden_dim=32),
+        optimization=dataclasses.replace(config.optimization, updates=updates, batch_size=8),
+        evaluation=EvaluationConfig(every=4, reference_per_count=2, scored_per_count=30),
+    )
+
+
+def test_the_paper_preset_is_the_papers():
+    config = make_config("paper")
+    assert config.optimization.learning_rate == 3e-4
+    assert config.optimization.encoder_learning_rate_factor == 0.3
+    assert {learning_rate_factor(update, config.optimization) for update in (0, 1, 1000, 299_999)} == {1.0}
+    assert (config.optimization.clip, config.optimization.batch_size, config.optimization.updates) == (
+        200,
+        256,
+        300_000,
+    )
+    collection = config.collection
+    assert (collection.transitions, collection.action_repeat, collection.max_episode_steps) == (100_000, 4, 4)
+    assert (collection.online, collection.steps_per_update, config.optimization.autocast) == (True, 1, False)
+    assert (config.network.normalization, config.network.initialization) == ("none", "truncated-normal")
+    reward_only = make_config("paper", "reward-only").optimization
+    assert (reward_only.learning_rate, reward_only.encoder_learning_rate_factor) == (1e-5, 1)
+    assert make_config("paper", "random").optimization == config.optimization
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_is_a_value_that_json_can_say(preset, experiment):
+    config = make_config(preset, experiment, seed=3)
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    same = {"objective": None, "experiment": None, "optimization": None}
+    assert config.to_dict() | same == make_config(preset, seed=3).to_dict() | same
+
+
+def test_a_configuration_of_before_these_fields_is_the_same_run():
+    old = make_config("laptop", "random").to_dict()
+    for name in ("control_heads", "q_members", "q_dropout", "decoder"):
+        del old["network"][name]
+    for name in ("online", "initial", "steps_per_update"):
+        del old["collection"][name]
+    for name in ("discount", "polyak", "entropy_weight", "value_weight", "policy_weight", "termination_weight"):
+        del old["objective"][name]
+    for name in ("encoder_learning_rate_factor", "schedule"):
+        del old["optimization"][name]
+    assert Config.from_dict(json.loads(json.dumps(old))) == make_config("laptop", "random")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"collection": {"online": True, "initial": 100}}, r"batch_size=128: exceeds collection\.initial=100"),
+        (
+            {"collection": {"online": True, "initial": 500, "transitions": 300}},
+            r"collection\.initial=500: exceeds collection\.transitions=300",
+        ),
+        ({"collection": {"steps_per_update": 0}}, "steps_per_update=0: must be in"),
+        ({"collection": {"online": 1}}, "online=1: must be of type bool"),
+        ({"network": {"q_members": 0}}, "q_members=0: must be in"),
+        ({"network": {"q_dropout": 1.0}}, r"q_dropout=1\.0: must be in"),
+        ({"objective": {"discount": 1.0}}, r"discount=1\.0: must be in"),
+        ({"objective": {"polyak": float("nan")}}, "polyak=nan: must be in"),
+        ({"objective": {"auxiliary": ""}}, "must be a name, or module:function"),
+        ({"objective": {"auxiliary": "module:"}}, "must be a name, or module:function"),
+        ({"objective": {"auxiliary": 3}}, "auxiliary=3: must be of type str"),
+        ({"experiment": "random"}, "experiment random has random or random-network"),
+        ({"objective": {"auxiliary": "random", "auxiliary_dim": 0}}, "auxiliary_dim=0: random has at least one value"),
+        ({"optimization": {"schedule": "linear"}}, "schedule='linear': must be one of cosine, constant"),
+        ({"optimization": {"encoder_learning_rate_factor": -1.0}}, "factor=-1.0: must be in"),
+    ],
+)
+def test_wrong_values_are_named(values, message):
+    with pytest.raises(ConfigError, match=message):
+        Config.from_dict(values)
+
+
+def test_the_encoder_has_a_learning_rate_of_its_own():
+    modules = {"encoder": torch.nn.Linear(1, 1, bias=False), "head": torch.nn.Linear(1, 1, bias=False)}
+    before = {name: module.weight.item() for name, module in modules.items()}
+    config = dataclasses.replace(make_config("paper").optimization, learning_rate=0.1)
+    optimization = Optimization([modules], config, {"encoder": 0.3})
+    assert optimization.learning_rate == 0.1
+    assert optimization.step(sum(module.weight.sum() for module in modules.values()))
+    moved = {name: before[name] - module.weight.item() for name, module in modules.items()}
+    assert moved == pytest.approx({"encoder": 0.03, "head": 0.1}, rel=1e-4)  # Adam's first step is the rate itself
+
+
+def test_groups_are_clipped_by_themselves():
+    modules = [{name: torch.nn.Linear(1, 1, bias=False)} for name in "ab"]
+    optimization = Optimization(modules, make_config("paper").optimization)
+    a, b = modules[0]["a"], modules[1]["b"]
+    assert optimization.step(1e6 * a.weight.sum() + b.weight.sum())
+    assert a.weight.grad.item() == pytest.approx(200)
+    assert b.weight.grad.item() == 1
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_trains_at_the_papers_settings(tmp_path, experiment):
+    config = small(make_config("paper", experiment))
+    run = RunDirectory.create(tmp_path / "run", config)
+    report = train_run(run, config, "cpu")
+    assert (report["preset"], report["experiment"], report["updates"]) == ("paper", experiment, 6)
+    assert load(run.path).decode(np.zeros((1, 16))).shape == (1, 64, 64, 3)
+
+
+@pytest.mark.slow
+def test_the_full_paper_model_trains_and_resumes_exactly(tmp_path):
+    config = make_config("paper", updates=2)
+    config = dataclasses.replace(
+        config,
+        collection=dataclasses.replace(config.collection, transitions=30, initial=10),
+        optimization=dataclasses.replace(config.optimization, batch_size=4),
+        evaluation=EvaluationConfig(every=2, reference_per_count=1, scored_per_count=2),
+    )
+    whole, parts = (RunDirectory.create(tmp_path / name, config) for name in ("whole", "parts"))
+    trained = [name for name, _ in PJEPA(config).named_parameters()]
+    train_run(whole, config, "cpu")
+    with pytest.raises(Interrupted):
+        train_run(parts, config, "cpu", should_stop=lambda: True)
+    train_run(*RunDirectory.open(parts.path), "cpu")
+    first, second = (torch.load(run.checkpoint, weights_only=True)["model"] for run in (whole, parts))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    assert sum(first[name].numel() for name in trained) == 14_866_965
+    for run in (whole, parts):
+        run.checkpoint.unlink()  # these are large, and pytest keeps what is left
+
+
+def test_a_batch_whose_loss_is_not_finite_is_kept_and_the_checkpoint_too(tiny, tmp_path, monkeypatch):
+    config = tiny()
+    run = RunDirectory.create(tmp_path / "run", config)
+    step = Training._step
+
+    def spoil(training):
+        if training.update == 7:
+            training.model.head.network[-1].bias.data[0] = torch.nan
+        return step(training)
+
+    monkeypatch.setattr(Training, "_step", spoil)
+    with pytest.raises(TrainingError, match=r"the joint objective: loss nan .* at update 8; the batch is in .*npz"):
+        train_run(run, config, "cpu")
+    state = torch.load(run.checkpoint, weights_only=True)
+    assert state["update"] == 5
+    assert all(value.isfinite().all() for value in state["model"].values())
+    with np.load(run.offending_batch, allow_pickle=False) as kept:
+        assert kept["update"] == 8
+        assert kept["source_image"].shape == kept["successor_image"].shape == (16, 64, 64, 3)
+        assert set(kept.files) >= {"source", "successor", "action", "auxiliary", "reward", "terminated"}
+    monkeypatch.setattr(Training, "_step", step)
+    assert train_run(*RunDirectory.open(run.path), "cpu")["updates"] == 12
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing():
+    layer = torch.nn.Linear(1, 1)
+    before = layer.weight.clone()
+    optimization = Optimization([{"layer": layer}], make_config("paper").optimization)
+    assert not optimization.step((layer.weight * 0).sqrt().sum())
+    assert not optimization.step(layer.weight.sum() * torch.nan)
+    assert torch.equal(layer.weight, before)
+
+
+def test_preparing_changes_nothing_of_the_papers_experiments():
+    for preset in PRESETS:
+        for experiment in EXPERIMENTS:
+            config = make_config(preset, experiment)
+            assert prepare(config) == config
