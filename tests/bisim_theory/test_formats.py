@@ -68,6 +68,31 @@ def test_representation_survives_the_file_and_speaks_of_the_callables(tmp_path):
     np.testing.assert_allclose(back.embedding, embedding)
     np.testing.assert_allclose(back.predicted_embedding, embedding[:N] + data.action_value)
     np.testing.assert_allclose(back.predicted_auxiliary[:, 2], embedding[:N].sum(1))
+    means = np.stack([data.action_value[data.action == code].mean(0) for code in data.action])
+    np.testing.assert_allclose(back.predicted_embedding_canonical, embedding[:N] + means)
+    assert (back.lipschitz_dynamics, back.lipschitz_auxiliary) == (None, None)
+
+
+def test_optional_fields_of_a_representation_are_read_and_checked(tmp_path):
+    arrays = {
+        "embedding": np.zeros((F, 2)),
+        "predicted_embedding": np.zeros((N, 2)),
+        "predicted_auxiliary": np.zeros(N),
+    }
+    np.savez(tmp_path / "r.npz", **arrays, lipschitz_dynamics=2.5, lipschitz_auxiliary=np.float32(1))
+    back = read_representation(tmp_path / "r.npz")
+    assert (back.lipschitz_dynamics, back.lipschitz_auxiliary) == (2.5, 1.0)
+    assert back.predicted_embedding_canonical is None
+    for name, value, message in [
+        ("lipschitz_dynamics", [1.0, 2.0], r"lipschitz_dynamics: must be one number, is \(2,\)"),
+        ("lipschitz_auxiliary", 0.0, "lipschitz_auxiliary: must be a positive number"),
+        ("lipschitz_auxiliary", np.nan, "lipschitz_auxiliary: must be a positive number"),
+        ("predicted_embedding_canonical", np.zeros((N, 3)), "predicted_embedding_canonical: is"),
+        ("predicted_embedding_canonical", np.full((N, 2), np.inf), "predicted_embedding_canonical: row 0"),
+    ]:
+        np.savez(tmp_path / "r.npz", **arrays, **{name: value})
+        with pytest.raises(DatasetError, match=message):
+            read_representation(tmp_path / "r.npz")
 
 
 @pytest.mark.parametrize(
