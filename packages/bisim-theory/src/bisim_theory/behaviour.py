@@ -90,8 +90,9 @@ def observed_graph(data: TransitionDataset, stands_for: Ids | None = None) -> Ob
         DatasetError: an observation has several successors under one action.
         NoWellTrainedModelError: an observation has several values of p.
     """
-    name = (lambda ids: ids) if stands_for is None else stands_for.__getitem__
-    named_source, named_successor = name(data.source), name(data.successor)
+    named_source, named_successor = data.source, data.successor
+    if stands_for is not None:
+        named_source, named_successor = stands_for[data.source], stands_for[data.successor]
     names, first_row, vertex_of_row = np.unique(named_source, return_index=True, return_inverse=True)
     codes = auxiliary_codes(data)
     _require_function(data, codes, vertex_of_row, codes[first_row])
@@ -104,10 +105,10 @@ def observed_graph(data: TransitionDataset, stands_for: Ids | None = None) -> Ob
         raise DatasetError(f"successor: transitions are not deterministic (conflicts: {find_conflicts(data)})")
     place = np.minimum(np.searchsorted(names, successor), len(names) - 1)
     kept = np.concatenate([[True], ~same]) & (names[place] == successor)
-    sources = np.unique(data.source)
+    sources = names if stands_for is None else np.unique(data.source)
     return ObservedGraph(
         sources=sources,
-        vertex_of=np.searchsorted(names, name(sources)),
+        vertex_of=np.arange(len(names)) if stands_for is None else np.searchsorted(names, stands_for[sources]),
         auxiliary=codes[first_row],
         actions=actions,
         edges=Edges(len(names), source[kept], action[kept], place[kept]),

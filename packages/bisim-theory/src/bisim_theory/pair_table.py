@@ -225,18 +225,16 @@ class TableRelation(Relation):
 
     def clique(self) -> Ids:
         """Classes that are pairwise distinguished, found greedily."""
-        open_classes = np.arange(len(self.table))
-        degree = np.count_nonzero(self.table, axis=1)
+        open_ = np.arange(len(self.table))
+        degree = np.count_nonzero(self.table, axis=1)  # among the open classes
         chosen = []
-        while len(open_classes):
+        while len(open_):
             # The open class that leaves most classes open for the next choice.
-            if len(open_classes) <= 2048:
-                remaining = np.count_nonzero(self.table[np.ix_(open_classes, open_classes)], axis=1)
-            else:
-                remaining = degree[open_classes]
-            best = int(open_classes[remaining.argmax()])
+            best = int(open_[degree[open_].argmax()])
             chosen.append(best)
-            open_classes = open_classes[self.table[best, open_classes] != 0]
+            stays = self.table[best, open_] != 0
+            gone, open_ = open_[~stays], open_[stays]
+            degree[open_] -= np.count_nonzero(self.table[np.ix_(gone, open_)], axis=0)
         return np.sort(np.array(chosen))
 
 
