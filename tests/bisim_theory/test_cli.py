@@ -266,6 +266,18 @@ def test_tolerances_decide_and_are_printed(tmp_path, capsys):
     assert "collapsed pairs, at most 1.5 apart: 1" in out
 
 
+def test_estimates_are_called_estimates(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("bisim_theory.bisimulation.MOST_CLASSES", 3)
+    rng = np.random.default_rng(0)
+    source, action = np.divmod(np.arange(40), 2)
+    arrays = {"source": source, "action": action, "successor": rng.integers(20, size=40), "count": np.arange(20)}
+    write(tmp_path / "transitions.npz", arrays, auxiliary=(source % 3 == 0).astype(float))
+    status, out, _ = run(capsys, tmp_path, "--json", tmp_path / "out.json")
+    assert status == 0
+    assert "numbers of pairs are estimates from a uniform sample" in out
+    assert json.loads((tmp_path / "out.json").read_text())["exact"] is False
+
+
 @pytest.mark.parametrize(("terminal", "patience", "shown"), [(True, 0, True), (True, 60, False), (False, 0, False)])
 def test_the_progress_bar_is_for_people_who_wait(monkeypatch, capsys, terminal, patience, shown):
     monkeypatch.setattr("bisim_theory.progress.PATIENCE", patience)

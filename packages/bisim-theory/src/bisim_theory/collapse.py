@@ -201,6 +201,7 @@ def _check_level(
     relation: Relation, level: int, model: Residuals, same: Floats | None, stands_for: Ids | None, tolerance: Tolerance
 ) -> LevelCheck:
     representation = model.representation
+    # The page of the report draws the same sample again to name its pairs.
     x, y, everything = relation.sample_pairs(level, tolerance.sample, np.random.default_rng([0, level]))
     found = distances(representation.embedding, x, y)
     median = float(np.median(found)) if len(found) else float("nan")

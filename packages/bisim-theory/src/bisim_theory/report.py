@@ -144,7 +144,8 @@ def analyse(
         report,
         relation=relation,
         codes=codes_forced(data, relation, stands_for, report.labels),
-        suggestions=() if report.labels is None else collect_next(relation, report.labels),
+        # Beyond the table every pair is a walk of its own: too many are needed for advice.
+        suggestions=collect_next(relation, report.labels) if report.labels is not None and relation.exact else (),
         pairs=[_note(data, relation, pair, stands_for) for pair in pairs],
     )
     if representation is None:

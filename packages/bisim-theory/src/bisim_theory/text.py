@@ -152,9 +152,10 @@ def _level_table(check: TheoremCheck) -> list[str]:
 
 def _level_row(level: LevelCheck) -> str:
     witness = "-" if level.witness_residual is None else f"{level.witness_residual:.4g}"
+    ratio = f"{level.residual_ratio:.3g}" if np.isfinite(level.residual_ratio) else "-"
     separation = "-" if level.separation is None else f"{level.separation:.5f}"
     row = (
-        f"    {level.level:5d}  {level.pairs:15,}  {level.median_distance:15.4g}  {level.residual_ratio:7.3g}  "
+        f"    {level.level:5d}  {level.pairs:15,}  {level.median_distance:15.4g}  {ratio:>7}  "
         f"{witness:>11}  {separation:>10}"
     )
     return row if level.bound is None else f"{row}  {level.bound[2]:14.1%}"
