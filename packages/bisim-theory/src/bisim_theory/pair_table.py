@@ -224,17 +224,21 @@ class TableRelation(Relation):
         return self._row_kind[self.behaviour.class_of]
 
     def clique(self) -> Ids:
-        """Classes that are pairwise distinguished, found greedily."""
+        """Classes that are pairwise distinguished, found greedily: the larger of two attempts."""
+        return max(self._greedy_clique(among_open=True), self._greedy_clique(among_open=False), key=len)
+
+    def _greedy_clique(self, among_open: bool) -> Ids:
+        """Choose the class that is apart from most others, of those still open or of all, until none is open."""
         open_ = np.arange(len(self.table))
-        degree = np.count_nonzero(self.table, axis=1)  # among the open classes
+        degree = np.count_nonzero(self.table, axis=1)
         chosen = []
         while len(open_):
-            # The open class that leaves most classes open for the next choice.
             best = int(open_[degree[open_].argmax()])
             chosen.append(best)
             stays = self.table[best, open_] != 0
             gone, open_ = open_[~stays], open_[stays]
-            degree[open_] -= np.count_nonzero(self.table[np.ix_(gone, open_)], axis=0)
+            if among_open:
+                degree[open_] -= np.count_nonzero(self.table[np.ix_(gone, open_)], axis=0)
         return np.sort(np.array(chosen))
 
 
