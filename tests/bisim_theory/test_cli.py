@@ -1,5 +1,6 @@
 import functools
 import json
+import os
 import subprocess
 import sys
 import time
@@ -151,11 +152,25 @@ def bad_inputs(folder):
             "choose --auxiliary reward|constant",
         ),
         "actions": ([good, "--actions", "sign"], "--actions sign needs action_value"),
-        "pair": ([good, "--pair", "0", "9"], "observation 9 is never a source"),
+        "pair": ([good, "--pair", "0", "9"], "must be ids of observations, 0..3; 0..9 are asked for"),
         "half a pair": ([good, "--pair", "0"], "expected 2 arguments"),
-        "tolerance": ([good, "--tolerance", "collapse=-1"], "must be transition, auxiliary, collapse or point"),
-        "unknown tolerance": ([good, "--tolerance", "sample=3"], "must be transition, auxiliary, collapse or point"),
-        "html": ([good, "--html", folder / "no" / "where.html"], "where.html"),
+        "tolerance": (
+            [good, "--tolerance", "collapse=-1"],
+            "must be transition, auxiliary (at most 1), collapse or point",
+        ),
+        "unknown tolerance": (
+            [good, "--tolerance", "sample=3"],
+            "must be transition, auxiliary (at most 1), collapse or point",
+        ),
+        "html": ([good, "--html", folder / "no" / "where.html"], "no/where.html"),
+        "one file for two": ([good, "--json", folder / "x", "--html", folder / "x"], "x: is read or written already"),
+        "over the input": ([good, "--json", good], "good.npz: is read or written already"),
+        "html fails first": (
+            [good, "--json", folder / "ok.json", "--html", folder / "no" / "where.html"],
+            "no/where.html",
+        ),
+        "no representation": ([good, "--representation", ""], "is no regular file"),
+        "share above one": ([good, "--tolerance", "auxiliary=99"], "auxiliary (at most 1)"),
         "option": ([good, "--levels"], "unrecognized arguments"),
         "nothing": ([], "PATH"),
     }
@@ -286,3 +301,63 @@ def test_the_progress_bar_is_for_people_who_wait(monkeypatch, capsys, terminal, 
         for done in range(5):
             bar(done + 1, 5)
     assert ("distances" in capsys.readouterr().err) == shown
+
+
+def test_a_pair_with_an_observation_that_is_never_a_source(tmp_path, capsys):
+    write(tmp_path / "transitions.npz", {**CHAIN, "successor": [1, 2, 3, 4]})
+    status, out, _ = run(capsys, tmp_path, "--pair", 0, 4)
+    assert status == 0
+    assert "Pair 0, 4: not both are sources, so R and B do not speak of it; it may be merged" in out
+
+
+def images_alike():
+    """Observations 0 and 3 are one image; p differs, and so does the label."""
+    images = np.arange(4, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
+    images[3] = 0
+    return {**CHAIN, "observation": images, "count": [0, 1, 2, 5]}
+
+
+def test_equal_images_that_are_told_apart_are_pointed_out(tmp_path, capsys):
+    write(tmp_path / "transitions.npz", images_alike())
+    status, out, _ = run(capsys, tmp_path, "--json", tmp_path / "out.json")
+    assert status == 0
+    assert "1 distinguished pairs are equal images, which no encoder keeps apart" in out
+    assert json.loads((tmp_path / "out.json").read_text())["look_alike_pairs"] == 1
+
+
+def test_pairs_and_labels_go_through_the_contents(tmp_path, capsys):
+    arrays = {**images_alike(), "auxiliary": [0, 0, 1, 0], "successor": [1, 2, 3, 1]}
+    write(tmp_path / "transitions.npz", arrays)
+    status, out, _ = run(capsys, tmp_path, "--identity", "content", "--pair", 3, 1)
+    assert status == 0
+    assert "Pair 3, 1: distinguished at level 3" in out or "Pair 3, 1: distinguished at level 2" in out
+    assert "1 sources look like one with another count, whose is taken" in out
+
+
+def test_what_lies_beside_the_data_and_is_not_used_is_named(tmp_path, capsys):
+    write(tmp_path / "transitions.npz", CHAIN, count=[0, 1, 2, 3])
+    write(tmp_path / "representation.npz", model())
+    for options in (("--compare", "count"), ("--auxiliary", "count")):
+        status, out, _ = run(capsys, tmp_path, *options)
+        assert status == 0
+        assert "representation.npz, as another p or a comparison says nothing of that model" in out
+    assert "p: count" in out
+
+
+def test_a_fault_of_the_programs_own_is_no_verdict(tmp_path, capsys, monkeypatch):
+    write(tmp_path / "transitions.npz", CHAIN)
+    monkeypatch.setattr("bisim_theory.report.find_conflicts", lambda data: 1 / 0)
+    status, _, err = run(capsys, tmp_path)
+    assert status == 70
+    assert "ZeroDivisionError" in err
+
+
+def test_a_terminal_without_the_characters_still_gets_the_report(tmp_path):
+    write(tmp_path / "transitions.npz", CHAIN, count=[0, 1, 2, 3])
+    command = [sys.executable, "-m", "bisim_theory.cli", str(tmp_path), "--compare", "constant"]
+    code = "import sys; from bisim_theory.cli import main; sys.exit(main(sys.argv[1:]))"
+    command[1:3] = ["-c", code]
+    done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, b"")
+    closed = subprocess.run(["sh", "-c", 'exec "$@" 2>&-', "sh", *command], capture_output=True)
+    assert closed.returncode == 0

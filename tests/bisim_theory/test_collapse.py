@@ -13,6 +13,7 @@ from bisim_theory import (
     fold,
 )
 from bisim_theory.distances import nearest_distinguished
+from bisim_theory.residuals import transition_residual
 from oracles import literal_levels, random_dataset
 
 
@@ -233,3 +234,70 @@ def test_a_sampled_relation_is_checked_on_its_sample(monkeypatch):
     assert not check.exact
     assert relation.level(*check.closest.pair) == check.closest.level
     assert all(level.sampled for level in check.levels)
+
+
+def test_witnesses_of_folded_observations_find_a_residual_of_what_they_were_merged_with():
+    data = TransitionDataset(
+        [3, 3, 0, 5, 4, 1, 2], [5, 5, 9, 0, 9, 0, 0], [5, 4, 2, 1, 1, 1, 2], [0, 0, 0, 0, 0, 0, 1]
+    )  # fmt: skip
+    names = fold(data)
+    relation = empirical_bisimulation(data, names)
+    rng = np.random.default_rng(0)
+    model = Representation(
+        rng.normal(size=(6, 2)), rng.normal(size=(7, 2)), data.p.astype(float), lipschitz_dynamics=1.0,
+        lipschitz_auxiliary=1.0,
+    )  # fmt: skip
+    check = check_theorem(data, relation, model, stands_for=names)
+    residual = transition_residual(data, model)
+    for level in check.levels[1:]:
+        x, y, _ = relation.sample_pairs(level.level, 100, rng)
+        sums = []
+        for a, b in zip(x.tolist(), y.tolist(), strict=True):
+            action = relation.witness(a, b)[0]
+            rows = [
+                [r for r in range(7) if names[data.source[r]] == names[e] and data.action[r] == action] for e in (a, b)
+            ]
+            sums.append(sum(residual[each].max() for each in rows))
+        assert level.witness_residual == pytest.approx(np.median(sums))
+        assert level.bound is None  # residuals say nothing of how far folded observations are apart
+
+
+def test_levels_without_a_sampled_pair_do_not_spoil_the_verdict(monkeypatch):
+    monkeypatch.setattr("bisim_theory.bisimulation.MOST_CLASSES", 2)
+    n = 40
+    source = np.repeat(np.arange(n), 2)
+    data = TransitionDataset(source, np.arange(2 * n) % 2, np.minimum(source + 1, n - 1), source == n - 1)
+    embedding = np.arange(n, dtype=float)[:, None]
+    model = Representation(embedding, embedding[data.successor], data.p.astype(float))
+    for sampled in (3, 20, 300):
+        monkeypatch.setattr("bisim_theory.sampling.SAMPLED_PAIRS", sampled)
+        assert check_theorem(data, empirical_bisimulation(data), model).verdict == "holds"
+
+
+def test_distances_are_those_of_the_embeddings_as_they_are():
+    data = TransitionDataset([0, 1, 2], [0, 0, 0], [0, 1, 2], [0, 1, 2])
+    relation = empirical_bisimulation(data)
+    for values, nearest in (([1e-3, 1.5e-3, 1e14], 5e-4), ([1e-20, 2e-20, 1.0], 1e-20)):
+        found = nearest_distinguished(relation, np.array(values)[:, None], threshold=nearest * 0.9)
+        assert found.distance == pytest.approx(nearest, rel=1e-12)
+        assert (found.pair, found.close) == ((0, 1), 0)
+        assert nearest_distinguished(relation, np.array(values)[:, None], threshold=found.distance).close == 1
+    with pytest.raises(DatasetError, match="embedding: must be"):
+        nearest_distinguished(relation, np.zeros(3))
+
+
+def test_separation_of_few_pairs_is_that_of_all_of_them():
+    rng = np.random.default_rng(0)
+    data = random_dataset(rng, frames=12, coverage=1.0)
+    relation = empirical_bisimulation(data)
+    labels, embedding = rng.integers(3, size=data.frames), rng.normal(size=(data.frames, 2))
+    check = check_theorem(
+        data, relation, Representation(embedding, embedding[data.successor], data.p.astype(float)), labels=labels
+    )
+    i, j = (relation.sources[each] for each in np.triu_indices(len(relation.sources), 1))
+    apart = np.linalg.norm(embedding[i] - embedding[j], axis=1)
+    same = apart[labels[i] == labels[j]]
+    for level in check.levels:
+        of_level = apart[relation.level(i, j) == level.level]
+        greater = (of_level[:, None] > same).mean() + (of_level[:, None] == same).mean() / 2
+        assert level.separation == pytest.approx(greater)

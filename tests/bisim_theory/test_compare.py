@@ -34,7 +34,7 @@ def test_candidates_are_what_training_on_them_would_be_told():
     assert found.left_out == (~known).sum() == 40  # nothing tells the reward of an episode's first observation
     by_name = {each.name: each for each in found.candidates}
     for name, each in by_name.items():
-        relation = empirical_bisimulation(with_auxiliary(data, auxiliary_values(data, name), known))
+        relation = empirical_bisimulation(with_auxiliary(data, auxiliary_values(data, name), name, known))
         assert list(each.pairs_per_level) == relation.distinguished_pairs_per_level
         assert each.certified_share == relation.certified_share(data.labels["count"])
         assert each.behaviours == relation.behaviour.classes
@@ -80,9 +80,7 @@ def test_a_candidate_without_any_model_is_told_from_the_others():
     images = np.zeros((4, 2, 2, 3), np.uint8)
     data = TransitionDataset([0, 1], [0, 0], [2, 3], observation=images, labels={"count": np.array([0, 0, 1, 1]),
                              "hidden": np.array([0, 1, 0, 1])})  # fmt: skip
-    report = analyse(
-        with_auxiliary(data, auxiliary_values(data, "count")), None, "content", True, candidates=["count", "hidden"]
-    )
+    report = analyse(data, None, "content", True, auxiliary="count", candidates=["count", "hidden"])
     count, hidden = report.comparison.candidates
     assert count.impossible is None
     assert "observation 0 has two auxiliary values" in hidden.impossible
@@ -91,7 +89,7 @@ def test_a_candidate_without_any_model_is_told_from_the_others():
 
 def test_bars_show_levels_in_proportion():
     data = counting_episodes()
-    report = analyse(with_auxiliary(data, auxiliary_values(data, "count")), candidates=["count", "constant"])
+    report = analyse(data, auxiliary="count", candidates=["count", "constant"])
     text = to_text(report)
     bars = [line.split()[-1] for line in text.splitlines() if line.startswith("  ") and "\N{MIDDLE DOT}" in line]
     pairs = report.comparison.pairs
@@ -108,7 +106,7 @@ def test_what_is_suggested_is_new_and_raises_the_certified_share_most():
         labels={"count": np.array([0, 1, 2, 3, 3, 2, 1, 0])},
     )  # fmt: skip
     relation = empirical_bisimulation(chain)
-    best = collect_next(relation, chain.labels["count"])[0]
+    best = collect_next(chain, relation, chain.labels["count"])[0]
     assert (best.observation, best.action, best.alike) in {(5, 1, 1), (6, 1, 1)}
     gains = {}
     for x in (5, 6):  # collect it for real: the outcome behaves as that of the same count in the first episode
@@ -130,7 +128,7 @@ def test_suggestions_are_for_actions_not_yet_seen():
         data = random_dataset(np.random.default_rng(seed), frames=12, actions=3, coverage=0.5)
         relation = empirical_bisimulation(data)
         labels = np.random.default_rng(seed).integers(3, size=data.frames)
-        found = collect_next(relation, labels)
+        found = collect_next(data, relation, labels)
         gains = [each.newly_certified for each in found]
         assert gains == sorted(gains, reverse=True)
         successor = {(x, a): y for x, a, y in zip(data.source, data.action, data.successor, strict=True)}
@@ -138,3 +136,59 @@ def test_suggestions_are_for_actions_not_yet_seen():
             reached = successor.get((each.observation, each.action))
             assert reached is None or reached not in relation.sources
             assert 0 < each.newly_certified <= len(relation.sources)
+
+
+def test_the_order_of_the_candidates_changes_nothing():
+    data = counting_episodes()
+    found = {}
+    for names in (["reward", "count"], ["count", "reward"]):
+        report = analyse(data, candidates=names)
+        assert (report.comparison.transitions, report.comparison.left_out) == (200, 40)
+        found[tuple(names)] = {each.name: each for each in report.comparison.candidates}
+    first, second = found.values()
+    assert first == second
+
+
+def test_a_stored_name_is_not_believed_of_other_values():
+    data = counting_episodes()
+    stored = with_auxiliary(data, auxiliary_values(data, "reward"), "reward")
+    assert stored.metadata["auxiliary"] == "reward"
+    other = analyse(stored, auxiliary="count", candidates=["reward", "count"])
+    by_name = {each.name: each for each in other.comparison.candidates}
+    assert by_name["reward"].pairs_per_level != by_name["count"].pairs_per_level
+    assert other.auxiliary == "count"
+    assert other.relation.distinguished_pairs_per_level == list(by_name["count"].pairs_per_level)
+
+
+def test_large_integers_stay_apart_when_joined():
+    values = np.array([2**60, 2**60 + 1, 2**60])
+    data = TransitionDataset([0, 1, 2], [0, 0, 0], [0, 1, 2], labels={"a": values, "b": np.array([0.5, 0.5, 0.5])})
+    alone, joined = compare(data, "a,a+b").candidates
+    assert alone.classes == joined.classes == 2
+
+
+def test_advice_never_repeats_what_was_done():
+    kinds = set()
+    for seed in range(6):
+        data = counting_episodes(episodes=12, steps=3, seed=seed)
+        data = with_auxiliary(data, auxiliary_values(data, "reward"), "reward")
+        relation = empirical_bisimulation(data)
+        labels = data.labels["count"]
+        rows = zip(data.source.tolist(), data.action.tolist(), data.successor.tolist(), strict=True)
+        done = {(x, a): y for x, a, y in rows}
+        for each in collect_next(data, relation, labels, most=30):
+            assert done.get((each.observation, each.action)) == each.successor
+            assert each.successor not in relation.sources
+            same = relation.class_of(relation.sources) == relation.class_of(each.observation)
+            assert each.alike == (same & (labels[relation.sources] == labels[each.observation])).sum()
+            kinds.add(each.successor is None)
+    assert kinds == {True, False}
+
+
+def test_labels_of_another_shape_are_refused():
+    data = counting_episodes()
+    relation = empirical_bisimulation(with_auxiliary(data, auxiliary_values(data, "count"), "count"))
+    for wrong in ([1, 2], np.zeros((data.frames, 2))):
+        for ask in (relation.certified_share, relation.distinguished_within_label):
+            with pytest.raises(DatasetError, match="labels: must be"):
+                ask(wrong)

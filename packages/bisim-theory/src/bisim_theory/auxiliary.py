@@ -40,8 +40,15 @@ def auxiliary_values(data: TransitionDataset, name: str) -> Values:
     parts = [_single(data, part) for part in name.split("+")]
     if len(parts) == 1:
         return parts[0]
-    columns = [part.value.reshape(len(data), -1) for part in parts]
+    columns = [_exact(part.value).reshape(len(data), -1) for part in parts]
     return Values(np.concatenate(columns, 1), np.logical_and.reduce([part.known for part in parts]))
+
+
+def _exact(value: NDArray[Any]) -> NDArray[Any]:
+    """The values, or codes of them where they would lose digits beside floats."""
+    if value.dtype.kind in "iu" and len(value) and max(abs(int(value.min())), abs(int(value.max()))) > 2**53:
+        return np.unique(value, return_inverse=True)[1].reshape(value.shape)
+    return value
 
 
 def _single(data: TransitionDataset, name: str) -> Values:
@@ -105,8 +112,10 @@ def given_values(data: TransitionDataset, name: str, value: ArrayLike) -> Values
     return Values(array if len(array) == len(data) else array[data.source], np.ones(len(data), bool))
 
 
-def with_auxiliary(data: TransitionDataset, values: Values, rows: NDArray[np.bool_] | None = None) -> TransitionDataset:
-    """The transitions of which p is known (or those chosen by `rows`), with it.
+def with_auxiliary(
+    data: TransitionDataset, values: Values, name: str, rows: NDArray[np.bool_] | None = None
+) -> TransitionDataset:
+    """The transitions of which p is known (or those chosen by `rows`), with it, and its name in the metadata.
 
     Raises:
         DatasetError: there are none.
@@ -118,4 +127,5 @@ def with_auxiliary(data: TransitionDataset, values: Values, rows: NDArray[np.boo
         name: None if getattr(data, name) is None else getattr(data, name)[kept]
         for name in ("source", "action", "successor", "action_value", "reward", "terminated", "truncated", "episode")
     }
-    return replace(data, auxiliary=values.value[kept], **columns)
+    metadata = {**data.metadata, "auxiliary": name}
+    return replace(data, auxiliary=values.value[kept], metadata=metadata, size=data.frames, **columns)

@@ -26,7 +26,6 @@ def distance_bounds(
     transition_residual: Floats,
     auxiliary_residual: Floats,
     lipschitz: Lipschitz,
-    stands_for: Ids | None = None,
     depth: int = 64,
 ) -> Floats:
     """(m,) lower bounds b(x, y) <= ||E(x) - E(y)|| for pairs of sources.
@@ -36,15 +35,17 @@ def distance_bounds(
     induction on the length of the path. With zero residuals it is positive exactly on R_D*, which is Theorem 3.
 
     Args:
-        data: transitions.
+        data: transitions, deterministic as they are: residuals say nothing of how far folded observations are apart.
         x, y: (m,) ids of sources.
         transition_residual: (N,) e_d per transition; of a T that depends on the action's code alone.
         auxiliary_residual: (N,) e_p per transition, at its source.
         lipschitz: constants of T and P.
-        stands_for: (F,) from `bisim_theory.fold` where transitions are not deterministic as they are.
         depth: longest path that is followed; a shorter one gives bounds that are valid too.
+
+    Raises:
+        DatasetError: transitions are not deterministic.
     """
-    walk = _Walk(observed_graph(data, stands_for), data, transition_residual, auxiliary_residual, lipschitz)
+    walk = _Walk(observed_graph(data), data, transition_residual, auxiliary_residual, lipschitz)
     bounds = np.zeros(len(x))
     state = walk.begin(np.asarray(x), np.asarray(y))
     for _ in range(depth):

@@ -2,8 +2,11 @@
 
 import argparse
 import contextlib
+import dataclasses
+import errno
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -12,8 +15,6 @@ if TYPE_CHECKING:
 
     from bisim_theory.collapse import Tolerance
     from bisim_theory.report import Report
-    from bisim_theory.representation import Representation
-    from bisim_theory.transitions import TransitionDataset
 
 DESCRIPTION = """\
 Which pairs of observations do saved transitions distinguish (Definition 4), and does a trained encoder keep
@@ -36,13 +37,16 @@ class Parser(argparse.ArgumentParser):
 
 def fail(program: str, error: BaseException) -> int:
     """Say what went wrong in one line, whatever is in the message, and return exit status 2."""
-    text = " ".join(str(error).split()) or "not enough memory"
-    sys.stderr.write(f"{program}: error: {text}\n")
+    text = " ".join(str(error).split()) or ("not enough memory" if isinstance(error, MemoryError) else repr(error))
+    if sys.stderr is not None:  # it may have been closed
+        sys.stderr.write(f"{program}: error: {text}\n")
     return 2
 
 
 def say(text: str) -> None:
     """Print the last words; raises `OSError` where they cannot be written, as on a full disk."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character still gets the rest
     try:
         print(text, flush=True)
     except OSError:
@@ -109,6 +113,17 @@ def make_parser() -> Parser:
 def main(argv: list[str] | None = None) -> int:
     """Run `bisim-check`; returns the exit status that its help describes."""
     options = make_parser().parse_args(argv)
+    try:
+        return _run(options)
+    except KeyboardInterrupt:
+        return 130
+    except Exception:
+        # A fault of the program's own must not end with 1, which is a verdict.
+        traceback.print_exc()
+        return 70
+
+
+def _run(options: argparse.Namespace) -> int:
     from bisim_theory.files import write_json
     from bisim_theory.findings import to_json
     from bisim_theory.text import to_text
@@ -118,10 +133,10 @@ def main(argv: list[str] | None = None) -> int:
         if options.html is not None:
             from bisim_theory.page import write_page  # first, since what it needs may be missing
         report = _check(options)
-        if options.json is not None:
-            write_json(options.json, to_json(report))
         if options.html is not None:
             write_page(options.html, report, title=str(options.path))
+        if options.json is not None:
+            write_json(options.json, to_json(report))
         say(to_text(report))
     except (DatasetError, OSError, MemoryError) as error:
         return fail("bisim-check", error)
@@ -136,28 +151,47 @@ def _check(options: argparse.Namespace) -> "Report":
 
     tolerance = _tolerance(options.tolerance)
     path, beside = resolve(options.path)
+    _check_outputs(options, path, beside)
     data = read_transitions(path, actions=options.actions)
     candidates = [] if options.compare is None else options.compare.split(",")
     # A comparison is what comes before training, and a head that learnt the file's own p says nothing of another.
-    alone = candidates or (options.auxiliary is not None and data.auxiliary is not None)
-    given = options.representation or (None if alone else beside)
+    alone = bool(candidates) or (options.auxiliary is not None and data.auxiliary is not None)
+    given = options.representation if options.representation is not None else (None if alone else beside)
     representation = None if given is None else read_representation(given)
-    with _naming(path):
-        data, representation = _choose_auxiliary(data, representation, options.auxiliary, candidates)
-    if given is not None and representation is not None:
-        with _naming(given):
-            representation.check_against(data)
-    with _naming(path):
-        return analyse(
+    with _naming(path, given):
+        report = analyse(
             data,
             representation,
             options.identity,
             options.fold,
+            auxiliary=options.auxiliary,
             tolerance=tolerance,
             candidates=candidates,
             pairs=[(x, y) for x, y in options.pair],
             bar=progress_bar,
         )
+    if beside is None or given is not None:
+        return report
+    return dataclasses.replace(report, left_out=f"{beside}, as another p or a comparison says nothing of that model")
+
+
+def _check_outputs(options: argparse.Namespace, *inputs: Path | None) -> None:
+    """Raise before anything is computed where a result could not be written, or would be written over an input."""
+    from bisim_theory.transitions import DatasetError
+
+    taken = {Path(each).resolve() for each in (*inputs, options.representation) if each is not None}
+    for name in ("json", "html"):
+        given = getattr(options, name)
+        if given is None:
+            continue
+        path = Path(given)
+        if not path.name or path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), given)
+        if not path.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), given)
+        if path.resolve() in taken:
+            raise DatasetError(f"--{name} {given}: is read or written already; name another file")
+        taken.add(path.resolve())
 
 
 def _tolerance(settings: list[str]) -> "Tolerance":
@@ -171,37 +205,23 @@ def _tolerance(settings: list[str]) -> "Tolerance":
             values[name] = float(value)
         except ValueError:
             values[name] = -1.0
-        if name not in ("transition", "auxiliary", "collapse", "point") or not 0 <= values[name] < float("inf"):
+        most = 1.0 if name == "auxiliary" else sys.float_info.max
+        if name not in ("transition", "auxiliary", "collapse", "point") or not 0 <= values[name] <= most:
             raise DatasetError(
-                f"--tolerance {setting}: must be transition, auxiliary, collapse or point = a number >= 0"
+                f"--tolerance {setting}: must be transition, auxiliary (at most 1), collapse or point = a number >= 0"
             )
     return Tolerance(**values)
 
 
-def _choose_auxiliary(
-    data: "TransitionDataset", representation: "Representation | None", name: str | None, candidates: list[str]
-) -> tuple["TransitionDataset", "Representation | None"]:
-    """The dataset with the p that was asked for, and of a representation the transitions that remain."""
-    from bisim_theory.auxiliary import auxiliary_values, offered, with_auxiliary
-    from bisim_theory.transitions import DatasetError
-
-    if name is None and data.auxiliary is None:
-        if not candidates:
-            raise DatasetError(f"auxiliary: is not in this dataset; choose --auxiliary {'|'.join(offered(data))}")
-        name = candidates[0]
-    if name is None:
-        return data, representation
-    values = auxiliary_values(data, name)
-    return with_auxiliary(data, values), None if representation is None else representation.of_rows(values.known)
-
-
 @contextlib.contextmanager
-def _naming(path: str | Path) -> "Iterator[None]":
+def _naming(transitions: Path, representation: str | Path | None) -> "Iterator[None]":
     """Put the file's name in front of what is wrong with it, once."""
+    from bisim_theory.representation import RepresentationError
     from bisim_theory.transitions import DatasetError
 
     try:
         yield
     except DatasetError as error:
+        path = representation if isinstance(error, RepresentationError) else transitions
         text = str(error)
         raise DatasetError(text if text.startswith(str(path)) else f"{path}: {text}") from None

@@ -46,11 +46,12 @@ class LevelCheck:
         pairs: unordered pairs that enter at it.
         median_distance: of them, or of a uniform sample where `sampled`.
         residual_ratio: 2 median e_d of all transitions over `median_distance`.
-        witness_residual: median of e_d(x, a) + e_d(y, a) at the first action of each pair's witness; None at level 1.
+        witness_residual: median of e_d(x, a) + e_d(y, a) at the first action of the witness, over `WITNESSED` pairs;
+            None at level 1.
         separation: probability that a pair of the level is further apart than a pair of sources with equal labels
             (area under the ROC curve; ties count half); None without labels or such pairs.
-        bound: smallest and median of the lower bounds that the residuals guarantee, and the share of positive ones;
-            None without Lipschitz constants.
+        bound: smallest and median of the lower bounds that the residuals guarantee, and the share of positive ones,
+            over `WITNESSED` pairs; None without Lipschitz constants, and where observations were folded.
         sampled: whether a sample stands for the pairs.
         distances: (m,) the distances.
     """
@@ -87,7 +88,7 @@ class TheoremCheck:
         abstraction_residual: the same quantiles of ||T(E(x), a) - T(E(x), canonical a)||; None where there is none.
         auxiliary_residual: the same quantiles of e_p = |P(E(x)) - p(x)|.
         auxiliary_share: share of level-1 pairs with e_p(x) + e_p(y) < |p(x) - p(y)|; None without such pairs.
-        levels: every level of R_D*.
+        levels: every level of R_D* (where it is not known exactly, those of which there are sampled pairs).
         median_distance: median distance of all pairs of sources (a sample where there are many).
         same_label_distances: (m,) distances of pairs of sources with equal labels (a sample where there are many);
             None without labels or such pairs.
@@ -126,6 +127,9 @@ class TheoremCheck:
         return "holds" if self.hypothesis_met else "hypothesis-not-met"
 
 
+WITNESSED = 2_000
+"""Pairs of a level, drawn uniformly where there are more, whose own residuals and bounds are looked at."""
+
 QUANTILES = (0.5, 0.9, 0.99, 1.0)
 
 
@@ -154,16 +158,15 @@ def check_theorem(
     """
     representation.check_against(data)
     tolerance = tolerance or Tolerance()
-    model = Residuals(data, representation)
+    model = Residuals(data, representation, stands_for)
     sources = relation.sources
     median = _median_distance(representation.embedding[sources], tolerance)
     rms = float(np.sqrt(np.square(representation.embedding[sources], dtype=np.float64).sum(1).mean()))
     collapse_distance = max(tolerance.collapse * median, tolerance.point * rms)
     same = None if labels is None else _same_label_distances(relation, representation, labels, tolerance)
-    levels = [
-        _check_level(relation, level, model, same, stands_for, tolerance)
-        for level in range(1, len(relation.distinguished_pairs_per_level) + 1)
-    ]
+    numbers = range(1, len(relation.distinguished_pairs_per_level) + 1)
+    checked = [_check_level(relation, level, model, same, tolerance) for level in numbers]
+    levels = [level for level in checked if level is not None]
     share = _auxiliary_share(relation, model, tolerance)
     closest, collapsed_pairs = _conclusion(relation, representation, collapse_distance, progress)
     return TheoremCheck(
@@ -178,7 +181,7 @@ def check_theorem(
         closest=closest,
         collapsed_pairs=collapsed_pairs,
         collapse_distance=collapse_distance,
-        hypothesis_met=_hypothesis_met(share, levels, model, rms, tolerance),
+        hypothesis_met=_hypothesis_met(relation, share, levels, model, rms, tolerance),
         exact=relation.exact,
         tolerance=tolerance,
     )
@@ -189,23 +192,31 @@ def _quantiles(values: Floats) -> tuple[float, ...]:
 
 
 def _hypothesis_met(
-    share: float | None, levels: list[LevelCheck], model: Residuals, rms: float, tolerance: Tolerance
+    relation: Relation,
+    share: float | None,
+    levels: list[LevelCheck],
+    model: Residuals,
+    rms: float,
+    tolerance: Tolerance,
 ) -> bool:
-    if share is None:  # no pair is distinguished, so there is no distance or margin to hold the residuals against
+    if not relation.distinguished_pairs:  # then there is no distance or margin to hold the residuals against
         return bool(model.e_d.max() <= tolerance.point * rms and model.e_p.max() <= tolerance.point)
     met = all(level.residual_ratio < tolerance.transition for level in levels)
-    return met and share >= tolerance.auxiliary
+    return met and (share is None or share >= tolerance.auxiliary)
 
 
 def _check_level(
-    relation: Relation, level: int, model: Residuals, same: Floats | None, stands_for: Ids | None, tolerance: Tolerance
-) -> LevelCheck:
+    relation: Relation, level: int, model: Residuals, same: Floats | None, tolerance: Tolerance
+) -> LevelCheck | None:
     representation = model.representation
     # The page of the report draws the same sample again to name its pairs.
-    x, y, everything = relation.sample_pairs(level, tolerance.sample, np.random.default_rng([0, level]))
+    rng = np.random.default_rng([0, level])
+    x, y, everything = relation.sample_pairs(level, tolerance.sample, rng)
+    if not len(x):  # only where the relation itself is a sample
+        return None
     found = distances(representation.embedding, x, y)
-    median = float(np.median(found)) if len(found) else float("nan")
-    few = slice(None, _WITNESSED)
+    median = float(np.median(found))
+    few = slice(None) if len(x) <= WITNESSED else rng.choice(len(x), WITNESSED, replace=False)
     return LevelCheck(
         level=level,
         pairs=relation.distinguished_pairs_per_level[level - 1],
@@ -213,21 +224,18 @@ def _check_level(
         residual_ratio=2 * float(np.median(model.e_d)) / median if median > 0 else np.inf,
         witness_residual=None if level == 1 else float(np.median(model.at_witness(relation, x[few], y[few], level))),
         separation=None if same is None else separation(found, same),
-        bound=_bound(model, x[few], y[few], stands_for),
+        bound=_bound(model, x[few], y[few]),
         sampled=not everything,
         distances=found,
     )
 
 
-_WITNESSED = 2_000
-"""Pairs of a level whose own residuals are looked at."""
-
-
-def _bound(model: Residuals, x: Ids, y: Ids, stands_for: Ids | None) -> tuple[float, float, float] | None:
+def _bound(model: Residuals, x: Ids, y: Ids) -> tuple[float, float, float] | None:
     dynamics, auxiliary = model.representation.lipschitz_dynamics, model.representation.lipschitz_auxiliary
-    if dynamics is None or auxiliary is None or not len(x):
+    folded = model.stands_for is not None and bool((model.stands_for != np.arange(model.data.frames)).any())
+    if dynamics is None or auxiliary is None or folded:
         return None
-    bounds = distance_bounds(model.data, x, y, model.e_d, model.e_p, Lipschitz(dynamics, auxiliary), stands_for)
+    bounds = distance_bounds(model.data, x, y, model.e_d, model.e_p, Lipschitz(dynamics, auxiliary))
     return float(bounds.min()), float(np.median(bounds)), float((bounds > 0).mean())
 
 
@@ -242,18 +250,22 @@ def _same_label_distances(
     relation: Relation, representation: Representation, labels: NDArray[Any], tolerance: Tolerance
 ) -> Floats | None:
     """Distances of pairs of sources with equal labels, uniform among those pairs; None where there is no such pair."""
-    code, sizes = np.unique(labels[relation.sources], return_inverse=True, return_counts=True)[1:]
-    pairs = sizes * (sizes - 1)
+    code = relation.label_codes(labels)
+    sizes = np.bincount(code)
+    order, ends = np.argsort(code, kind="stable"), np.cumsum(sizes)
+    pairs = sizes * (sizes - 1) // 2
     if not pairs.sum():
         return None
-    rng = np.random.default_rng(0)
-    ends = np.cumsum(sizes)
-    chosen = rng.choice(len(sizes), size=min(tolerance.sample, int(pairs.sum())), p=pairs / pairs.sum())
-    i = rng.integers(sizes[chosen])
-    j = (i + 1 + rng.integers(sizes[chosen] - 1)) % sizes[chosen]
-    order, begin = np.argsort(code, kind="stable"), ends[chosen] - sizes[chosen]
-    x, y = (relation.sources[order[begin + k]] for k in (i, j))
-    return distances(representation.embedding, x, y)
+    if pairs.sum() <= tolerance.sample:
+        both = [np.triu_indices(size, 1) for size in sizes.tolist()]
+        i, j = (np.concatenate([ends[k] - sizes[k] + pair[side] for k, pair in enumerate(both)]) for side in (0, 1))
+    else:
+        rng = np.random.default_rng(0)
+        chosen = rng.choice(len(sizes), size=tolerance.sample, p=pairs / pairs.sum())
+        first = rng.integers(sizes[chosen])
+        second = (first + 1 + rng.integers(sizes[chosen] - 1)) % sizes[chosen]
+        i, j = (ends[chosen] - sizes[chosen] + each for each in (first, second))
+    return distances(representation.embedding, relation.sources[order[i]], relation.sources[order[j]])
 
 
 def _auxiliary_share(relation: Relation, model: Residuals, tolerance: Tolerance) -> float | None:

@@ -66,7 +66,7 @@ class Comparison:
 
 def compare(
     data: TransitionDataset,
-    candidates: Sequence[str] | Mapping[str, ArrayLike | Values],
+    candidates: str | Sequence[str] | Mapping[str, ArrayLike | Values],
     labels: NDArray[Any] | None = None,
     folding: bool = False,
     progress: Progress = silent,
@@ -75,8 +75,9 @@ def compare(
 
     Args:
         data: transitions; `auxiliary` is not needed.
-        candidates: names (see `bisim_theory.auxiliary.NAMES`), or by name arrays of one row for each transition (p of
-            its source) or for each observation, or `bisim_theory.auxiliary.Values`.
+        candidates: names (see `bisim_theory.auxiliary.NAMES`), separated by commas or as a list; or by name arrays of
+            one row for each transition (p of its source) or for each observation, or `bisim_theory.auxiliary.Values`.
+            Where there are as many transitions as observations, a row is taken to be a transition's.
         labels: (F,) the ground truth of the certified share.
         folding: whether to merge the successors of one (observation, action) first.
         progress: told how many candidates are done.
@@ -84,6 +85,8 @@ def compare(
     Raises:
         DatasetError: a candidate is not to be had, or transitions are not deterministic and `folding` is off.
     """
+    if isinstance(candidates, str):
+        candidates = candidates.split(",")
     if isinstance(candidates, Mapping):
         values = {
             name: each if isinstance(each, Values) else given_values(data, name, each)
@@ -110,7 +113,7 @@ def _candidate(
     labels: NDArray[Any] | None,
     folding: bool,
 ) -> Candidate:
-    with_p = with_auxiliary(data, values, rows)
+    with_p = with_auxiliary(data, values, name, rows)
     try:
         stands_for = fold(with_p) if folding else None
         relation = empirical_bisimulation(with_p, stands_for)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory.progress import Progress, silent
-from bisim_theory.transitions import Ids, TransitionDataset
+from bisim_theory.transitions import DatasetError, Ids, TransitionDataset
 
 
 def identify_by_content(data: TransitionDataset, ids: Ids | None = None) -> TransitionDataset:
@@ -109,10 +109,21 @@ class NoWellTrainedModelError(Exception):
         self.pair, self.values, self.chain = pair, values, chain
         x, y = pair
         if x == y:
-            text = f"observation {x} has two auxiliary values, {values[0]} and {values[1]}"
+            text = f"observation {x} has two auxiliary values, {_shown(values[0])} and {_shown(values[1])}"
         else:
-            text = f"observations {x} and {y} must share one embedding and have p = {values[0]} and {values[1]}"
+            p = f"{_shown(values[0])} and {_shown(values[1])}"
+            text = f"observations {x} and {y} must share one embedding and have p = {p}"
         super().__init__(text)
+
+
+def _shown(value: Any) -> str:
+    """A value of p, of which only the first numbers are shown where they are many."""
+    if not isinstance(value, list) or len(value) <= _NUMBERS_SHOWN:
+        return str(value)
+    return f"[{', '.join(f'{each:.4g}' for each in value[:_NUMBERS_SHOWN])}, ... {len(value)} numbers]"
+
+
+_NUMBERS_SHOWN = 4
 
 
 class _Folder:
@@ -227,6 +238,11 @@ def fold(data: TransitionDataset, merges: Iterable[tuple[int, int]] = (), progre
         (F,) for every observation one that stands for all it is merged with.
 
     Raises:
+        DatasetError: a pair to begin with is no pair of observations.
         NoWellTrainedModelError: observations with different p are merged (Definition of well-trained, equation 1).
     """
+    merges = list(merges)
+    for x, y in merges:
+        if not (0 <= x < data.frames and 0 <= y < data.frames):
+            raise DatasetError(f"merges: ({x}, {y}) is no pair of the {data.frames} observations")
     return _Folder(data).run(merges, progress)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from bisim_theory.progress import Progress, silent
 from bisim_theory.relation import Relation
-from bisim_theory.transitions import Ids
+from bisim_theory.transitions import DatasetError, Ids
 
 Floats = NDArray[np.float64]
 
@@ -68,8 +68,13 @@ def nearest_distinguished(
         embedding: (F, d) floats, E of every observation.
         threshold: distance up to which pairs are counted.
         progress: told how many of how many pairs of chunks are done.
+
+    Raises:
+        DatasetError: the embedding has another shape.
     """
-    search = _Search(relation, centred(embedding[relation.sources]), threshold)
+    if embedding.ndim != 2 or len(embedding) <= int(relation.sources[-1]):
+        raise DatasetError(f"embedding: must be (F, d), one row an observation, is {embedding.shape}")
+    search = _Search(relation, embedding[relation.sources], threshold)
     search.begin_with_some()
     search.run(progress)
     if search.best[1] < 0:
@@ -81,7 +86,8 @@ def nearest_distinguished(
 class _Search:
     """Sources in the order of their chunks, so that every chunk is a slice."""
 
-    def __init__(self, relation: Relation, embedding: Floats, threshold: float) -> None:
+    def __init__(self, relation: Relation, raw: NDArray[Any], threshold: float) -> None:
+        embedding = centred(raw)
         chunks = _chunks(relation, embedding)
         ends = np.cumsum([len(rows) for rows in chunks]).tolist()
         self.slices = [slice(end - len(rows), end) for end, rows in zip(ends, chunks, strict=True)]
@@ -91,7 +97,8 @@ class _Search:
         norms = np.square(embedding).sum(1)
         # Lengths are in units of the largest norm, so that single precision neither overflows nor underflows.
         self.scale = float(np.sqrt(norms.max(initial=0))) or 1.0
-        self.embedding = embedding[self.order]
+        # Products are of centred embeddings, but what is found is decided by the embeddings as they are.
+        self.embedding, self.raw = embedding[self.order], raw[self.order]
         # Squared distances are one product: (-2x, |x|^2, 1) with (y, 1, |y|^2).
         norms = norms[self.order] / self.scale**2
         self.left = np.empty((len(norms), embedding.shape[1] + 2), np.float32)
@@ -112,7 +119,7 @@ class _Search:
         for level in range(1, min(len(self.relation.distinguished_pairs_per_level), _LEVELS_FIRST) + 1):
             pairs = self.relation.sample_pairs(level, _FEW, rng)[:2]
             x, y = (place[self.relation.positions(ids)] for ids in pairs)
-            found = distances(self.embedding, x, y)
+            found = distances(self.raw, x, y)
             if len(found) and found.min() < self.best[0]:
                 least = int(found.argmin())
                 self.best = (float(found[least]), int(x[least]), int(y[least]))
@@ -174,7 +181,7 @@ class _Search:
         for start in range(0, len(chosen), 65_536):
             row, column = np.divmod(chosen[start : start + 65_536], near.shape[1])
             x, y = self.slices[i].start + row, self.slices[j].start + column
-            found = distances(self.embedding, x, y)
+            found = distances(self.raw, x, y)
             least = int(found.argmin())
             if found[least] < self.best[0]:
                 self.best = (float(found[least]), int(x[least]), int(y[least]))

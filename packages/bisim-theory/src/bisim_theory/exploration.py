@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory.relation import Relation
-from bisim_theory.transitions import Ids
+from bisim_theory.transitions import Ids, TransitionDataset
 
 CLASSES = 1_500
 """Behaviours that are looked at, drawn in proportion to their sources where there are more."""
@@ -21,19 +21,26 @@ class Suggestion:
     """Act so from there, and go on for some steps.
 
     Attributes:
-        observation: id of a source from which the action was not observed.
-        action: its code.
+        observation: id of a source.
+        action: code of an action after which nothing was observed from there.
+        successor: None where the action was not observed; else what it led to, from which to go on.
         newly_certified: expected number of sources with another label that this tells from the observation.
-        alike: how many sources behave like it, and would gain as much each.
+        alike: how many sources with this label behave like it, and would gain as much each.
     """
 
     observation: int
     action: int
+    successor: int | None
     newly_certified: float
     alike: int
 
+    def __str__(self) -> str:
+        if self.successor is None:
+            return f"action {self.action} from observation {self.observation}"
+        return f"go on from observation {self.successor}, to which action {self.action} led from {self.observation}"
 
-def collect_next(relation: Relation, labels: NDArray[Any], most: int = 5) -> list[Suggestion]:
+
+def collect_next(data: TransitionDataset, relation: Relation, labels: NDArray[Any], most: int = 5) -> list[Suggestion]:
     """The (observation, action) pairs that are expected to raise the certified share most, best first.
 
     The outcome is not known before it is collected; it is taken to behave as the outcomes of that action from other
@@ -41,27 +48,29 @@ def collect_next(relation: Relation, labels: NDArray[Any], most: int = 5) -> lis
     follow. Only one suggestion is made for each behaviour and label.
 
     Args:
-        relation: R_D*.
+        data: transitions.
+        relation: R_D* over them.
         labels: (F,) the ground truth.
         most: how many suggestions.
     """
-    return _Search(relation, labels).best(most)
+    return _Search(data, relation, labels).best(most)
 
 
 class _Search:
-    def __init__(self, relation: Relation, labels: NDArray[Any]) -> None:
-        self.relation, self.behaviour = relation, relation.behaviour
+    def __init__(self, data: TransitionDataset, relation: Relation, labels: NDArray[Any]) -> None:
+        self.data, self.relation, self.behaviour = data, relation, relation.behaviour
         self.rng = np.random.default_rng(0)
         behaviour = relation.behaviour
-        label = np.unique(labels[relation.sources], return_inverse=True)[1]
+        label = relation.label_codes(labels)
         # Sources by behaviour and label: within such a kind all gain the same.
-        kinds, self.example, size = np.unique(
-            np.stack([behaviour.class_of, label], 1), axis=0, return_index=True, return_counts=True
+        kinds, self.kind_of, size = np.unique(
+            np.stack([behaviour.class_of, label], 1), axis=0, return_inverse=True, return_counts=True
         )
+        self.chosen, self.alike = np.arange(len(kinds)), size
         if len(kinds) > CLASSES:
             chosen = np.sort(self.rng.choice(len(kinds), CLASSES, replace=False, p=size / size.sum()))
             scale = size.sum() / size[chosen].sum()
-            kinds, self.example, size = kinds[chosen], self.example[chosen], size[chosen] * scale
+            kinds, self.chosen, self.alike, size = kinds[chosen], chosen, size[chosen], size[chosen] * scale
         self.kind_class, self.kind_label, self.size = kinds[:, 0], kinds[:, 1], size.astype(np.float64)
         self.successor = np.full((len(behaviour.actions), behaviour.classes), -1)
         self.successor[behaviour.edges.action, behaviour.edges.source] = behaviour.edges.successor
@@ -76,11 +85,21 @@ class _Search:
             action, kind = divmod(flat, gains.shape[1])
             if gains[action, kind] <= 0:
                 break
-            alike = int(self.behaviour.sizes[self.kind_class[kind]])
-            observation = int(self.relation.sources[self.example[kind]])
             code = int(self.behaviour.actions[action])
-            suggestions.append(Suggestion(observation, code, float(gains[action, kind]), alike))
+            observation, successor = self._example(kind, code)
+            alike = int(self.alike[kind])
+            suggestions.append(Suggestion(observation, code, successor, float(gains[action, kind]), alike))
         return suggestions
+
+    def _example(self, kind: int, action: int) -> tuple[int, int | None]:
+        """A source of a kind from which the action was not observed; if there is none, one and what it led to."""
+        members = self.relation.sources[self.kind_of.reshape(-1) == self.chosen[kind]]
+        rows = self.data.action == action
+        untried = members[~np.isin(members, self.data.source[rows])]
+        if len(untried):
+            return int(untried[0]), None
+        row = np.flatnonzero(rows & (self.data.source == members[0]))[0]
+        return int(members[0]), int(self.data.successor[row])
 
     def _gain(self, action: int, open_: NDArray[np.bool_]) -> NDArray[np.float64]:
         """(K,) expected number of sources that the action would tell from one of each kind."""

@@ -22,13 +22,24 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
+        with _named(path), open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Let errors name the file that was asked for."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            error.filename = str(path)
+        raise
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

@@ -202,14 +202,14 @@ def _certificate(report: Report, relation: Relation) -> list[Markup]:
     if report.suggestions:
         rows = [
             (
-                f"action {each.action} from observation {each.observation}",
+                str(each),
                 f"{each.newly_certified:,.0f}",
                 f"{each.alike:,}",
             )
             for each in report.suggestions
         ]
-        head = ["collect next", "more pairs, about", "sources that behave like it"]
-        found.append(table("To certify more, act so and go on from there for some steps", head, rows))
+        head = ["collect next", "more pairs, about", "sources like it"]
+        found.append(table("To certify more, do so and go on for some steps", head, rows))
     return found
 
 

@@ -20,7 +20,9 @@ def progress_bar(what: str) -> Iterator[Progress]:
     """A bar on standard error for what takes longer than `PATIENCE`; none where that is no terminal."""
     from tqdm import tqdm
 
-    with tqdm(desc=what, delay=PATIENCE, leave=False, disable=not sys.stderr.isatty(), file=sys.stderr) as bar:
+    with tqdm(
+        desc=what, delay=PATIENCE, leave=False, disable=sys.stderr is None or not sys.stderr.isatty(), file=sys.stderr
+    ) as bar:
 
         def show(done: int, whole: int) -> None:
             bar.total = whole

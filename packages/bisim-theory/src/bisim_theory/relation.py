@@ -164,7 +164,8 @@ class Relation(ABC):
         Args:
             labels: (F,) one label per observation, the ground truth.
         """
-        code, sizes = np.unique(labels[self.sources], return_inverse=True, return_counts=True)[1:]
+        code = self.label_codes(labels)
+        sizes = np.bincount(code)
         n = len(code)
         apart = n * (n - 1) // 2 - sum(size * (size - 1) // 2 for size in sizes.tolist())
         certified = self.distinguished_pairs - self.equal_label_pairs(code)
@@ -172,7 +173,14 @@ class Relation(ABC):
 
     def distinguished_within_label(self, labels: NDArray[Any]) -> int:
         """Unordered pairs in R_D* with equal labels: where positive, the data knows more than the labels say."""
-        return self.equal_label_pairs(np.unique(labels[self.sources], return_inverse=True)[1])
+        return self.equal_label_pairs(self.label_codes(labels))
+
+    def label_codes(self, labels: ArrayLike) -> Ids:
+        """(n,) codes 0, 1, ... of the sources' labels; raises `DatasetError` unless there is one per observation."""
+        array = np.asarray(labels)
+        if array.ndim != 1 or len(array) <= self.sources[-1]:
+            raise DatasetError(f"labels: must be (F,), one for each observation, are {array.shape}")
+        return np.unique(array[self.sources], return_inverse=True)[1]
 
     def sample_pairs(self, level: int, most: int, rng: np.random.Generator) -> tuple[Ids, Ids, bool]:
         """Ids x and y of pairs that enter at `level`: all of them, once each, if at most `most`, else a uniform sample.
@@ -189,7 +197,12 @@ class Relation(ABC):
 
         Args:
             level: from 1, or None for all levels one after the other.
+
+        Raises:
+            DatasetError: `level` is below 1.
         """
+        if level is not None and level < 1:
+            raise DatasetError(f"level={level}: the levels of R_D* begin with 1")
         levels = range(1, len(self.distinguished_pairs_per_level) + 1) if level is None else [level]
         for each in levels:
             pairs = self.pairs_at(each)

@@ -22,6 +22,10 @@ OPTIONAL = ("predicted_embedding_canonical", "lipschitz_dynamics", "lipschitz_au
 """Fields that may be None."""
 
 
+class RepresentationError(DatasetError):
+    """A representation that is not of the dataset it is given with."""
+
+
 @dataclass(frozen=True, eq=False)
 class Representation:
     """A model (E, T, P) on a dataset of F observations and N transitions.
@@ -76,9 +80,9 @@ class Representation:
                 raise DatasetError(f"{name}: must be a positive number, is {value}")
 
     def of_rows(self, rows: NDArray[np.bool_]) -> "Representation":
-        """The same model on some of the transitions only; raises `DatasetError` unless `rows` is (N,)."""
+        """The same model on some of the transitions only; raises `RepresentationError` unless `rows` is (N,)."""
         if len(rows) != len(self.predicted_embedding) or len(rows) != len(self.predicted_auxiliary):
-            raise DatasetError(
+            raise RepresentationError(
                 f"predicted_embedding: has {len(self.predicted_embedding)} rows for {len(rows)} transitions"
             )
         canonical = self.predicted_embedding_canonical
@@ -90,7 +94,7 @@ class Representation:
         )
 
     def check_against(self, data: TransitionDataset) -> None:
-        """Raise `DatasetError` unless the arrays have one row an observation and transition of `data`."""
+        """Raise `RepresentationError` unless the arrays have one row an observation and transition of `data`."""
         expected = {
             "embedding": (data.frames,),
             "predicted_embedding": (len(data),),
@@ -99,7 +103,7 @@ class Representation:
         for name, shape in expected.items():
             found = getattr(self, name).shape[: len(shape)]
             if found != shape or (name == "predicted_auxiliary" and getattr(self, name).ndim != len(shape)):
-                raise DatasetError(f"{name}: is {getattr(self, name).shape}, the transitions ask for {shape}")
+                raise RepresentationError(f"{name}: is {getattr(self, name).shape}, the transitions ask for {shape}")
 
     @classmethod
     def of(

@@ -14,6 +14,11 @@ from bisim_theory.transitions import Ids, TransitionDataset
 class Residuals:
     """The residuals of a model on a dataset.
 
+    Args:
+        data: transitions.
+        representation: what the model makes of them.
+        stands_for: (F,) from `bisim_theory.fold`, as given to `empirical_bisimulation`.
+
     Attributes:
         e_d: (N,) `transition_residual`.
         e_p: (N,) `auxiliary_residual`.
@@ -22,8 +27,8 @@ class Residuals:
             where actions are their codes.
     """
 
-    def __init__(self, data: TransitionDataset, representation: Representation) -> None:
-        self.data, self.representation = data, representation
+    def __init__(self, data: TransitionDataset, representation: Representation, stands_for: Ids | None = None) -> None:
+        self.data, self.representation, self.stands_for = data, representation, stands_for
         self.e_d = transition_residual(data, representation)
         self.e_p = auxiliary_residual(data, representation)
         self.raw: Floats | None = None
@@ -38,10 +43,14 @@ class Residuals:
         pairs, which = np.unique(np.stack([relation.class_of(x), relation.class_of(y)], 1), axis=0, return_inverse=True)
         action = np.array([relation.step(a, b, level - 1)[0] for a, b in pairs.tolist()])[which.reshape(-1)]
         codes = relation.behaviour.actions
-        key = self.data.source * len(codes) + np.searchsorted(codes, self.data.action)
-        order = np.argsort(key, kind="stable")
-        rows = [order[np.searchsorted(key[order], end * len(codes) + action)] for end in (x, y)]
-        return np.asarray(self.e_d[rows[0]] + self.e_d[rows[1]])
+        names = np.arange(self.data.frames) if self.stands_for is None else self.stands_for
+        # Rows of one vertex and action, of which folding may have made one: the largest residual holds for all.
+        key = names[self.data.source] * len(codes) + np.searchsorted(codes, self.data.action)
+        known, of_row = np.unique(key, return_inverse=True)
+        largest = np.zeros(len(known))
+        np.maximum.at(largest, of_row, self.e_d)
+        ends = [np.searchsorted(known, names[end] * len(codes) + action) for end in (x, y)]
+        return np.asarray(largest[ends[0]] + largest[ends[1]])
 
 
 def transition_residual(data: TransitionDataset, representation: Representation) -> Floats:

@@ -29,7 +29,8 @@ def to_text(report: Report) -> str:
 def _data_lines(report: Report) -> list[str]:
     data = report.data
     lines = [
-        f"Data: {len(data):,} transitions, {len(np.unique(data.action))} actions, {data.frames:,} frames; "
+        f"Data: {len(data):,} transitions, {len(np.unique(data.action))} actions, {data.frames:,} frames, p: "
+        f"{report.auxiliary}; "
         f"told apart by {report.identity}, {len(np.unique(data.source)):,} observations are sources",
         f"Conflicts (one observation and action, several successors): {report.conflicts}"
         + (", merged by folding" if report.folded else ""),
@@ -39,6 +40,12 @@ def _data_lines(report: Report) -> list[str]:
             f"Equal images: {report.content.coinciding:,} observations look exactly like an earlier one; "
             f"told apart by content, conflicts: {report.content.conflicts:,}"
         )
+        if report.identity == "content" and report.content.other_label:
+            lines.append(
+                f"  {report.content.other_label:,} sources look like one with another {report.label}, whose is taken"
+            )
+    if report.left_out is not None:
+        lines.append(f"Left out: {report.left_out}")
     return lines
 
 
@@ -60,6 +67,11 @@ def _relation_lines(report: Report, relation: Relation) -> list[str]:
         f"  bisimilar pairs: {relation.bisimilar_pairs:,}",
         "  " + _class_line(relation),
     ]
+    if report.look_alike_pairs:
+        lines.append(
+            f"  {report.look_alike_pairs:,} distinguished pairs are equal images, which no encoder keeps apart: "
+            "--identity content --fold says what follows"
+        )
     codes = report.codes
     assert codes is not None
     if codes.exact:
@@ -98,10 +110,9 @@ def _certificate_lines(report: Report, relation: Relation) -> list[str]:
     if within:
         lines.append(f"  {within:,} distinguished pairs have one {report.label}: the data tells them apart too")
     if report.suggestions:
-        lines.append("  to certify more, collect next (and go on from there):")
+        lines.append("  to certify more, collect next (and some steps from there):")
         lines += [
-            f"    action {each.action} from observation {each.observation}: some {each.newly_certified:,.0f} more "
-            f"pairs ({each.alike:,} sources behave like it)"
+            f"    {each}: some {each.newly_certified:,.0f} more pairs ({each.alike:,} sources are like it)"
             for each in report.suggestions
         ]
     return lines
@@ -112,6 +123,9 @@ def _pair_lines(note: PairNote) -> list[str]:
     if note.witness is not None:
         after = f"after actions {note.witness}" if note.witness else "at once"
         return [f"Pair {x}, {y}: distinguished at level {note.level}, p differs {after}"]
+    if note.level is None:
+        may = "no well-trained model merges it (closure relation N)" if note.cannot_collapse else "it may be merged"
+        return [f"Pair {x}, {y}: not both are sources, so R and B do not speak of it; {may}"]
     if note.cannot_collapse:
         return [f"Pair {x}, {y}: bisimilar, and still no well-trained model merges it (closure relation N)"]
     return [f"Pair {x}, {y}: bisimilar; a well-trained model may merge it"]
@@ -130,7 +144,7 @@ def _hypothesis_lines(check: TheoremCheck) -> list[str]:
     if check.auxiliary_share is not None:
         lines.append(
             f"  level-1 pairs with e_p(x) + e_p(y) < |p(x) - p(y)|: {check.auxiliary_share:.4%} "
-            f"(asked for: {check.tolerance.auxiliary:.0%}{', sampled' if check.levels[0].sampled else ''})"
+            f"(asked for: {check.tolerance.auxiliary:.4g}{', sampled' if check.levels[0].sampled else ''})"
         )
     if check.levels:
         lines += _level_table(check)

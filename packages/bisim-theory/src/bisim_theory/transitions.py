@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -77,6 +77,7 @@ class TransitionDataset:
         episode: (N,) integer, optional.
         labels: name -> (F,) or (F, k) finite numbers per observation, such as ``count``.
         metadata: anything JSON can say.
+        size: F, where neither observations nor labels say it; None takes one more than the largest id.
 
     Raises:
         DatasetError: a field has a wrong shape, type or value; the message names it.
@@ -94,11 +95,14 @@ class TransitionDataset:
     episode: Ids | None = None
     labels: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    size: int | None = None
 
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)  # the dataclass is frozen
 
+        if self.observation is not None and not hasattr(self.observation, "shape"):
+            put("observation", _array("observation", cast(ArrayLike, self.observation)))
         for name in ("source", "action", "successor"):
             put(name, _integers(name, getattr(self, name)))
         if len(self.source) == 0:
@@ -132,6 +136,8 @@ class TransitionDataset:
         lengths = {name: len(value) for name, value in self.labels.items()}
         if self.observation is not None:
             lengths["observation"] = self.observation.shape[0]
+        if self.size is not None:
+            lengths["size"] = self.size
         if len(set(lengths.values())) > 1:
             said = ", ".join(f"{name} {length}" for name, length in lengths.items())
             raise DatasetError(f"labels: differ in their number of observations ({said})")
@@ -175,6 +181,8 @@ class TransitionDataset:
             return int(self.observation.shape[0])
         for value in self.labels.values():
             return len(value)
+        if self.size is not None:
+            return self.size
         return int(max(self.source.max(), self.successor.max())) + 1
 
     def content_ids(self, progress: Progress = silent) -> Ids:
