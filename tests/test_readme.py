@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
     config = dataclasses.replace(
         make_config(updates=2),
         collection=CollectionConfig(transitions=150),
-        evaluation=EvaluationConfig(reference_per_count=2, scored_per_count=30),
+        evaluation=EvaluationConfig(reference_per_count=2, scored_per_count=30, transitions=120, probe_per_count=0),
     )
     train_run(RunDirectory.create(path / "runs" / "NAME", config), config, "cpu")
     return path
@@ -87,7 +87,9 @@ def test_the_example_trains_loads_and_checks(tmp_path, monkeypatch, capsys):
         config.PRESETS["laptop"],
         collection=config.CollectionConfig(transitions=200),
         network=config.NetworkConfig(latent_dim=16, width=4, hidden_dim=32),
-        evaluation=config.EvaluationConfig(reference_per_count=4, scored_per_count=30),
+        evaluation=config.EvaluationConfig(
+            reference_per_count=4, scored_per_count=30, transitions=120, probe_per_count=0
+        ),
     )
     monkeypatch.setattr(config, "PRESETS", {"laptop": small})
     runpy.run_path(str(ROOT / "examples" / "train_and_check.py"))["main"](tmp_path / "run", 5)
