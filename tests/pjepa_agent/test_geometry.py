@@ -44,7 +44,7 @@ def test_variances_and_gap_by_hand():
 @pytest.mark.parametrize("measure", [between_within_variance, gap_over_radius])
 def test_ratios_of_points(measure):
     labels = np.repeat([0, 1], 3)
-    assert math.isnan(measure(np.ones((6, 2)), labels))
+    assert math.isnan(measure(np.full((6, 2), 0.1, np.float32), labels))
     assert measure(np.repeat([[0.0], [1.0]], 3, axis=0), labels) == math.inf
 
 

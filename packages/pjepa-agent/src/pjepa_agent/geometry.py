@@ -66,7 +66,7 @@ def between_within_variance(embedding: Floats, labels: Labels) -> float:
         embedding: (n, d).
         labels: (n,).
     """
-    _, centroids, spreads = clusters(embedding, labels)
+    _, centroids, spreads = clusters(embedding.astype(np.float64) - embedding[0], labels)  # exact where all are one
     return _ratio(np.square(centroids - centroids.mean(0)).sum(1).mean(), spreads.mean())
 
 
@@ -80,7 +80,7 @@ def gap_over_radius(embedding: Floats, labels: Labels) -> float:
         embedding: (n, d).
         labels: (n,), at least two different ones.
     """
-    _, centroids, spreads = clusters(embedding, labels)
+    _, centroids, spreads = clusters(embedding.astype(np.float64) - embedding[0], labels)  # exact where all are one
     between = pairwise_distances(centroids, centroids)[np.triu_indices(len(centroids), 1)]
     return _ratio(between.min(), math.sqrt(spreads.max()))
 

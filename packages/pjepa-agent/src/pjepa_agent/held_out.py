@@ -67,6 +67,13 @@ class HeldOut:
         """Embeddings (m, d) and counts (m,) of the scored observations."""
         return model.encode(self.images[self.scored]).numpy(), self.counts[self.scored]
 
+    def accuracy(self, embedding: NDArray[np.floating[Any]]) -> float:
+        """Nearest-centroid accuracy of embeddings of all `images`, centroids and scored observations apart."""
+        scored, counts = self.scored, self.counts
+        return geometry.nearest_centroid_accuracy(
+            embedding[~scored], counts[~scored], embedding[scored], counts[scored]
+        )
+
     def measure(self, model: PJEPA) -> dict[str, float]:
         """What is cheap enough to be measured at every evaluation, under the names of ``metrics.csv``."""
         return self._measure(model.encode(self.images).numpy(), model)
@@ -84,17 +91,15 @@ class HeldOut:
         return found
 
     def _measure(self, embedding: NDArray[np.float32], model: PJEPA) -> dict[str, float]:
-        scored, counts = self.scored, self.counts
-        arranged = embedding[scored], counts[scored]
+        scored = embedding[self.scored]
+        arranged = scored, self.counts[self.scored]
         return {
-            "eval/nearest_centroid_accuracy": geometry.nearest_centroid_accuracy(
-                embedding[~scored], counts[~scored], *arranged
-            ),
+            "eval/nearest_centroid_accuracy": self.accuracy(embedding),
             "eval/within_across_ratio": geometry.within_across_ratio(*arranged),
             "eval/between_within_variance": geometry.between_within_variance(*arranged),
             "eval/gap_over_radius": geometry.gap_over_radius(*arranged),
-            "eval/rankme": rankme(embedding[scored]),
-            "eval/auxiliary_loss": model.auxiliary_loss(embedding[scored], self._values),
+            "eval/rankme": rankme(scored),
+            "eval/auxiliary_loss": model.auxiliary_loss(scored, self._values),
             **self.unseen.measure(model),
         }
 

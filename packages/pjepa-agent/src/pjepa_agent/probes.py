@@ -123,7 +123,8 @@ _MLP: dict[str, Any] = {
     "hidden_layer_sizes": (HIDDEN,),
     "alpha": 1e-3,
     "early_stopping": True,
-    "n_iter_no_change": 5,
+    "n_iter_no_change": 8,
+    "learning_rate_init": 3e-3,
     "max_iter": EPOCHS,
     "random_state": 0,
 }

@@ -75,8 +75,10 @@ class UnseenTransitions:
         Every count of the source has the same weight. NaN where all embeddings are one point.
         """
         reached = representation.embedding[self.data.successor].astype(np.float64)
-        error = self._mean(np.square(representation.predicted_embedding - reached).sum(1))
+        reached -= reached[0]  # so that the variance of one point is zero, and not a rounding error
         centre = self._weights @ reached
+        predicted = representation.predicted_embedding.astype(np.float64)
+        error = self._mean(np.square(predicted - representation.embedding[self.data.successor]).sum(1))
         variance = self._mean(np.square(reached - centre).sum(1))
         return error / variance if variance > 0 else math.nan
 
