@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from bisim_theory import DatasetError, read_representation, read_transitions
+from bisim_theory import read_representation, read_transitions
 from bisim_theory.progress import Progress, progress_bar, silent
 from numpy.typing import NDArray
 from torch import nn
@@ -170,7 +170,7 @@ def _known_embeddings(run: RunDirectory, model: PJEPA, at: At) -> tuple[NDArray[
     images = np.asarray(data.observation[: min(data.frames, FRAMES)])
     embedding = model.encode(images).numpy()
     if not np.isfinite(embedding).all():
-        raise DatasetError(f"{run.path}: the encoder's embeddings are not finite")
+        raise RunError(f"{run.path}: its encoder's embeddings are not finite")
     return embedding, images
 
 

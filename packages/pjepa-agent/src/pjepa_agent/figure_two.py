@@ -18,7 +18,7 @@ from pjepa_agent.config import Config
 from pjepa_agent.decoder import Reconstruction, reconstruct, run_decoder
 from pjepa_agent.figures import POINTS, draw_distances, draw_pca
 from pjepa_agent.held_out import HeldOut
-from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.run_directory import RunDirectory, RunError
 
 EXAMPLES = 8
 """Observations that are shown with their reconstructions: one of each count from 1."""
@@ -62,6 +62,8 @@ def look_at(path: str | os.PathLike[str], at: At = "last") -> Column:
     model = load(path, at=at)
     held_out = HeldOut(config)
     embedding = model.encode(held_out.images).numpy()
+    if not np.isfinite(embedding).all():
+        raise RunError(f"{path}: its encoder's embeddings are not finite, so there is nothing to draw")
     scored, counts = embedding[held_out.scored], held_out.counts[held_out.scored]
     chosen = np.random.default_rng(0).permutation(len(counts))[:POINTS]
     return Column(

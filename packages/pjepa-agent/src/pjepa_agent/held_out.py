@@ -38,12 +38,17 @@ class HeldOut:
 
     def __init__(self, config: Config, auxiliary: Auxiliary | None = None) -> None:
         self.config = config
-        self.auxiliary = auxiliary or Auxiliary(config)
+        self._auxiliary = auxiliary
         self.size = config.evaluation
         reference, scored = self.size.reference_per_count, self.size.scored_per_count
         self.images, self.labels = balanced_observations(config.collection, reference + scored, self._seed(0))
         self.counts = self.labels["count"]
         self.scored = np.arange(len(self.counts)) % (reference + scored) >= reference
+
+    @functools.cached_property
+    def auxiliary(self) -> Auxiliary:
+        """p, made only when asked for: to look at embeddings nobody needs the module that a function of p is in."""
+        return self._auxiliary or Auxiliary(self.config)
 
     @functools.cached_property
     def unseen(self) -> UnseenTransitions:
