@@ -47,9 +47,7 @@ def main(path: str, updates: int = 1_500, layouts: int = 8) -> None:
         )
     e_d, e_p = check.transition_residual[-1], check.auxiliary_residual[-1]
     print(f"largest residuals: e_d {e_d:.3f}, e_p {e_p:.3f}")
-    print(
-        f"smallest distance of two counts: {check.closest.min_distance:.3f}; collapsed pairs: {check.collapsed_pairs}"
-    )
+    print(f"smallest distance in R*: {check.closest.min_distance:.3f}; collapsed pairs: {check.collapsed_pairs}")
     print(f"Theorem 1: {check.verdict}")
 
 

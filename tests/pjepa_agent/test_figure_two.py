@@ -106,7 +106,7 @@ def test_a_decoder_brings_back_what_embeddings_hold(tiny):
         decoded = decoder(torch.from_numpy(embedding)).numpy()
     truth = images / 127.5 - 1
     error, variance = np.square(decoded - truth).mean(), np.square(truth - truth.mean(0)).mean()
-    assert error < 0.3 * variance
+    assert error < 0.6 * variance
     one, other = (fit_decoder(embedding, images, config, updates=2).state_dict() for _ in range(2))
     assert all(torch.equal(value, other[name]) for name, value in one.items())
 
