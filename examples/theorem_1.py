@@ -28,7 +28,7 @@ def every_transition(layouts: int) -> TransitionDataset:
     return TransitionDataset(**arrays, action_value=values, labels=labels)
 
 
-def main(path: str, updates: int = 1_500, layouts: int = 8) -> None:
+def main(path: str, updates: int = 2_000, layouts: int = 32) -> None:
     """Train on all transitions and ask whether the theorem's conclusion holds for every pair."""
     data = every_transition(layouts)
     relation = empirical_bisimulation(data)
