@@ -13,6 +13,7 @@ ROUNDS = 9
 COMMANDS = {
     "python -c pass": [sys.executable, "-c", "pass"],
     "pjepa-train --help": [str(Path(sys.executable).with_name("pjepa-train")), "--help"],
+    "pjepa-figure --help": [str(Path(sys.executable).with_name("pjepa-figure")), "--help"],
     "bisim-check --help": [str(Path(sys.executable).with_name("bisim-check")), "--help"],
 }
 

@@ -16,7 +16,8 @@ MAY_IMPORT = {
     "counting_env": {"gymnasium", "numpy"},
     "bisim_theory": {"numpy", "tqdm"},
     "pjepa_agent": {
-        "bisim_theory", "counting_env", "gymnasium", "matplotlib", "numpy", "tensordict", "torch", "torchrl", "tqdm",
+        "bisim_theory", "counting_env", "gymnasium", "matplotlib", "numpy", "sklearn", "tensordict", "torch",
+        "torchrl", "tqdm",
         "wandb",
     },
 }  # fmt: skip

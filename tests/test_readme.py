@@ -1,6 +1,7 @@
 """What the documents show is run here as it stands."""
 
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -8,10 +9,11 @@ import numpy as np
 import pytest
 from bisim_theory.cli import make_parser as bisim_check_parser
 from pjepa_agent.cli import make_parser as pjepa_train_parser
+from pjepa_agent.figure_cli import make_parser as pjepa_figure_parser
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("packages/*/README.md")), *sorted(ROOT.glob("docs/*.md"))]
-PARSERS = {"bisim-check": bisim_check_parser, "pjepa-train": pjepa_train_parser}
+PARSERS = {"bisim-check": bisim_check_parser, "pjepa-figure": pjepa_figure_parser, "pjepa-train": pjepa_train_parser}
 
 
 def blocks(language):
@@ -37,7 +39,7 @@ def folder(tmp_path_factory):
     config = dataclasses.replace(
         make_config(updates=2),
         collection=CollectionConfig(transitions=150),
-        evaluation=EvaluationConfig(reference_per_count=2, scored_per_count=30),
+        evaluation=EvaluationConfig(reference_per_count=2, scored_per_count=30, transitions=120, probe_per_count=0),
     )
     train_run(RunDirectory.create(path / "runs" / "NAME", config), config, "cpu")
     return path
@@ -77,9 +79,10 @@ def test_links_and_pictures_of_the_documents_exist():
             assert (path.parent / target).exists(), f"{path.name}: {target}"
 
 
-def test_the_example_trains_loads_and_checks(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def small_preset(monkeypatch):
+    """The laptop preset made so small that an example takes seconds."""
     import dataclasses
-    import runpy
 
     from pjepa_agent import config
 
@@ -87,10 +90,28 @@ def test_the_example_trains_loads_and_checks(tmp_path, monkeypatch, capsys):
         config.PRESETS["laptop"],
         collection=config.CollectionConfig(transitions=200),
         network=config.NetworkConfig(latent_dim=16, width=4, hidden_dim=32),
-        evaluation=config.EvaluationConfig(reference_per_count=4, scored_per_count=30),
+        evaluation=config.EvaluationConfig(
+            reference_per_count=4, scored_per_count=30, transitions=120, probe_per_count=0
+        ),
     )
     monkeypatch.setattr(config, "PRESETS", {"laptop": small})
-    runpy.run_path(str(ROOT / "examples" / "train_and_check.py"))["main"](tmp_path / "run", 5)
+
+
+def example(name):
+    return runpy.run_path(str(ROOT / "examples" / f"{name}.py"))["main"]
+
+
+def test_the_example_trains_loads_and_checks(tmp_path, small_preset, capsys):
+    example("train_and_check")(tmp_path / "run", 5)
     shown = capsys.readouterr().out
     assert "embeddings of the first images: (8, 16)" in shown
     assert "Verdict: " in shown
+
+
+def test_the_example_of_theorem_1_sees_the_whole_world(tmp_path, small_preset, capsys):
+    example("theorem_1")(tmp_path / "run", 6, 2)
+    shown = capsys.readouterr().out
+    assert "65 observations, 130 transitions; B* has 9 classes" in shown
+    assert [f"level {level}: " in shown for level in range(1, 7)] == [True] * 5 + [False]
+    assert "smallest distance in R*: " in shown
+    assert "Theorem 1: " in shown

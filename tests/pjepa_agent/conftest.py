@@ -20,7 +20,9 @@ def tiny():
             collection=CollectionConfig(transitions=200),
             network=NetworkConfig(latent_dim=16, width=4, hidden_dim=32),
             optimization=OptimizationConfig(**{"updates": 12, "batch_size": 16, "warmup": 2} | optimization),
-            evaluation=EvaluationConfig(every=5, reference_per_count=4, scored_per_count=30),
+            evaluation=EvaluationConfig(
+                every=5, reference_per_count=4, scored_per_count=30, transitions=120, probe_per_count=0
+            ),
         )
 
     return make

@@ -27,7 +27,9 @@ config.PRESETS = {
         config.PRESETS["laptop"],
         collection=config.CollectionConfig(transitions=300),
         network=config.NetworkConfig(latent_dim=16, width=4, hidden_dim=32),
-        evaluation=config.EvaluationConfig(reference_per_count=4, scored_per_count=30),
+        evaluation=config.EvaluationConfig(
+            reference_per_count=4, scored_per_count=30, transitions=120, probe_per_count=0
+        ),
     )
 }
 sys.exit(cli.main())

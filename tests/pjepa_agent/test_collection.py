@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from pjepa_agent.collection import balanced_observations, collect
+from pjepa_agent.collection import balanced_observations, collect, redrawn_scenes
 from pjepa_agent.config import CollectionConfig
 
 
@@ -61,7 +61,21 @@ def test_a_seed_fixes_the_data(data):
 
 
 def test_balanced_observations_have_every_count_equally_often():
-    images, counts = balanced_observations(CollectionConfig(), 3, seed=0)
+    images, labels = balanced_observations(CollectionConfig(), 3, seed=0)
+    counts = labels["count"]
     assert counts.tolist() == np.repeat(np.arange(9), 3).tolist()
     assert ((counts == 0) == ~images.any((1, 2, 3))).all()
     assert len(np.unique(images[counts > 0], axis=0)) == 24
+    for i in np.flatnonzero(counts):
+        assert (images[i][images[i].any(-1)] == labels["color"][i]).all()
+
+
+def test_a_redrawn_scene_is_the_same_objects_at_other_places():
+    images, scenes = redrawn_scenes(CollectionConfig(), per_count=2, views=3, seed=0)
+    assert scenes.tolist() == np.repeat(np.arange(16), 3).tolist()
+    for scene in range(16):
+        views = images[scenes == scene]
+        lit = views.any(-1)
+        assert len(np.unique(views[lit], axis=0)) == 1
+        assert len(set(lit.sum((1, 2)).tolist())) == 1
+        assert len(np.unique(views, axis=0)) == 3

@@ -23,7 +23,9 @@ def small(config, updates=6):
         collection=dataclasses.replace(config.collection, transitions=60, initial=20),
         network=dataclasses.replace(config.network, width=4, blocks=1, latent_dim=16, hidden_dim=32),
         optimization=dataclasses.replace(config.optimization, updates=updates, batch_size=8),
-        evaluation=EvaluationConfig(every=4, reference_per_count=2, scored_per_count=30),
+        evaluation=EvaluationConfig(
+            every=4, reference_per_count=2, scored_per_count=30, transitions=120, probe_per_count=0
+        ),
     )
 
 
@@ -132,7 +134,9 @@ def test_the_full_paper_model_trains_and_resumes_exactly(tmp_path):
         config,
         collection=dataclasses.replace(config.collection, transitions=30, initial=10),
         optimization=dataclasses.replace(config.optimization, batch_size=4),
-        evaluation=EvaluationConfig(every=2, reference_per_count=1, scored_per_count=2),
+        evaluation=EvaluationConfig(
+            every=2, reference_per_count=1, scored_per_count=2, transitions=20, probe_per_count=0
+        ),
     )
     whole, parts = (RunDirectory.create(tmp_path / name, config) for name in ("whole", "parts"))
     trained = [name for name, _ in PJEPA(config).named_parameters()]

@@ -1,27 +1,6 @@
 import math
 
-import numpy as np
-import pytest
-from pjepa_agent.metrics import MetricsFile, nearest_centroid_accuracy, pairwise_distances, within_across_ratio
-
-
-def test_pairwise_distances_keep_their_digits_far_from_the_origin():
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(20, 5)) + 1e4, rng.normal(size=(30, 5)) + 1e4
-    expected = np.linalg.norm(a[:, None] - b, axis=-1)
-    np.testing.assert_allclose(pairwise_distances(a, b), expected, rtol=1e-9)
-
-
-def test_nearest_centroid_accuracy_by_hand():
-    reference, labels = np.array([[0.0], [2.0], [10.0], [12.0]]), np.array([3, 3, 5, 5])
-    scored = np.array([[5.0], [7.0], [1.0], [20.0]])
-    assert nearest_centroid_accuracy(reference, labels, scored, np.array([3, 3, 3, 5])) == 0.75
-
-
-def test_within_across_ratio_by_hand():
-    embedding, labels = np.array([[0.0], [1.0], [10.0], [11.0]]), np.array([0, 0, 1, 1])
-    assert within_across_ratio(embedding, labels) == pytest.approx(1 / 10)
-    assert math.isnan(within_across_ratio(np.ones((4, 2)), labels))
+from pjepa_agent.metrics import MetricsFile
 
 
 def test_metrics_file_keeps_rows_up_to_a_checkpoint(tmp_path):
@@ -34,3 +13,15 @@ def test_metrics_file_keeps_rows_up_to_a_checkpoint(tmp_path):
     again.append({"update": 15, "loss": 1.25})
     assert again.column("update") == [0, 10, 15]
     assert path.read_text() == "update,loss\n0,nan\n10,5\n15,1.25\n"
+
+
+def test_a_run_of_before_a_column_goes_on_with_it(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("update,loss,gone\n0,nan,3\n10,5,4\n")
+    metrics = MetricsFile(path, until=10)
+    metrics.append({"update": 20, "new": 1234567, "loss": 2.5})
+    assert path.read_text() == "update,new,loss,gone\n0,nan,nan,3\n10,nan,5,4\n20,1234567,2.5,nan\n"
+    again = MetricsFile(path, until=20)
+    assert math.isnan(again.column("new")[0])
+    assert again.column("new")[2] == 1234567
+    assert [math.isnan(value) for value in metrics.column("gone")] == [False, False, True]

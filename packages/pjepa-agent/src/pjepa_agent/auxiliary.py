@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from bisim_theory.transitions import Frames, chunks
+from bisim_theory.transitions import Frames, TransitionDataset, chunks
 from counting_env import rules
 from counting_env.arguments import Arguments
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ Function = Callable[[Frames, Labels], NDArray[Any]]
 
 LARGEST_SINGLE = 22_000.0
 """Largest magnitude that a two-hot head can say: its bins end at a symlog of 10."""
+
+KNOWN = 256
+"""Observations from whose standardised values the standardisation is found again."""
 
 
 class Auxiliary:
@@ -66,6 +69,25 @@ class Auxiliary:
         if self.name in RANDOM_MAPS:
             values = self._standardize(values)
         return self._checked(values)
+
+    def adopt(self, data: TransitionDataset) -> None:
+        """Take over the mean and the deviation with which the values in a dataset were standardised, if they were.
+
+        Args:
+            data: transitions with images, whose `auxiliary` this function made before; the first few are enough, since
+                standardised values are a linear function of those that are not.
+        """
+        if self.name not in RANDOM_MAPS:
+            return
+        assert data.observation is not None
+        rows = data.source < KNOWN
+        raw = np.asarray(self._function(data.observation[:KNOWN], {}), np.float64)[data.source[rows]]
+        standard = data.p[rows].astype(np.float64)
+        deviation = standard - standard.mean(0)
+        variance = np.square(deviation).mean(0)
+        slope = (deviation * raw).mean(0) / np.where(variance > 0, variance, 1)
+        self._scale = np.where(variance > 0, slope, 1)
+        self._shift = raw.mean(0) - self._scale * standard.mean(0)
 
     def _standardize(self, values: NDArray[Any]) -> NDArray[np.float32]:
         if self._shift is None:

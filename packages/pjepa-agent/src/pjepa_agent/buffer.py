@@ -62,7 +62,7 @@ class RecentTransitions(Sampler):
 
     def __init__(self, config: Config, device: torch.device) -> None:
         self.config = config
-        self._auxiliary = Auxiliary(config)
+        self.auxiliary = Auxiliary(config)
         self._policy = RandomPolicy(config.collection, config.seed)
         self._block: TransitionDataset | None = None  # what is collected; of it, `_released` rows are in the buffer
         self._released = 0
@@ -117,7 +117,7 @@ class RecentTransitions(Sampler):
             self._first_frame += self._block.frames - self._policy.in_episode
         block = self._policy.collect(max(BLOCK, self.config.collection.initial))
         assert block.observation is not None
-        values = self._auxiliary(block.observation, block.labels)
+        values = self.auxiliary(block.observation, block.labels)
         self._block, self._released = dataclasses.replace(block, auxiliary=values[block.source]), 0
 
     def _release(self, count: int) -> None:

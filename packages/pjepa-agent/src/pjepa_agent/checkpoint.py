@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from bisim_theory.files import atomic_write
@@ -13,6 +13,9 @@ from pjepa_agent.model import PJEPA
 from pjepa_agent.run_directory import RunDirectory, RunError
 
 SCHEMA = 1
+
+At = Literal["last", "best"]
+"""Which state of a run: at its last saved update, or at the one of the highest accuracy."""
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -39,7 +42,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     return state
 
 
-def load(run: str | os.PathLike[str], device: torch.device | str = "cpu") -> PJEPA:
+def load(run: str | os.PathLike[str], device: torch.device | str = "cpu", at: At = "last") -> PJEPA:
     """The trained model of a run directory, in evaluation mode.
 
     >>> model = load("runs/NAME")                 # doctest: +SKIP
@@ -48,6 +51,7 @@ def load(run: str | os.PathLike[str], device: torch.device | str = "cpu") -> PJE
     Args:
         run: a run directory.
         device: where to put the model.
+        at: the state at the ``last`` saved update, or the ``best`` one where the run keeps that.
 
     Returns:
         The model; `model.encode` maps images (B, 64, 64, 3) uint8 to embeddings (B, latent_dim).
@@ -56,9 +60,12 @@ def load(run: str | os.PathLike[str], device: torch.device | str = "cpu") -> PJE
         RunError: the directory holds no run, or no whole checkpoint.
     """
     directory, config = RunDirectory.open(run)
-    state = load_checkpoint(directory.checkpoint, device)
+    path = directory.checkpoint if at == "last" else directory.best
+    if at == "best" and not path.is_file():
+        raise RunError(f"{path}: does not exist; this run keeps its last state alone")
+    state = load_checkpoint(path, device)
     model = PJEPA(config).to(device)
-    with fits(directory.checkpoint):
+    with fits(path):
         model.load_state_dict(state["model"])
     return model.eval()
 

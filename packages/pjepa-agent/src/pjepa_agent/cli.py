@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, config: Config | None) -> int:
-    _log_to_terminal()
+    log_to_terminal()
     from bisim_theory.transitions import DatasetError
 
     from pjepa_agent.run import choose_device, prepare, train_run
@@ -112,7 +112,8 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
     return 0
 
 
-def _log_to_terminal() -> None:
+def log_to_terminal() -> None:
+    """Show what the package logs on standard error, and only warnings of others."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("pjepa_agent").setLevel(logging.INFO)
 

@@ -142,12 +142,50 @@ def collect(config: CollectionConfig, seed: int) -> TransitionDataset:
 
 def balanced_observations(
     config: CollectionConfig, per_count: int, seed: int
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """First observations of fresh episodes, `per_count` of every count: images (n, H, W, 3) and counts (n,), sorted."""
+) -> tuple[NDArray[np.uint8], dict[str, NDArray[Any]]]:
+    """First observations of fresh episodes, `per_count` of every count.
+
+    Returns:
+        Images (n, H, W, 3), sorted by count, and their labels as of `collect`.
+    """
     environment = make_environment(config)
     environment.reset(seed=seed)
-    most = environment.unwrapped.arguments.max_count  # type: ignore[attr-defined]
-    counts = np.repeat(np.arange(most + 1), per_count)
-    images = np.stack([environment.reset(options={"count": int(count)})[0] for count in counts])
+    counts = np.repeat(np.arange(_most(environment) + 1), per_count)
+    frames = _Frames(len(counts), environment)
+    for count in counts:
+        frames.keep(*environment.reset(options={"count": int(count)}))
     environment.close()
-    return images, counts
+    return frames.images(), frames.labels()
+
+
+def redrawn_scenes(
+    config: CollectionConfig, per_count: int, views: int, seed: int
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Scenes, each a number of objects of one random shape and colour, shown at several places.
+
+    Args:
+        config: environment.
+        per_count: scenes of every count from 1, for an image without objects has no places.
+        views: images of every scene.
+        seed: fixes them.
+
+    Returns:
+        Images (n, H, W, 3), and the number (n,) of the scene of each.
+    """
+    environment = make_environment(config)
+    environment.reset(seed=seed)
+    counts = np.repeat(np.arange(1, _most(environment) + 1), per_count)
+    frames = _Frames(len(counts) * views, environment)
+    for count in counts:
+        first = environment.reset(options={"count": int(count)})
+        frames.keep(*first)
+        scene = {name: first[1][name] for name in ("count", "shape", "color")}
+        for _ in range(views - 1):
+            frames.keep(*environment.reset(options=scene))
+    environment.close()
+    return frames.images(), np.repeat(np.arange(len(counts)), views)
+
+
+def _most(environment: gymnasium.Env[Any, Any]) -> int:
+    most: int = environment.unwrapped.arguments.max_count  # type: ignore[attr-defined]
+    return most

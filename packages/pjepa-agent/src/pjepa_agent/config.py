@@ -142,6 +142,10 @@ class EvaluationConfig:
     """Observations per count that make the centroids."""
     scored_per_count: int = 128
     """Other observations per count that are assigned to the nearest centroid."""
+    transitions: int = 750
+    """Transitions of longer episodes, on which the dynamics and Theorem 3 are checked."""
+    probe_per_count: int = 256
+    """Observations per count that probes are fitted on when the run ends, and scenes for LiDAR; 0: neither is done."""
 
 
 BOUNDS: typing.Mapping[str, tuple[float, float]] = types.MappingProxyType(
@@ -179,6 +183,8 @@ BOUNDS: typing.Mapping[str, tuple[float, float]] = types.MappingProxyType(
         "evaluation.every": (1, 10**9),
         "evaluation.reference_per_count": (1, 10**6),
         "evaluation.scored_per_count": (2, 10**6),
+        "evaluation.transitions": (1, 10**6),
+        "evaluation.probe_per_count": (0, 10**6),
     }
 )
 """Least and largest value of every number in a configuration."""

@@ -1,61 +1,19 @@
-"""How an encoder arranges held-out observations, and the record of a run."""
+"""The record of a run: one row of numbers an evaluation."""
 
 import csv
 import math
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from bisim_theory.files import atomic_write
-from numpy.typing import NDArray
 
 from pjepa_agent.run_directory import RunError
-
-Floats = NDArray[np.floating[Any]]
-
-
-def pairwise_distances(a: Floats, b: Floats) -> NDArray[np.float64]:
-    """Euclidean distances of rows: (n, d) and (m, d) -> (n, m), centred first so that no digits are lost."""
-    centre = a.mean(0, dtype=np.float64)
-    a64, b64 = a - centre, b - centre
-    squared = (a64**2).sum(1)[:, None] + (b64**2).sum(1) - 2 * a64 @ b64.T
-    distances: NDArray[np.float64] = np.sqrt(np.maximum(squared, 0))
-    return distances
-
-
-def nearest_centroid_accuracy(
-    reference: Floats, reference_labels: NDArray[np.integer[Any]], embedding: Floats, labels: NDArray[np.integer[Any]]
-) -> float:
-    """Share of embeddings whose nearest centroid is that of their own label (paper Section 2.3), in [0, 1].
-
-    Args:
-        reference: (n, d) embeddings that make the centroids, none of them scored.
-        reference_labels: (n,) their labels.
-        embedding: (m, d) embeddings to score.
-        labels: (m,) their labels.
-    """
-    classes = np.unique(reference_labels)
-    centroids = np.stack([reference[reference_labels == label].mean(0) for label in classes])
-    nearest = classes[pairwise_distances(embedding, centroids).argmin(1)]
-    return float((nearest == labels).mean())
-
-
-def within_across_ratio(embedding: Floats, labels: NDArray[np.integer[Any]]) -> float:
-    """Mean distance of pairs with one label over that of pairs with two; NaN where all embeddings are one point.
-
-    Args:
-        embedding: (n, d).
-        labels: (n,), at least two different ones and at least two of one kind.
-    """
-    distances = pairwise_distances(embedding, embedding)
-    same = labels[:, None] == labels
-    across = distances[~same].mean()
-    np.fill_diagonal(same, False)
-    return float(distances[same].mean() / across) if across > 0 else math.nan
 
 
 class MetricsFile:
     """``metrics.csv``: one row an evaluation, readable at any moment.
+
+    Rows need not have the same columns, since a run can go on with a version that measures more: what a row does not
+    have is NaN.
 
     Args:
         path: the file; rows it already has are kept up to `until`.
@@ -77,11 +35,16 @@ class MetricsFile:
         """Add a row and write the file anew, so that it is whole whenever the run ends."""
         self.rows.append(row)
         with atomic_write(self.path, "w") as file:
-            writer = csv.DictWriter(file, list(self.rows[0]), lineterminator="\n")
+            # The newest row says in which order; columns that only older ones have come behind.
+            names = dict.fromkeys(name for values in reversed(self.rows) for name in values)
+            writer = csv.DictWriter(file, list(names), restval="nan", lineterminator="\n")
             writer.writeheader()
-            for values in self.rows:
-                writer.writerow({n: int(v) if n == "update" else f"{v:.6g}" for n, v in values.items()})
+            writer.writerows({name: _text(value) for name, value in values.items()} for values in self.rows)
 
     def column(self, name: str) -> list[float]:
-        """All values of one column."""
-        return [row[name] for row in self.rows]
+        """All values of one column, NaN where a row does not have it."""
+        return [row.get(name, math.nan) for row in self.rows]
+
+
+def _text(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() and abs(value) < 2**53 else f"{value:.6g}"

@@ -123,7 +123,9 @@ class Decoder(nn.Module):
     def forward(self, embedding: Tensor) -> Tensor:
         """Embeddings (B, latent_dim) -> images (B, 64, 64, 3) in [-1, 1]."""
         features = self.proj(embedding).relu().view(-1, 32, 4, 4)
-        images: Tensor = self.layers(features.contiguous(memory_format=torch.channels_last))
+        last = self.layers[:-1](features.contiguous(memory_format=torch.channels_last))
+        # In bfloat16 a tanh near the black of the background is -1 to the last digit, its gradient zero for good.
+        images: Tensor = self.layers[-1](last.float())
         return images.permute(0, 2, 3, 1)
 
 

@@ -14,6 +14,7 @@ from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.buffer import RecentTransitions
 from pjepa_agent.collection import collect
 from pjepa_agent.config import SINGLE_NUMBERS, Config
+from pjepa_agent.held_out import compare_with_untrained
 from pjepa_agent.progress import Progress
 from pjepa_agent.representation import write_run_representation
 from pjepa_agent.run_directory import RunDirectory, RunError
@@ -95,7 +96,9 @@ def train_run(
     if data is None:
         data = _write_recent(run, config, training)
     _write_results(run, data, training)
-    report = _report(config, training, before + time.perf_counter() - begun)
+    logger.info("measuring the held-out observations, beside the untrained encoder")
+    held_out = compare_with_untrained(training.held_out, training.model)
+    report = _report(config, training, before + time.perf_counter() - begun, held_out)
     write_json(run.report, report)
     return report
 
@@ -145,12 +148,12 @@ def _write_results(run: RunDirectory, data: TransitionDataset, training: Trainin
 
     logger.info("writing the representation of %d observations, and the figures", data.frames)
     write_run_representation(run, data, training.model)
-    embedding, counts = training.evaluation.embed(training.model)
+    embedding, counts = training.held_out.embed(training.model)
     write_figures(run.figures, embedding, counts, training.metrics)
 
 
-def _report(config: Config, training: Training, seconds: float) -> dict[str, Any]:
-    """The numbers that matter; `seconds` is everything from the start, collection and figures included."""
+def _report(config: Config, training: Training, seconds: float, held_out: dict[str, Any]) -> dict[str, Any]:
+    """The numbers that matter; `seconds` is everything from the start, collection, probes and figures included."""
     accuracy = training.metrics.column("eval/nearest_centroid_accuracy")
     return {
         "seed": config.seed,
@@ -164,4 +167,5 @@ def _report(config: Config, training: Training, seconds: float) -> dict[str, Any
         "untrained_nearest_centroid_accuracy": accuracy[0],
         "within_across_ratio": training.metrics.column("eval/within_across_ratio")[-1],
         "device": str(training.device),
+        "held_out": held_out,
     }

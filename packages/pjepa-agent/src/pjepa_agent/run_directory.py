@@ -27,11 +27,16 @@ class RunDirectory:
         self.config = self.path / "config.json"
         self.metrics = self.path / "metrics.csv"
         self.checkpoint = self.path / "checkpoints" / "last.pt"
+        self.best = self.path / "checkpoints" / "best.pt"
         self.transitions = self.path / TRANSITIONS
         self.representation = self.path / REPRESENTATION
         self.figures = self.path / "figures"
         self.report = self.path / "report.json"
         self.offending_batch = self.path / "offending_batch.npz"
+
+    def decoder(self, at: str = "last") -> Path:
+        """Where a decoder that was fitted to the encoder of a checkpoint, ``last`` or ``best``, is kept."""
+        return self.path / "checkpoints" / ("decoder.pt" if at == "last" else f"decoder-{at}.pt")
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], config: Config) -> "RunDirectory":

@@ -4,7 +4,6 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,17 +15,15 @@ from torch import Tensor
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.buffer import RecentTransitions, Sampler
 from pjepa_agent.checkpoint import fits, load_checkpoint, save_checkpoint
-from pjepa_agent.collection import balanced_observations, collect
+from pjepa_agent.collection import collect
 from pjepa_agent.config import Config
+from pjepa_agent.held_out import HeldOut
 from pjepa_agent.losses import beside_losses, beside_total, joint_loss
-from pjepa_agent.metrics import MetricsFile, nearest_centroid_accuracy, within_across_ratio
+from pjepa_agent.metrics import MetricsFile
 from pjepa_agent.model import PJEPA
 from pjepa_agent.optimization import Optimization
 from pjepa_agent.randomness import random_stream
 from pjepa_agent.run_directory import RunDirectory, RunError
-
-HELD_OUT_SEED = 2**31
-"""Added to the seed of a run for its held-out observations, beyond every seed a run can have."""
 
 BESIDE_METRICS = {"reward": "action_conditioned_reward"}
 """Names of losses in the metrics, where those of the parts would be mistaken for others."""
@@ -57,31 +54,6 @@ def metadata(config: Config) -> dict[str, str]:
     return {"environment": config.collection.environment, "auxiliary": config.objective.auxiliary}
 
 
-class Evaluation:
-    """Held-out observations, balanced over the counts, and how an encoder arranges them."""
-
-    def __init__(self, config: Config) -> None:
-        reference, scored = config.evaluation.reference_per_count, config.evaluation.scored_per_count
-        seed = HELD_OUT_SEED + config.seed
-        images, counts = balanced_observations(config.collection, reference + scored, seed)
-        self.images, self.counts = images, counts
-        self._scored = np.arange(len(counts)) % (reference + scored) >= reference
-
-    def embed(self, model: PJEPA) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Embeddings (m, d) and counts (m,) of the scored observations."""
-        return model.encode(self.images[self._scored]).numpy(), self.counts[self._scored]
-
-    def measure(self, model: PJEPA) -> dict[str, float]:
-        """Nearest-centroid accuracy and within/across distance ratio."""
-        embedding = model.encode(self.images).numpy()
-        scored, counts = self._scored, self.counts
-        accuracy = nearest_centroid_accuracy(embedding[~scored], counts[~scored], embedding[scored], counts[scored])
-        return {
-            "eval/nearest_centroid_accuracy": accuracy,
-            "eval/within_across_ratio": within_across_ratio(embedding[scored], counts[scored]),
-        }
-
-
 class Training:
     """One run from its first to its last update.
 
@@ -106,7 +78,7 @@ class Training:
             if data is None
             else Sampler(data, config.optimization.batch_size, config.seed, device)
         )
-        self.evaluation = Evaluation(config)
+        self.held_out = HeldOut(config, self._known_auxiliary(data))
         self.update, self.seconds = 0, 0.0
         if run.checkpoint.is_file():
             self._restore()
@@ -152,6 +124,15 @@ class Training:
             elif should_stop():
                 self._save()
                 raise Interrupted(self.update)
+
+    def _known_auxiliary(self, data: TransitionDataset | None) -> Auxiliary:
+        """p as the training has it: a random map keeps the standardisation of what is trained on."""
+        if isinstance(self.sampler, RecentTransitions):
+            return self.sampler.auxiliary
+        assert data is not None
+        auxiliary = Auxiliary(self.config)
+        auxiliary.adopt(data)
+        return auxiliary
 
     def _step(self) -> dict[str, Tensor]:
         """One update: collect, sample, encode both observations, both losses, step; then what learns beside them."""
@@ -199,7 +180,7 @@ class Training:
         for name in ("total", "transition", "auxiliary", *(BESIDE_METRICS.get(n, n) for n in self.model.beside)):
             values = [losses[name] for losses in recent]
             row[f"losses/{name}"] = float(torch.stack(values).mean()) if values else math.nan
-        row |= self.evaluation.measure(self.model)
+        row |= self.held_out.measure(self.model)
         row["charts/learning_rate"] = self.optimization.learning_rate
         row["charts/updates_per_second"] = rate
         self.metrics.append(row)

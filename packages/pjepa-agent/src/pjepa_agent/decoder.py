@@ -1,0 +1,181 @@
+"""What can be seen in embeddings: the decoder of a run, or one that is fitted on its frozen encoder."""
+
+import contextlib
+import hashlib
+import logging
+import math
+import os
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from bisim_theory import read_representation, read_transitions
+from bisim_theory.progress import Progress, progress_bar, silent
+from numpy.typing import NDArray
+from torch import nn
+
+from pjepa_agent.checkpoint import At, fits, load, load_checkpoint, save_checkpoint
+from pjepa_agent.config import Config
+from pjepa_agent.held_out import HeldOut
+from pjepa_agent.losses import decoder_loss
+from pjepa_agent.model import PJEPA
+from pjepa_agent.networks import Decoder
+from pjepa_agent.randomness import random_stream
+from pjepa_agent.run_directory import RunDirectory, RunError
+
+logger = logging.getLogger("pjepa_agent")
+
+UPDATES, BATCH_SIZE, LEARNING_RATE = 1_000, 128, 1e-3
+"""How a decoder is fitted: Adam, the rate falling to zero along a cosine."""
+
+FRAMES = 16_384
+"""Observations that a decoder is fitted on where their embeddings are not on disk yet."""
+
+
+class Reconstruction(NamedTuple):
+    """Held-out observations and what a decoder makes of their embeddings.
+
+    Attributes:
+        error: mean squared error on images in [-1, 1], over the same number of observations of every count.
+        explained: share of the variance of the pixels that is explained, 1 less the squared error over that of the mean
+            image.
+        images: (m, 64, 64, 3) uint8, the observations.
+        decoded: (m, 64, 64, 3) floats in [-1, 1].
+    """
+
+    error: float
+    explained: float
+    images: NDArray[np.uint8]
+    decoded: NDArray[np.float32]
+
+
+def fit_decoder(
+    embedding: NDArray[Any],
+    images: NDArray[np.uint8],
+    config: Config,
+    updates: int = UPDATES,
+    progress: Progress = silent,
+) -> Decoder:
+    """A decoder of Appendix D, fitted to embeddings of an encoder that is left as it is.
+
+    Args:
+        embedding: (F, latent_dim) of the images, as they are: what is small in them stays small.
+        images: (F, 64, 64, 3) uint8.
+        config: of the run; its seed fixes where the decoder starts and what it sees.
+        updates: steps of `BATCH_SIZE` observations each.
+        progress: told how many updates of how many are done.
+
+    Returns:
+        The decoder, in evaluation mode.
+    """
+    with random_stream(config.seed, "fitted decoder"):
+        decoder = Decoder(config.network.latent_dim, config.network.initialization)
+        _begin_at_mean(decoder, images)
+        optimizer = torch.optim.Adam(decoder.parameters(), LEARNING_RATE)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
+        for update in range(updates):
+            rows = torch.randint(len(embedding), (BATCH_SIZE,)).numpy()
+            batch = torch.from_numpy(images[rows]), torch.from_numpy(embedding[rows]).float()
+            with torch.autocast("cpu", torch.bfloat16, enabled=config.optimization.autocast):
+                loss = decoder_loss(decoder, *batch)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            progress(update + 1, updates)
+    return decoder.eval()
+
+
+def _begin_at_mean(decoder: Decoder, images: NDArray[np.uint8]) -> None:
+    """Have a decoder start from the mean colour: nearly all is black, and on the way there a tanh saturates."""
+    last = decoder.layers[-2]
+    assert isinstance(last, nn.ConvTranspose2d)
+    assert last.bias is not None
+    mean = images[:FRAMES].mean((0, 1, 2)) / 127.5 - 1
+    with torch.no_grad():
+        last.bias.copy_(torch.from_numpy(np.arctanh(np.clip(mean, -0.999, 0.999))))
+
+
+def run_decoder(run: RunDirectory, config: Config, model: PJEPA, at: At = "last") -> Decoder:
+    """The decoder of a run's model: its own if it has one, else one fitted to it, which is kept for the next time.
+
+    Args:
+        run: with the transitions that it was trained on.
+        config: of the run.
+        model: of the run.
+        at: which of the run's checkpoints the model is from.
+
+    Raises:
+        RunError: the transitions or the representation do not fit the run.
+        DatasetError, OSError: they cannot be read.
+    """
+    if model.decoder is not None:
+        return model.decoder.eval()
+    path, encoder = run.decoder(at), _fingerprint(model.encoder)
+    with contextlib.suppress(RunError):  # a file that is not there, damaged or of an earlier encoder is made anew
+        state = load_checkpoint(path)
+        if state.get("encoder") == encoder:
+            decoder = Decoder(config.network.latent_dim, config.network.initialization)
+            with fits(path):
+                decoder.load_state_dict(state["decoder"])
+            return decoder.eval()
+    logger.info("fitting a decoder on the frozen encoder of %s", run.path)
+    embedding, images = _known_embeddings(run, model, at)
+    with progress_bar("fitting a decoder") as progress:
+        decoder = fit_decoder(embedding, images, config, progress=progress)
+    try:
+        save_checkpoint(path, {"decoder": decoder.state_dict(), "encoder": encoder})
+    except OSError as error:
+        logger.warning("%s: cannot be kept (%s)", path, error.strerror)
+    return decoder
+
+
+def reconstruction(run: str | os.PathLike[str], at: At = "last") -> Reconstruction:
+    """How much of held-out observations the decoder of a run brings back.
+
+    Args:
+        run: a finished run directory; see `run_decoder` for the decoder.
+        at: which of the run's checkpoints.
+
+    Raises:
+        RunError, DatasetError, OSError: something of the run is missing or cannot be used.
+    """
+    directory, config = RunDirectory.open(run)
+    model = load(run, at=at)
+    return reconstruct(run_decoder(directory, config, model, at), HeldOut(config), model)
+
+
+@torch.no_grad()
+def reconstruct(decoder: Decoder, held_out: HeldOut, model: PJEPA) -> Reconstruction:
+    """The same of a decoder and a model that are there already, on the scored observations."""
+    embedding = torch.from_numpy(held_out.embed(model)[0])
+    decoded = torch.cat([decoder(rows) for rows in embedding.split(BATCH_SIZE)]).numpy()
+    images = held_out.images[held_out.scored]
+    truth = images.astype(np.float32) / 127.5 - 1
+    error = float(np.square(decoded - truth).mean())
+    variance = float(np.square(truth - truth.mean(0)).mean())
+    return Reconstruction(error, 1 - error / variance if variance else math.nan, images, decoded)
+
+
+def _known_embeddings(run: RunDirectory, model: PJEPA, at: At) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """Embeddings of the observations that the run was trained on, those on disk if they are of this model."""
+    data = read_transitions(run.transitions)
+    if data.observation is None:
+        raise RunError(f"{run.transitions}: observation: is missing, and a decoder needs it")
+    if at == "last" and run.representation.is_file():
+        embedding = read_representation(run.representation).embedding
+        if embedding.shape != (data.frames, model.encoder.proj.out_features):
+            raise RunError(f"{run.representation}: embedding: is {embedding.shape}, which does not fit the run")
+        return embedding, np.asarray(data.observation[: data.frames])
+    images = np.asarray(data.observation[: min(data.frames, FRAMES)])
+    embedding = model.encode(images).numpy()
+    if not np.isfinite(embedding).all():
+        raise RunError(f"{run.path}: its encoder's embeddings are not finite")
+    return embedding, images
+
+
+def _fingerprint(module: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for value in module.state_dict().values():
+        digest.update(value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,71 @@
+"""The command `pjepa-figure`. Nothing heavy is imported before the arguments are known to be good."""
+
+import argparse
+from pathlib import Path
+
+from bisim_theory.cli import Parser, fail, say
+
+DESCRIPTION = """\
+Draw the paper's Figure 2 for trained runs, one column each: PCA of 256 held-out embeddings, the distances between them
+sorted by count, and observations beside what a decoder makes of their embeddings. A run without a decoder gets one,
+fitted on its frozen encoder and kept in its checkpoints/ (about a minute, once)."""
+
+FORMATS = (".png", ".pdf", ".svg")
+
+
+def make_parser() -> Parser:
+    """The options of `pjepa-figure`."""
+    parser = Parser(prog="pjepa-figure", description=DESCRIPTION, allow_abbrev=False)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run directory of pjepa-train")
+    parser.add_argument(
+        "--out", metavar="FILE", default="figure2.png", help="a png, pdf or svg file (default: figure2.png)"
+    )
+    parser.add_argument(
+        "--at",
+        choices=("last", "best"),
+        default="last",
+        help="draw each run at its last update (default), or at its most compact one where it keeps that",
+    )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run `pjepa-figure`; returns 0 done, 2 bad input or usage, 130 interrupted."""
+    parser = make_parser()
+    options = parser.parse_args(argv)
+    out = Path(options.out)
+    if out.suffix not in FORMATS:
+        parser.error(f"--out {out}: must end in {', '.join(FORMATS)}")
+    if not out.parent.is_dir() or out.is_dir():
+        parser.error(f"--out {out}: must be a file in an existing folder")
+    try:
+        return _draw(options, out)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _draw(options: argparse.Namespace, out: Path) -> int:
+    from bisim_theory.transitions import DatasetError
+
+    from pjepa_agent.cli import log_to_terminal
+    from pjepa_agent.fields import ConfigError
+    from pjepa_agent.run_directory import RunDirectory, RunError
+
+    log_to_terminal()
+    try:
+        for run in options.runs:  # before minutes go into the first
+            RunDirectory.open(run)
+        from pjepa_agent.figure_two import draw_figure_two, look_at
+
+        columns = [look_at(run, options.at) for run in options.runs]
+        draw_figure_two(columns, out, options.at)
+        lines = [
+            f"{run}: {column.name}: nearest-centroid accuracy {column.accuracy:.4f}, reconstruction error "
+            f"{column.reconstruction.error:.4f} in [-1, 1] "
+            f"({column.reconstruction.explained:.1%} of the pixels' variance explained)"
+            for run, column in zip(options.runs, columns, strict=True)
+        ]
+        say("\n".join([*lines, f"written to {out}"]))
+    except (RunError, DatasetError, ConfigError, OSError, MemoryError) as error:
+        return fail("pjepa-figure", error)
+    return 0

@@ -1,0 +1,170 @@
+"""The paper's Figure 2 for any set of runs: what each encoder tells apart, and what can be seen in its embeddings."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bisim_theory.files import atomic_write
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from pjepa_agent.checkpoint import At, load
+from pjepa_agent.config import Config
+from pjepa_agent.decoder import Reconstruction, reconstruct, run_decoder
+from pjepa_agent.figures import POINTS, draw_distances, draw_pca
+from pjepa_agent.held_out import HeldOut
+from pjepa_agent.run_directory import RunDirectory, RunError
+
+EXAMPLES = 8
+"""Observations that are shown with their reconstructions: one of each count from 1."""
+
+MARGIN, GAP = 2, 6
+"""Pixels between an image and its reconstruction, and between pairs."""
+
+
+PANEL, LEFT, COLUMN, TOP, ROW = 3.4, 0.75, 5.0, 1.15, 4.35
+"""Inches: the side of a panel, what is left of it, from column to column, above the first row, from row to row."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """What is drawn of one run.
+
+    Attributes:
+        name: experiment and seed.
+        embedding: (256, d) of held-out observations.
+        counts: (256,) their counts.
+        accuracy: held out, by the nearest centroid.
+        reconstruction: of all scored observations.
+        examples: (8,) which of them are shown.
+    """
+
+    name: str
+    embedding: NDArray[np.float32]
+    counts: NDArray[np.int64]
+    accuracy: float
+    reconstruction: Reconstruction
+    examples: NDArray[np.int64]
+
+
+def look_at(path: str | os.PathLike[str], at: At = "last") -> Column:
+    """Embed and reconstruct the held-out observations of a run, with a decoder fitted to it if it has none.
+
+    Raises:
+        RunError, DatasetError, OSError: something of the run is missing or cannot be used.
+    """
+    run, config = RunDirectory.open(path)
+    model = load(path, at=at)
+    held_out = HeldOut(config)
+    embedding = model.encode(held_out.images).numpy()
+    if not np.isfinite(embedding).all():
+        raise RunError(f"{path}: its encoder's embeddings are not finite, so there is nothing to draw")
+    scored, counts = embedding[held_out.scored], held_out.counts[held_out.scored]
+    chosen = np.random.default_rng(0).permutation(len(counts))[:POINTS]
+    return Column(
+        name=name_of(config),
+        embedding=scored[chosen],
+        counts=counts[chosen],
+        accuracy=held_out.accuracy(embedding),
+        reconstruction=reconstruct(run_decoder(run, config, model, at), held_out, model),
+        examples=np.searchsorted(counts, np.arange(1, EXAMPLES + 1)),
+    )
+
+
+def name_of(config: Config) -> str:
+    """Experiment and seed of a run, and its auxiliary function where that is not the experiment's own."""
+    auxiliary = config.objective.auxiliary
+    usual = "random" if config.experiment == "random" else "reward"
+    named = config.experiment if auxiliary == usual else f"{config.experiment}, auxiliary {auxiliary}"
+    return f"{named}, seed {config.seed}"
+
+
+def draw_figure_two(columns: Sequence[Column], path: Path, at: At = "last") -> None:
+    """Write the picture: a column a run; PCA, distances and reconstructions below each other.
+
+    Args:
+        columns: at least one.
+        path: of the picture, in a format that its suffix names; it appears whole or not at all.
+        at: what the runs were looked at, for the title.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    size = (COLUMN * len(columns), TOP + 3 * ROW)
+    figure = plt.figure(figsize=size)
+    when = "at the last update" if at == "last" else "at the most compact update"
+    figure.suptitle(f"Held-out observations, {when}", fontsize=14, y=1 - 0.3 / size[1])
+    try:
+        for number, column in enumerate(columns):
+            corners = [(LEFT + number * COLUMN, size[1] - TOP - row * ROW - PANEL) for row in range(3)]
+            _draw_column([_panel(figure, left, bottom, PANEL) for left, bottom in corners], column)
+        with atomic_write(path) as file:
+            figure.savefig(file, format=path.suffix[1:], dpi=150)
+    finally:
+        plt.close(figure)
+
+
+def _panel(figure: Figure, left: float, bottom: float, width: float) -> Axes:
+    """Axes of a width in inches and the height of a panel, at a place in inches: all columns align to the dot."""
+    wide, high = figure.get_size_inches()
+    return figure.add_axes((left / wide, bottom / high, width / wide, PANEL / high))
+
+
+def _draw_column(panels: Sequence[Axes], column: Column) -> None:
+    pca, distances, pairs = panels
+    draw_pca(pca, column.embedding, column.counts)
+    pca.set_title(f"{column.name}\n", fontsize=13, weight="bold")
+    pca.text(0.5, 1.025, f"PCA of {len(column.counts)} embeddings", transform=pca.transAxes, ha="center", fontsize=11)
+
+    place = distances.get_position()
+    draw_distances(distances, column.embedding, column.counts)
+    distances.set_title("distances between them, sorted by count", fontsize=11)
+    bar = distances.images[0].colorbar
+    assert bar is not None
+    bar.ax.set_box_aspect(None)
+    distances.set_position(place)
+    bar.ax.set_position((place.x1 + 0.03 * place.width, place.y0, 0.04 * place.width, place.height))
+
+    pairs.imshow(mosaic(column.reconstruction, column.examples), interpolation="nearest")
+    pairs.set_title("observations above, reconstructions below", fontsize=11)
+    pairs.set_xticks([])
+    pairs.set_yticks([])
+    pairs.spines[:].set_visible(False)
+    pairs.set_xlabel(
+        f"nearest-centroid accuracy {column.accuracy:.3f}\n"
+        f"reconstructed: {column.reconstruction.explained:.1%} of the pixels' variance",
+        fontsize=12,
+        labelpad=6,
+    )
+
+
+def mosaic(reconstruction: Reconstruction, examples: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Two strips of pairs, observation above and reconstruction below: (h, w, 3) floats in [0, 1], white between them.
+
+    Every reconstruction is stretched to the whole range from 0 to 1, so that something is seen in faint ones too.
+    """
+    observed = reconstruction.images[examples] / 255
+    decoded = np.stack([normalized(image) for image in reconstruction.decoded[examples]])
+    pairs = [_stack(pair, MARGIN, 0) for pair in zip(observed, decoded, strict=True)]
+    half = -(-len(pairs) // 2)
+    return _stack([_stack(pairs[:half], GAP, 1), _stack(pairs[half:], GAP, 1)], 2 * GAP, 0)
+
+
+def normalized(image: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """An image stretched linearly, all channels alike, to a least value of 0 and a largest of 1; black if constant."""
+    least, most = float(image.min()), float(image.max())
+    return (image.astype(np.float64) - least) / (most - least if most > least else 1)
+
+
+def _stack(images: Sequence[NDArray[np.float64]], gap: int, axis: int) -> NDArray[np.float64]:
+    """Images one after the other along an axis, with white of some pixels between them."""
+    shape = list(images[0].shape)
+    shape[axis] = gap
+    white = np.ones(shape)
+    parts = [part for image in images for part in (white, image)][1:]
+    return np.concatenate(parts, axis)

@@ -1,0 +1,141 @@
+"""Observations and transitions that no update ever sees, and what a model makes of them."""
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import numpy as np
+from bisim_theory import TransitionDataset
+from numpy.typing import NDArray
+
+from pjepa_agent import geometry
+from pjepa_agent.auxiliary import Auxiliary
+from pjepa_agent.collection import balanced_observations, collect, redrawn_scenes
+from pjepa_agent.config import Config
+from pjepa_agent.effective_rank import lidar, rankme
+from pjepa_agent.model import PJEPA
+from pjepa_agent.probes import probe
+from pjepa_agent.theorem import UnseenTransitions
+
+HELD_OUT_SEED = 2**31
+"""Added to the seed of a run for its held-out observations, beyond every seed a run can have."""
+
+EPISODE = 16
+"""Steps of a held-out episode at most: in longer ones than the training's, deeper levels of R_D* occur."""
+
+VIEWS = 8
+"""Places at which every scene is shown for LiDAR."""
+
+
+class HeldOut:
+    """The held-out data of a run, fixed by its seed, and the measures of a model on it.
+
+    Args:
+        config: of the run.
+        auxiliary: p, with the standardisation that it has in training; None for one that standardises by itself.
+    """
+
+    def __init__(self, config: Config, auxiliary: Auxiliary | None = None) -> None:
+        self.config = config
+        self._auxiliary = auxiliary
+        self.size = config.evaluation
+        reference, scored = self.size.reference_per_count, self.size.scored_per_count
+        self.images, self.labels = balanced_observations(config.collection, reference + scored, self._seed(0))
+        self.counts = self.labels["count"]
+        self.scored = np.arange(len(self.counts)) % (reference + scored) >= reference
+
+    @functools.cached_property
+    def auxiliary(self) -> Auxiliary:
+        """p, made only when asked for: to look at embeddings nobody needs the module that a function of p is in."""
+        return self._auxiliary or Auxiliary(self.config)
+
+    @functools.cached_property
+    def unseen(self) -> UnseenTransitions:
+        """Transitions of longer episodes than those of the training."""
+        steps = max(EPISODE, self.config.collection.max_episode_steps)
+        collection = dataclasses.replace(
+            self.config.collection, transitions=self.size.transitions, max_episode_steps=steps
+        )
+        data: TransitionDataset = collect(collection, self._seed(1))
+        assert data.observation is not None
+        values = self.auxiliary(data.observation, data.labels)
+        return UnseenTransitions(dataclasses.replace(data, auxiliary=values[data.source]))
+
+    @functools.cached_property
+    def _values(self) -> NDArray[Any]:
+        """p of the scored observations, in the order of the counts."""
+        labels = {name: label[self.scored] for name, label in self.labels.items()}
+        return self.auxiliary(self.images[self.scored], labels)
+
+    def embed(self, model: PJEPA) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Embeddings (m, d) and counts (m,) of the scored observations."""
+        return model.encode(self.images[self.scored]).numpy(), self.counts[self.scored]
+
+    def accuracy(self, embedding: NDArray[np.floating[Any]]) -> float:
+        """Nearest-centroid accuracy of embeddings of all `images`, centroids and scored observations apart."""
+        scored, counts = self.scored, self.counts
+        return geometry.nearest_centroid_accuracy(
+            embedding[~scored], counts[~scored], embedding[scored], counts[scored]
+        )
+
+    def measure(self, model: PJEPA) -> dict[str, float]:
+        """What is cheap enough to be measured at every evaluation, under the names of ``metrics.csv``."""
+        return self._measure(model.encode(self.images).numpy(), model)
+
+    def examine(self, model: PJEPA) -> dict[str, Any]:
+        """All measures by name, those that take seconds too: silhouette, LiDAR and, where configured, probes."""
+        embedding = model.encode(self.images).numpy()
+        found: dict[str, Any] = {
+            name.removeprefix("eval/").replace("theorem/", "theorem_"): value
+            for name, value in self._measure(embedding, model).items()
+        }
+        if np.isfinite(embedding).all():
+            found["silhouette"] = geometry.silhouette(embedding[self.scored], self.counts[self.scored])
+            found |= self._look_closer(embedding[self.scored], model)
+        return found
+
+    def _measure(self, embedding: NDArray[np.float32], model: PJEPA) -> dict[str, float]:
+        scored = embedding[self.scored]
+        arranged = scored, self.counts[self.scored]
+        return {
+            "eval/nearest_centroid_accuracy": self.accuracy(embedding),
+            "eval/within_across_ratio": geometry.within_across_ratio(*arranged),
+            "eval/between_within_variance": geometry.between_within_variance(*arranged),
+            "eval/gap_over_radius": geometry.gap_over_radius(*arranged),
+            "eval/rankme": rankme(scored),
+            "eval/auxiliary_loss": model.auxiliary_loss(scored, self._values),
+            **self.unseen.measure(model),
+        }
+
+    def _look_closer(self, scored: NDArray[np.float32], model: PJEPA) -> dict[str, Any]:
+        per_count = self.size.probe_per_count
+        if not per_count:
+            return {}
+        scenes, names = redrawn_scenes(self.config.collection, max(per_count // VIEWS, 2), VIEWS, self._seed(2))
+        images, labels = balanced_observations(self.config.collection, per_count, self._seed(3))
+        of_scored = {name: label[self.scored] for name, label in self.labels.items()}
+        probes = probe(model.encode(images).numpy(), labels, scored, of_scored, images.shape[1])
+        return {
+            "lidar": lidar(model.encode(scenes).numpy(), names),
+            **{f"{kind}_probe": scores for kind, scores in probes.items() if kind != "chance"},
+            "chance": probes["chance"],
+        }
+
+    def _seed(self, part: int) -> int:
+        return (part + 1) * HELD_OUT_SEED + self.config.seed
+
+
+def compare_with_untrained(held_out: HeldOut, model: PJEPA) -> dict[str, dict[str, Any]]:
+    """What `HeldOut.examine` finds of a model, ``trained``, and of the same run's model before its first update,
+    ``untrained``; None where there is no number.
+    """
+    untrained = PJEPA.untrained(held_out.config).to(model.device)
+    return {"trained": _finite(held_out.examine(model)), "untrained": _finite(held_out.examine(untrained))}
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _finite(value) if isinstance(value, dict) else value if math.isfinite(value) else None
+        for name, value in values.items()
+    }

@@ -1,0 +1,136 @@
+"""What can be read off embeddings: linear and MLP probes for count, shape, colour and position (scikit-learn)."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from counting_env.drawing import RADIUS
+from numpy.typing import NDArray
+
+from pjepa_agent.geometry import Floats
+
+Labels = Mapping[str, NDArray[Any]]
+
+GRID = 4
+"""Cells of the image in each direction, of which the probe for occupancy predicts how the objects spread over them."""
+
+HIDDEN = 128
+"""Units of the MLP probes' one hidden layer."""
+
+EPOCHS = 60
+"""Most passes of the MLP probes over what they are fitted on; they stop early."""
+
+
+def probe(fit: Floats, fit_labels: Labels, scored: Floats, scored_labels: Labels, size: int) -> dict[str, Any]:
+    """Fit probes on some embeddings and score them on others; all dimensions are standardised first.
+
+    ``count`` and ``shape`` are accuracies. ``color`` is the R^2 of red, green and blue, ``position`` that of the mean
+    row and column of the objects, ``occupancy`` that of the share of the objects in each of 4 x 4 cells of the image,
+    each averaged over its numbers. The objects of an image are a set, so their positions in some order would be no
+    function of it; neither mean nor shares can be guessed from the count. All but ``count`` are over images with
+    objects.
+
+    Args:
+        fit: (n, d) embeddings that the probes are fitted on.
+        fit_labels: ``count``, ``shape`` (n,), ``color`` (n, 3) and ``positions`` (n, 2 k) row and column of the centres
+            of the objects, -1 where there is none.
+        scored: (m, d) other embeddings.
+        scored_labels: likewise.
+        size: side of the images in pixels.
+
+    Returns:
+        ``linear`` and ``mlp``, each with these five, and ``chance``: the accuracy of always naming the most frequent
+        label, and an R^2 of 0.
+    """
+    centre, spread = fit.mean(0), fit.std(0)
+    spread = np.where(spread > 0, spread, 1)
+    fit, scored = ((rows - centre) / spread for rows in (fit, scored))
+    found: dict[str, Any] = {"linear": {}, "mlp": {}, "chance": {}}
+    with_objects = fit_labels["count"] > 0, scored_labels["count"] > 0
+    for name, target in TARGETS.items():
+        a, b = (slice(None), slice(None)) if name == "count" else with_objects
+        split = fit[a], target(fit_labels, size)[a], scored[b], target(scored_labels, size)[b]
+        score = _accuracy if name in ("count", "shape") else _explained
+        for kind in ("linear", "mlp", "chance"):
+            found[kind][name] = score(kind, *split)
+    return found
+
+
+def mean_position(labels: Labels, size: int) -> NDArray[np.float64]:
+    """(n, 2) mean row and column of the objects of every image, NaN where there is none."""
+    centres, there = _centres(labels)
+    with np.errstate(invalid="ignore"):
+        mean: NDArray[np.float64] = (centres * there[..., None]).sum(1) / there.sum(1)[:, None]
+    return mean
+
+
+def occupancy(labels: Labels, size: int) -> NDArray[np.float64]:
+    """(n, 16) share of the objects of every image whose centre lies in each of 4 x 4 cells, NaN where there is none.
+
+    The cells divide where centres can be, so that all are alike.
+    """
+    centres, there = _centres(labels)
+    cells = np.clip((centres - RADIUS) * GRID // (size - 2 * RADIUS), 0, GRID - 1).astype(np.int64)
+    inside = np.zeros((len(there), GRID * GRID))
+    image, slot = np.nonzero(there)
+    row, column = cells[image, slot].T
+    np.add.at(inside, (image, row * GRID + column), 1)
+    with np.errstate(invalid="ignore"):
+        share: NDArray[np.float64] = inside / there.sum(1)[:, None]
+    return share
+
+
+TARGETS: Mapping[str, Callable[[Labels, int], NDArray[Any]]] = {
+    "count": lambda labels, size: labels["count"],
+    "shape": lambda labels, size: labels["shape"],
+    "color": lambda labels, size: labels["color"].astype(np.float64),
+    "position": mean_position,
+    "occupancy": occupancy,
+}
+"""What is read off, as a function of the labels and the side of the images."""
+
+
+def _centres(labels: Labels) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    centres = np.asarray(labels["positions"], np.float64).reshape(len(labels["count"]), -1, 2)
+    return centres, centres[..., 0] >= 0
+
+
+def _accuracy(kind: str, fit: Floats, target: NDArray[Any], scored: Floats, truth: NDArray[Any]) -> float:
+    if kind == "chance" or len(np.unique(target)) == 1:
+        return float((truth == np.bincount(target).argmax()).mean())
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neural_network import MLPClassifier
+
+    classifier = LogisticRegression(max_iter=200) if kind == "linear" else MLPClassifier(**_MLP)
+    return float((_fitted(classifier, fit, target).predict(scored) == truth).mean())
+
+
+def _explained(kind: str, fit: Floats, target: NDArray[Any], scored: Floats, truth: NDArray[Any]) -> float:
+    if kind == "chance":
+        return 0.0
+    from sklearn.linear_model import RidgeCV
+    from sklearn.metrics import r2_score
+    from sklearn.neural_network import MLPRegressor
+
+    centre, spread = target.mean(0), target.std(0)  # an R^2 does not depend on units, the progress of an MLP does
+    regressor = RidgeCV(np.logspace(-1, 5, 7)) if kind == "linear" else MLPRegressor(**_MLP)
+    predicted = _fitted(regressor, fit, (target - centre) / np.where(spread > 0, spread, 1)).predict(scored)
+    return float(r2_score(truth, predicted * spread + centre))
+
+
+_MLP: dict[str, Any] = {
+    "hidden_layer_sizes": (HIDDEN,),
+    "alpha": 1e-3,
+    "early_stopping": True,
+    "n_iter_no_change": 8,
+    "learning_rate_init": 3e-3,
+    "max_iter": EPOCHS,
+    "random_state": 0,
+}
+
+
+def _fitted(model: Any, fit: Floats, target: NDArray[Any]) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the last digit of a probe has not converged changes no score
+        return model.fit(fit, target)
