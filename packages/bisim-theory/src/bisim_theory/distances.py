@@ -74,12 +74,12 @@ def nearest_distinguished(
     """
     if embedding.ndim != 2 or len(embedding) <= int(relation.sources[-1]):
         raise DatasetError(f"embedding: must be (F, d), one row an observation, is {embedding.shape}")
-    search = _Search(relation, embedding[relation.sources], threshold)
+    search = _Search(relation, embedding, threshold)
     search.begin_with_some()
     search.run(progress)
     if search.best[1] < 0:
         return Nearest(np.inf, None, 0)
-    x, y = sorted(relation.sources[search.order[list(search.best[1:])]].tolist())
+    x, y = sorted(search.ids[list(search.best[1:])].tolist())
     return Nearest(search.best[0], (x, y), search.close)
 
 
@@ -87,7 +87,7 @@ class _Search:
     """Sources in the order of their chunks, so that every chunk is a slice."""
 
     def __init__(self, relation: Relation, raw: NDArray[Any], threshold: float) -> None:
-        embedding = centred(raw)
+        embedding = centred(raw[relation.sources])
         chunks = _chunks(relation, embedding)
         ends = np.cumsum([len(rows) for rows in chunks]).tolist()
         self.slices = [slice(end - len(rows), end) for end, rows in zip(ends, chunks, strict=True)]
@@ -98,7 +98,7 @@ class _Search:
         # Lengths are in units of the largest norm, so that single precision neither overflows nor underflows.
         self.scale = float(np.sqrt(norms.max(initial=0))) or 1.0
         # Products are of centred embeddings, but what is found is decided by the embeddings as they are.
-        self.embedding, self.raw = embedding[self.order], raw[self.order]
+        self.embedding, self.raw, self.ids = embedding[self.order], raw, relation.sources[self.order]
         # Squared distances are one product: (-2x, |x|^2, 1) with (y, 1, |y|^2).
         norms = norms[self.order] / self.scale**2
         self.left = np.empty((len(norms), embedding.shape[1] + 2), np.float32)
@@ -119,7 +119,7 @@ class _Search:
         for level in range(1, min(len(self.relation.distinguished_pairs_per_level), _LEVELS_FIRST) + 1):
             pairs = self.relation.sample_pairs(level, _FEW, rng)[:2]
             x, y = (place[self.relation.positions(ids)] for ids in pairs)
-            found = distances(self.raw, x, y)
+            found = distances(self.raw, self.ids[x], self.ids[y])
             if len(found) and found.min() < self.best[0]:
                 least = int(found.argmin())
                 self.best = (float(found[least]), int(x[least]), int(y[least]))
@@ -181,7 +181,7 @@ class _Search:
         for start in range(0, len(chosen), 65_536):
             row, column = np.divmod(chosen[start : start + 65_536], near.shape[1])
             x, y = self.slices[i].start + row, self.slices[j].start + column
-            found = distances(self.raw, x, y)
+            found = distances(self.raw, self.ids[x], self.ids[y])
             least = int(found.argmin())
             if found[least] < self.best[0]:
                 self.best = (float(found[least]), int(x[least]), int(y[least]))
