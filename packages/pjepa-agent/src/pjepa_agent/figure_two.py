@@ -27,7 +27,7 @@ MARGIN, GAP = 2, 6
 """Pixels between an image and its reconstruction, and between pairs."""
 
 
-PANEL, LEFT, COLUMN, TOP, ROW = 3.4, 0.75, 5.0, 1.15, 4.35
+PANEL, LEFT, COLUMN, TOP, ROW = 3.4, 0.75, 5.2, 1.15, 4.35
 """Inches: the side of a panel, what is left of it, from column to column, above the first row, from row to row."""
 
 

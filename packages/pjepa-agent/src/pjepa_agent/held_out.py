@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from bisim_theory import TransitionDataset
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from pjepa_agent import geometry
 from pjepa_agent.auxiliary import Auxiliary
@@ -81,10 +82,15 @@ class HeldOut:
 
     def measure(self, model: PJEPA) -> dict[str, float]:
         """What is cheap enough to be measured at every evaluation, under the names of ``metrics.csv``."""
-        return self._measure(model.encode(self.images).numpy(), model)
+        with one_thread():
+            return self._measure(model.encode(self.images).numpy(), model)
 
     def examine(self, model: PJEPA) -> dict[str, Any]:
         """All measures by name, those that take seconds too: silhouette, LiDAR and, where configured, probes."""
+        with one_thread():
+            return self._examine(model)
+
+    def _examine(self, model: PJEPA) -> dict[str, Any]:
         embedding = model.encode(self.images).numpy()
         found: dict[str, Any] = {
             name.removeprefix("eval/").replace("theorem/", "theorem_"): value
@@ -124,6 +130,13 @@ class HeldOut:
 
     def _seed(self, part: int) -> int:
         return (part + 1) * HELD_OUT_SEED + self.config.seed
+
+
+def one_thread() -> threadpool_limits:
+    """One thread for NumPy's and SciPy's products, which are small: several wait for each other and for PyTorch's, and
+    a probe that takes a fifth of a second takes sixteen where another process has a core. PyTorch keeps its own.
+    """
+    return threadpool_limits(1, user_api="blas")
 
 
 def compare_with_untrained(held_out: HeldOut, model: PJEPA) -> dict[str, dict[str, Any]]:
