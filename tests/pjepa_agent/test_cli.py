@@ -59,11 +59,14 @@ def test_bad_input_is_one_clear_line_and_status_2(tmp_path, capsys, monkeypatch)
         "import": (["--auxiliary", "no_such_module:f", "--run-dir", "new"], "cannot be imported"),
         "random": (["--experiment", "random", "--auxiliary", "q"], "experiment random has random or random-network"),
         "updates": (["--updates", "0"], "optimization.updates=0: must be in 1..1e+09"),
+        "set": (["--set", "network.width=0"], "network.width=0: must be in 1..4096"),
+        "set nothing": (["--set", "width=3"], "'width=3': must be SECTION.FIELD=VALUE"),
         "used": (["--run-dir", used], "is already used; continue it with --resume"),
         "file": (["--run-dir", used / "mine.txt" / "run"], "cannot be written to"),
         "resume nothing": (["--resume", tmp_path / "none"], "holds no run"),
         "resume broken": (["--resume", broken], "config.json: cannot be read"),
         "resume and auxiliary": (["--resume", used, "--auxiliary", "q"], "--auxiliary: a resumed run keeps its own"),
+        "resume and set": (["--resume", used, "--set", "network.width=3"], "--set: a resumed run keeps its own"),
         "resume and more": (["--resume", used, "--seed", "1"], "--seed: a resumed run keeps its own"),
     }
     import torch

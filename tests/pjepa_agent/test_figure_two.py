@@ -50,19 +50,18 @@ def test_the_command_draws_a_column_a_run(finished, tmp_path, capsys):
     first = out.read_bytes()
     assert run(capsys, finished.path, finished.path, "--out", out)[0] == 0
     assert out.read_bytes() == first
-    # And a run of which the best state was kept.
-    state = torch.load(finished.checkpoint, weights_only=True)
-    torch.save(state | {"update": 5}, finished.best)
+    # And its most compact state.
     assert run(capsys, finished.path, "--at", "best", "--out", out)[0] == 0
     assert finished.decoder("best").is_file()
 
 
 def test_bad_input_is_one_clear_line_and_status_2(finished, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    runs = {name: tmp_path / name for name in ("no checkpoint", "damaged", "no data")}
+    runs = {name: tmp_path / name for name in ("no checkpoint", "damaged", "no data", "no best")}
     for path in runs.values():
         shutil.copytree(finished.path, path)
     (runs["no checkpoint"] / "checkpoints" / "last.pt").unlink()
+    (runs["no best"] / "checkpoints" / "best.pt").unlink()
     (runs["damaged"] / "transitions.npz").write_bytes(b"PK" * 50)
     (runs["no data"] / "transitions.npz").unlink()
     cases = {
@@ -71,7 +70,7 @@ def test_bad_input_is_one_clear_line_and_status_2(finished, tmp_path, capsys, mo
         "last.pt: does not exist": [runs["no checkpoint"]],
         "damaged/transitions.npz": [runs["damaged"]],
         "no data/transitions.npz": [runs["no data"]],
-        "best.pt: does not exist; this run keeps its last state alone": [finished.path, "--at", "best"],
+        "best.pt: does not exist; this run keeps its last state alone": [runs["no best"], "--at", "best"],
         "must end in .png, .pdf, .svg": [finished.path, "--out", "figure.txt"],
         "must be a file in an existing folder": [finished.path, "--out", "none/figure.png"],
         "invalid choice: 'first'": [finished.path, "--at", "first"],

@@ -9,6 +9,7 @@ from pjepa_agent.geometry import (
     nearest_centroid_accuracy,
     pairwise_distances,
     silhouette,
+    spread,
     within_across_ratio,
 )
 
@@ -39,6 +40,11 @@ def test_variances_and_gap_by_hand():
     between = ((1 - 32 / 3) ** 2 + (10 - 32 / 3) ** 2 + (21 - 32 / 3) ** 2 + 2) / 3
     assert between_within_variance(embedding, labels) == pytest.approx(between / 2)
     assert gap_over_radius(embedding, labels) == pytest.approx(math.sqrt(81 + 4) / 2)
+
+
+def test_spread_by_hand():
+    assert spread(np.array([[0.0, 0], [6, 8]])) == pytest.approx(5)
+    assert spread(np.full((7, 3), 0.1, np.float32)) == 0
 
 
 @pytest.mark.parametrize("measure", [between_within_variance, gap_over_radius])

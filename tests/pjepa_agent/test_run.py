@@ -14,6 +14,7 @@ from pjepa_agent import load
 from pjepa_agent.buffer import Sampler
 from pjepa_agent.config import Config, make_config
 from pjepa_agent.fields import ConfigError
+from pjepa_agent.held_out import HeldOut
 from pjepa_agent.optimization import learning_rate_factor
 from pjepa_agent.progress import Progress
 from pjepa_agent.run import train_run
@@ -34,8 +35,8 @@ def test_a_run_leaves_everything_that_design_promises(tiny, tmp_path):
     run, report = start(tmp_path / "run", tiny())
     left = {str(p.relative_to(run.path)) for p in run.path.rglob("*") if p.is_file()}
     assert left == {
-        "config.json", "metrics.csv", "checkpoints/last.pt", "transitions.npz", "representation.npz", "report.json",
-        "figures/pca.png", "figures/distances.png", "figures/curves.png",
+        "config.json", "metrics.csv", "checkpoints/last.pt", "checkpoints/best.pt", "transitions.npz",
+        "representation.npz", "report.json", "figures/pca.png", "figures/distances.png", "figures/curves.png",
     }  # fmt: skip
     assert json.loads(run.report.read_text()) == report
     assert report["updates"] == 12
@@ -52,6 +53,20 @@ def test_a_run_leaves_everything_that_design_promises(tiny, tmp_path):
     np.testing.assert_allclose(predicted.numpy(), representation.predicted_embedding, rtol=1e-4, atol=1e-6)
     assert empirical_bisimulation(data).distinguished_pairs > 0
     assert bisim_check([str(run.path)]) in (0, 1, 3)
+
+
+def test_the_most_compact_model_is_kept_beside_the_last(tiny, tmp_path):
+    config = tiny(updates=60, schedule="constant", learning_rate=3e-3)
+    run, report = start(tmp_path / "run", config)
+    held_out = HeldOut(config)
+    found = {at: held_out.accuracy(load(run.path, at=at).encode(held_out.images).numpy()) for at in ("last", "best")}
+    assert found["last"] == pytest.approx(report["nearest_centroid_accuracy"], abs=1e-5)
+    assert found["best"] == pytest.approx(report["best_nearest_centroid_accuracy"], abs=1e-5)
+    assert found["best"] > found["last"]
+    rows = run.metrics.read_text().splitlines()
+    column = rows[0].split(",").index("eval/nearest_centroid_accuracy")
+    trained = {int(row.split(",")[0]): float(row.split(",")[column]) for row in rows[2:]}
+    assert trained[report["best_update"]] == max(trained.values())
 
 
 def test_the_same_seed_gives_the_same_run(tiny, tmp_path):
@@ -183,6 +198,35 @@ def test_a_damaged_run_is_refused_by_name(tiny, tmp_path):
 def test_wrong_configurations_are_named(values, message):
     with pytest.raises(ConfigError, match=message):
         Config.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("optimization.batch_size", "'optimization.batch_size': must be SECTION.FIELD=VALUE, the section one of coll"),
+        ("seed=3", "'seed=3': must be SECTION.FIELD=VALUE"),
+        ("optimization.=3", "must be SECTION.FIELD=VALUE"),
+        ("optimization.speed=3", "optimization.speed: is no field"),
+        ("optimization.batch_size=many", "optimization.batch_size='many': must be of type int"),
+        ("optimization.batch_size=1e99", r"optimization.batch_size=1e\+99: must be of type int"),
+        ("network.normalization=3", "network.normalization=3: must be one of batch"),
+        ("optimization.learning_rate=NaN", "optimization.learning_rate=nan: must be in"),
+    ],
+)
+def test_wrong_assignments_are_named(assignment, message):
+    with pytest.raises(ConfigError, match=message):
+        Config().override([assignment])
+
+
+def test_any_field_can_be_assigned():
+    config = Config().override(["network.normalization=none", "optimization.batch_size=64", "network.decoder=true"])
+    assert (config.network.normalization, config.optimization.batch_size, config.network.decoder) == ("none", 64, True)
+    values = config.to_dict()
+    again = Config().override(
+        f"{section}.{name}={json.dumps(value)}"
+        for section, fields in values.items() if isinstance(fields, dict) for name, value in fields.items()
+    )  # fmt: skip
+    assert again == config
 
 
 def test_wandb_offline_touches_no_network(tiny, tmp_path, monkeypatch):

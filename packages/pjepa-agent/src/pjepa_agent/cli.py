@@ -44,6 +44,13 @@ def make_parser() -> Parser:
         default=None,
         help=f"optimisation steps (default: the preset's, {default.optimization.updates} for laptop)",
     )
+    parser.add_argument(
+        "--set",
+        metavar="SECTION.FIELD=VALUE",
+        action="append",
+        default=None,
+        help="any field of the configuration, as config.json names it: optimization.batch_size=64; may be repeated",
+    )
     parser.add_argument("--run-dir", metavar="DIR", help="new directory of the run (default: one under runs/)")
     parser.add_argument("--resume", metavar="DIR", help="go on with an interrupted run; its own configuration is used")
     parser.add_argument(
@@ -71,11 +78,11 @@ def main(argv: list[str] | None = None) -> int:
                 options.seed or 0,
                 options.updates,
                 options.auxiliary,
-            )
+            ).override(options.set or ())
     except ConfigError as error:
         parser.error(str(error))
     if options.resume is not None:
-        for name in ("preset", "experiment", "auxiliary", "seed", "updates", "run_dir"):
+        for name in ("preset", "experiment", "auxiliary", "seed", "updates", "set", "run_dir"):
             if getattr(options, name) is not None:
                 parser.error(f"--{name.replace('_', '-')}: a resumed run keeps its own; leave it out beside --resume")
     return _run(options, config)
@@ -152,7 +159,7 @@ def _last_words(path: object, report: dict[str, object]) -> str:
     return "\n".join(
         [
             f"nearest-centroid accuracy, held out: {report['nearest_centroid_accuracy']:.4f} at the last update"
-            f" (best {report['best_nearest_centroid_accuracy']:.4f},"
+            f" (best {report['best_nearest_centroid_accuracy']:.4f} at update {report['best_update']},"
             f" untrained {report['untrained_nearest_centroid_accuracy']:.4f})",
             f"within/across distance: {report['within_across_ratio']:.3f}",
             f"{report['updates']} updates in {report['seconds']:.0f} s",

@@ -4,10 +4,11 @@ import dataclasses
 import functools
 import types
 import typing
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pjepa_agent.fields import ConfigError, from_plain
+from pjepa_agent.fields import ConfigError, assigned, from_plain
 
 SINGLE_NUMBERS = ("reward", "q")
 """Auxiliary functions of one number per observation, whatever else is configured."""
@@ -242,6 +243,17 @@ class Config:
         """The inverse of `to_dict`; raises `ConfigError` that names the first unknown or mistyped field."""
         config: Config = from_plain(cls, values)
         return config
+
+    def override(self, assignments: Iterable[str]) -> "Config":
+        """The same but for some fields, as in ``config.override(["objective.transition_weight=0.5"])``.
+
+        Args:
+            assignments: ``section.field=value``, the value as JSON has it or a string.
+
+        Raises:
+            ConfigError: an assignment has another form, names an unknown field, or its value is not allowed.
+        """
+        return self.from_dict(assigned(self.to_dict(), assignments))
 
 
 PAPER = Config(

@@ -1,7 +1,10 @@
 """Dataclasses from plain dictionaries, every field checked by its declared type."""
 
+import copy
 import dataclasses
+import json
 import typing
+from collections.abc import Iterable
 from typing import Any, Literal
 
 
@@ -41,3 +44,27 @@ def _value(kind: Any, value: Any, name: str) -> Any:
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
         raise ConfigError(f"{name}={value!r}: must be of type {kind.__name__}")
     return value
+
+
+def assigned(values: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """Plain dictionaries with some fields changed, for `from_plain` to check.
+
+    Args:
+        values: a dictionary of sections, each a dictionary of fields.
+        assignments: ``section.field=value``, the value as JSON has it or, where it is none, a string.
+
+    Raises:
+        ConfigError: an assignment has another form.
+    """
+    values = copy.deepcopy(values)
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        section, _, field = name.partition(".")
+        if not (equals and field and isinstance(values.get(section), dict)):
+            sections = ", ".join(key for key, value in values.items() if isinstance(value, dict))
+            raise ConfigError(f"{assignment!r}: must be SECTION.FIELD=VALUE, the section one of {sections}")
+        try:
+            values[section][field] = json.loads(text)
+        except ValueError:
+            values[section][field] = text
+    return values

@@ -47,6 +47,12 @@ def within_across_ratio(embedding: Floats, labels: Labels) -> float:
     return float(distances[same].mean() / across) if across > 0 else math.nan
 
 
+def spread(embedding: Floats) -> float:
+    """Root mean square distance of embeddings (n, d) to their mean; 0 where all are one point."""
+    embedding = embedding.astype(np.float64) - embedding[0]  # exact where all are one
+    return math.sqrt(np.square(embedding - embedding.mean(0)).sum(1).mean())
+
+
 def clusters(embedding: Floats, labels: Labels) -> tuple[Labels, NDArray[np.float64], NDArray[np.float64]]:
     """The labels (c,) that occur, sorted, their centroids (c, d), and the mean square distance to each (c,)."""
     classes = np.unique(labels)

@@ -109,6 +109,7 @@ class HeldOut:
             "eval/within_across_ratio": geometry.within_across_ratio(*arranged),
             "eval/between_within_variance": geometry.between_within_variance(*arranged),
             "eval/gap_over_radius": geometry.gap_over_radius(*arranged),
+            "eval/spread": geometry.spread(scored),
             "eval/rankme": rankme(scored),
             "eval/auxiliary_loss": model.auxiliary_loss(scored, self._values),
             **self.unseen.measure(model),

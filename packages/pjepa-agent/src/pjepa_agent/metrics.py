@@ -45,6 +45,11 @@ class MetricsFile:
         """All values of one column, NaN where a row does not have it."""
         return [row.get(name, math.nan) for row in self.rows]
 
+    @property
+    def most_compact(self) -> dict[str, float]:
+        """The row of the highest nearest-centroid accuracy after the first update; of equals the later."""
+        return max(reversed(self.rows[1:]), key=lambda row: row["eval/nearest_centroid_accuracy"])
+
 
 def _text(value: float) -> str:
     return str(int(value)) if float(value).is_integer() and abs(value) < 2**53 else f"{value:.6g}"

@@ -155,6 +155,7 @@ def _write_results(run: RunDirectory, data: TransitionDataset, training: Trainin
 def _report(config: Config, training: Training, seconds: float, held_out: dict[str, Any]) -> dict[str, Any]:
     """The numbers that matter; `seconds` is everything from the start, collection, probes and figures included."""
     accuracy = training.metrics.column("eval/nearest_centroid_accuracy")
+    best = training.metrics.most_compact
     return {
         "seed": config.seed,
         "preset": config.preset,
@@ -163,7 +164,8 @@ def _report(config: Config, training: Training, seconds: float, held_out: dict[s
         "updates": training.update,
         "seconds": round(seconds, 3),
         "nearest_centroid_accuracy": accuracy[-1],
-        "best_nearest_centroid_accuracy": max(accuracy),
+        "best_nearest_centroid_accuracy": best["eval/nearest_centroid_accuracy"],
+        "best_update": int(best["update"]),
         "untrained_nearest_centroid_accuracy": accuracy[0],
         "within_across_ratio": training.metrics.column("eval/within_across_ratio")[-1],
         "device": str(training.device),

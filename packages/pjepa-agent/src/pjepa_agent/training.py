@@ -120,6 +120,7 @@ class Training:
                 rate = (self.update - since) / (time.perf_counter() - interval_started)
                 on_metrics(self._evaluate(recent, rate))
                 self._save()
+                self._save_best()
                 interval_started, since, recent = time.perf_counter(), self.update, []
             elif should_stop():
                 self._save()
@@ -198,6 +199,11 @@ class Training:
         if self.beside is not None:
             state["beside"] = self.beside.state_dict()
         save_checkpoint(self.run.checkpoint, state)
+
+    def _save_best(self) -> None:
+        """Keep the model beside the last one where it is the most compact so far (paper Section 2.3)."""
+        if self.metrics.most_compact["update"] == self.update:
+            save_checkpoint(self.run.best, {"update": self.update, "model": self.model.state_dict()})
 
     def _restore(self) -> None:
         state = load_checkpoint(self.run.checkpoint, self.device)
