@@ -8,6 +8,7 @@ import torch
 from bisim_theory import TransitionDataset
 from numpy.typing import NDArray
 from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
 from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
 
 from pjepa_agent.auxiliary import Auxiliary
@@ -26,10 +27,14 @@ class Sampler:
         batch_size: transitions per batch, drawn with replacement.
         seed: fixes the draws.
         device: where the frames are kept and the batches made.
+        horizon: consecutive transitions of an episode in a row of a batch.
     """
 
-    def __init__(self, data: TransitionDataset, batch_size: int, seed: int, device: torch.device) -> None:
+    def __init__(
+        self, data: TransitionDataset, batch_size: int, seed: int, device: torch.device, horizon: int = 1
+    ) -> None:
         assert data.observation is not None
+        self.horizon = horizon
         self.frames = torch.from_numpy(data.observation[: data.frames]).to(device)
         self.generator = torch.Generator(device).manual_seed(seed)
         self.buffer = _buffer(len(data), batch_size, self.generator)
@@ -38,12 +43,36 @@ class Sampler:
     def sample(self) -> TensorDictBase:
         """A batch with ``source_image``, ``successor_image`` (B, H, W, 3), ``action`` (B, A) and ``auxiliary``.
 
-        And ``reward`` and ``terminated`` (B,) where the data has them.
+        And ``reward`` and ``terminated`` (B,) where the data has them. With a horizon h above 1 also the h - 1
+        transitions that follow in the episode: ``later_action`` (B, h - 1, A), ``later_image`` (B, h - 1, H, W, 3),
+        what they lead to, and ``later_present`` (B, h - 1), False beyond the episode's end.
         """
         batch: TensorDictBase = self.buffer.sample()
-        batch["source_image"] = self.frames[batch["source"] % len(self.frames)]
-        batch["successor_image"] = self.frames[batch["successor"] % len(self.frames)]
+        batch["source_image"] = self._images(batch["source"])
+        batch["successor_image"] = self._images(batch["successor"])
+        if self.horizon > 1:
+            self._follow(batch)
         return batch
+
+    def _images(self, frame: Tensor) -> Tensor:
+        return self.frames[frame % len(self.frames)]
+
+    def _follow(self, batch: TensorDictBase) -> None:
+        """Put in the transitions that follow those of a batch; where an episode ends, its last again, not `present`."""
+        place, successor = batch["index"], batch["successor"]
+        present = torch.ones_like(place, dtype=torch.bool)
+        actions, images, there = [], [], []
+        for _ in range(self.horizon - 1):
+            following = (place + 1) % len(self.buffer)
+            rows = self.buffer[following]
+            present = present & (rows["source"] == successor)
+            place = torch.where(present, following, place)
+            successor = torch.where(present, rows["successor"], successor)
+            actions.append(rows["action"])
+            images.append(self._images(successor))
+            there.append(present)
+        batch["later_action"], batch["later_image"] = torch.stack(actions, 1), torch.stack(images, 1)
+        batch["later_present"] = torch.stack(there, 1)
 
     def advance(self, update: int) -> None:
         """Have what is there at an update, counted from 1; a dataset is there from the first."""
@@ -61,7 +90,7 @@ class RecentTransitions(Sampler):
     """
 
     def __init__(self, config: Config, device: torch.device) -> None:
-        self.config = config
+        self.config, self.horizon = config, config.objective.horizon
         self.auxiliary = Auxiliary(config)
         self._policy = RandomPolicy(config.collection, config.seed)
         self._block: TransitionDataset | None = None  # what is collected; of it, `_released` rows are in the buffer

@@ -66,7 +66,7 @@ def load(run: str | os.PathLike[str], device: torch.device | str = "cpu", at: At
     state = load_checkpoint(path, device)
     model = PJEPA(config).to(device)
     with fits(path):
-        model.load_state_dict(state["model"])
+        model.load_state_dict(state.get("averaged", state["model"]))
     return model.eval()
 
 

@@ -52,10 +52,14 @@ class NetworkConfig:
     """Channels of the first of the encoder's four stages; each stage doubles them. The paper has 32."""
     blocks: int = 1
     """Basic blocks per stage. The paper has 8."""
-    normalization: Literal["batch", "none"] = "batch"
-    """Normalisation in the encoder. The paper has none."""
+    normalization: Literal["batch", "group", "none"] = "batch"
+    """Normalisation in the encoder, by the batch or by eight groups of channels. The paper has none."""
     initialization: Literal["pytorch", "truncated-normal"] = "pytorch"
     """Linear layers: PyTorch's default, or standard deviation 0.02 and zero bias as in the authors' code."""
+    convolution_gain: float = 0.0
+    """Convolutions: 0 for PyTorch's default, as in the paper, or normal with this over sqrt(inputs); He's is 1.414."""
+    black: float = -0.5
+    """What a black pixel becomes, and a white one 1 more. The paper has -0.5."""
     hidden_dim: int = 512
     """Width of the hidden layers of dynamics and heads."""
     bins: int = 101
@@ -86,6 +90,14 @@ class ObjectiveConfig:
     """Weight of L_dyn, the squared error averaged over the dimensions of the embedding."""
     auxiliary_weight: float = 10.0
     """Weight of L_p."""
+    horizon: int = 1
+    """Steps that T is applied over, from one embedding; L_dyn is the mean over those that the episode has."""
+    latent_noise: float = 0.0
+    """Noise on what T and P are given, as a share of the embeddings' spread in the batch."""
+    regularizer: Literal["none", "sigreg", "vicreg"] = "none"
+    """A term against collapse from other JEPAs, for comparison."""
+    regularizer_weight: float = 0.1
+    """Weight of that term."""
     transition_reaches_encoder: bool = True
     """Whether L_dyn trains the encoder or the dynamics alone."""
     auxiliary_reaches_encoder: bool = True
@@ -129,6 +141,10 @@ class OptimizationConfig:
     """Steps over which the learning rate rises to its largest value."""
     clip: float = 200.0
     """Largest gradient norm."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay, per unit of learning rate."""
+    averaging: float = 0.0
+    """Decay per update of the running average of all weights, which is what is evaluated and loaded; 0: the weights."""
     autocast: bool = True
     """Compute the forward pass in bfloat16."""
 
@@ -158,6 +174,8 @@ BOUNDS: typing.Mapping[str, tuple[float, float]] = types.MappingProxyType(
         "collection.action_repeat": (1, 10**9),
         "collection.initial": (1, 10**9),
         "collection.steps_per_update": (1, 10**6),
+        "network.convolution_gain": (0, 1e3),
+        "network.black": (-1e3, 1e3),
         "network.latent_dim": (2, 2**16),
         "network.width": (1, 2**12),
         "network.blocks": (1, 2**10),
@@ -168,6 +186,9 @@ BOUNDS: typing.Mapping[str, tuple[float, float]] = types.MappingProxyType(
         "objective.auxiliary_dim": (0, 2**16),
         "objective.transition_weight": (0, 1e9),
         "objective.auxiliary_weight": (0, 1e9),
+        "objective.horizon": (1, 1_000),
+        "objective.latent_noise": (0, 1e3),
+        "objective.regularizer_weight": (0, 1e9),
         "objective.action_reward_weight": (0, 1e9),
         "objective.termination_weight": (0, 1e9),
         "objective.value_weight": (0, 1e9),
@@ -181,6 +202,8 @@ BOUNDS: typing.Mapping[str, tuple[float, float]] = types.MappingProxyType(
         "optimization.encoder_learning_rate_factor": (0, 1e3),
         "optimization.warmup": (0, 10**9),
         "optimization.clip": (0, 1e30),
+        "optimization.weight_decay": (0, 1e3),
+        "optimization.averaging": (0, 0.999999),
         "evaluation.every": (1, 10**9),
         "evaluation.reference_per_count": (1, 10**6),
         "evaluation.scored_per_count": (2, 10**6),

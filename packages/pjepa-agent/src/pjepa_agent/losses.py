@@ -1,5 +1,6 @@
 """What is minimised, L = L_dyn + c_p L_p (paper Section 2.1), what is minimised beside it, and what is detached."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from pjepa_agent.config import ObjectiveConfig
 from pjepa_agent.control import ControlHeads
 from pjepa_agent.model import PJEPA
 from pjepa_agent.networks import Decoder
+from pjepa_agent.regularizers import REGULARIZERS
 
 
 class Losses(NamedTuple):
@@ -28,24 +30,51 @@ def joint_loss(model: PJEPA, batch: TensorDictBase, objective: ObjectiveConfig) 
     Args:
         model: the model in training mode.
         batch: ``source_image`` and ``successor_image`` (B, H, W, 3) uint8, ``action`` (B, A), ``auxiliary`` (B,) or
-            (B, k), the value p of the source.
+            (B, k), the value p of the source, and what follows where the horizon is above 1; see `buffer.Sampler`.
         objective: weights, and which losses reach the encoder (all but in the ablations).
     """
-    # One batch through the encoder for both observations of each pair: with batch normalisation they share statistics.
-    embeddings = model.encoder(torch.cat([batch["source_image"], batch["successor_image"]]))
-    source, successor = embeddings.float().chunk(2)
+    # One batch through the encoder for all observations: with batch normalisation they share statistics.
+    embeddings = model.encoder(torch.cat([batch["source_image"], batch["successor_image"], *_later_images(batch)]))
+    source, *reached = embeddings.float().split(len(batch))
+    given = _noisy(source, embeddings, objective.latent_noise)
 
-    into_transition = (source, successor)
-    if not objective.transition_reaches_encoder:
-        into_transition = (source.detach(), successor.detach())
-    predicted = model.transition(into_transition[0], batch["action"])
-    transition = (predicted.float() - into_transition[1]).square().mean()
-
-    into_auxiliary = source if objective.auxiliary_reaches_encoder else source.detach()
+    transition = _transition_loss(model, batch, given, reached, objective.transition_reaches_encoder)
+    into_auxiliary = given if objective.auxiliary_reaches_encoder else given.detach()
     auxiliary = model.head.loss(model.head(into_auxiliary), batch["auxiliary"])
 
     total = objective.transition_weight * transition + objective.auxiliary_weight * auxiliary
-    return Losses(total, transition, auxiliary, source, successor)
+    if objective.regularizer != "none":
+        total = total + objective.regularizer_weight * REGULARIZERS[objective.regularizer](embeddings)
+    return Losses(total, transition, auxiliary, source, reached[0])
+
+
+def _later_images(batch: TensorDictBase) -> Sequence[Tensor]:
+    return batch["later_image"].unbind(1) if "later_image" in batch else ()
+
+
+def _noisy(source: Tensor, embeddings: Tensor, share: float) -> Tensor:
+    """Embeddings (B, d) with normal noise of a share of the spread of all embeddings, split evenly over dimensions."""
+    if not share:
+        return source
+    deviation = embeddings.detach().float().var(0).mean().sqrt()
+    return source + share * deviation * torch.randn_like(source)
+
+
+def _transition_loss(
+    model: PJEPA, batch: TensorDictBase, source: Tensor, reached: Sequence[Tensor], reaches_encoder: bool
+) -> Tensor:
+    """Mean squared error of T, applied over and over, against each of the observations that are reached."""
+    if not reaches_encoder:
+        source, reached = source.detach(), [each.detach() for each in reached]
+    predicted = model.transition(source, batch["action"])
+    if len(reached) == 1:
+        return (predicted.float() - reached[0]).square().mean()
+    errors = [(predicted.float() - reached[0]).square().mean(-1)]
+    for action, target in zip(batch["later_action"].unbind(1), reached[1:], strict=True):
+        predicted = model.transition(predicted, action)
+        errors.append((predicted.float() - target).square().mean(-1))
+    present = nn.functional.pad(batch["later_present"].float(), (1, 0), value=1.0)
+    return (torch.stack(errors, 1) * present).sum() / present.sum()
 
 
 def beside_losses(

@@ -29,7 +29,13 @@ class PJEPA(nn.Module):
         super().__init__()
         network = config.network
         self.encoder = ResNetEncoder(
-            network.latent_dim, network.width, network.blocks, network.normalization, network.initialization
+            network.latent_dim,
+            network.width,
+            network.blocks,
+            network.normalization,
+            network.initialization,
+            network.convolution_gain,
+            network.black,
         )
         self.dynamics = mlp(
             network.latent_dim + action_dim,

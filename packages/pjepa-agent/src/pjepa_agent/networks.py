@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 Initialization = Literal["pytorch", "truncated-normal"]
+Normalization = Literal["batch", "group", "none"]
 
 
 def initialize(module: nn.Module, initialization: Initialization) -> None:
@@ -28,14 +30,20 @@ STATISTICS_MOMENTUM = 0.02
 from one evaluation to the next, as PyTorch's 0.1 does."""
 
 
-def _normalization(kind: str, channels: int) -> nn.Module:
-    return nn.BatchNorm2d(channels, momentum=STATISTICS_MOMENTUM) if kind == "batch" else nn.Identity()
+GROUPS = 8
+"""Groups of channels that are normalised together, where their number can be divided by it."""
+
+
+def _normalization(kind: Normalization, channels: int) -> nn.Module:
+    if kind == "batch":
+        return nn.BatchNorm2d(channels, momentum=STATISTICS_MOMENTUM)
+    return nn.GroupNorm(math.gcd(GROUPS, channels), channels) if kind == "group" else nn.Identity()
 
 
 class BasicBlock(nn.Module):
     """Residual block of two 3x3 convolutions (He et al., 2016): (B, C, H, W) -> (B, C', H / stride, W / stride)."""
 
-    def __init__(self, channels_in: int, channels: int, stride: int, normalization: str) -> None:
+    def __init__(self, channels_in: int, channels: int, stride: int, normalization: Normalization) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
         self.norm1 = _normalization(normalization, channels)
@@ -64,10 +72,13 @@ class ResNetEncoder(nn.Module):
         latent_dim: int = 256,
         width: int = 32,
         blocks: int = 8,
-        normalization: Literal["batch", "none"] = "none",
+        normalization: Normalization = "none",
         initialization: Initialization = "truncated-normal",
+        convolution_gain: float = 0.0,
+        black: float = -0.5,
     ) -> None:
         super().__init__()
+        self.black = black
         self.stem = nn.Sequential(
             nn.Conv2d(3, width, 7, 2, 3, bias=False),
             _normalization(normalization, width),
@@ -85,12 +96,16 @@ class ResNetEncoder(nn.Module):
         self.stages = nn.Sequential(*stages)
         self.proj = nn.Linear(channels, latent_dim)
         initialize(self.proj, initialization)
+        if convolution_gain:
+            for layer in self.modules():
+                if isinstance(layer, nn.Conv2d):
+                    nn.init.normal_(layer.weight, std=convolution_gain / math.sqrt(layer.weight[0].numel()))
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (B, H, W, 3) uint8 -> embeddings (B, latent_dim); pixels are scaled to [-0.5, 0.5]."""
+        """Images (B, H, W, 3) uint8 -> embeddings (B, latent_dim); pixels are scaled to [black, black + 1]."""
         # Images come with channels last, so the permuted view is already in the layout the convolutions are fast in.
-        pixels = images.permute(0, 3, 1, 2).to(self.proj.weight.dtype) / 255 - 0.5
+        pixels = images.permute(0, 3, 1, 2).to(self.proj.weight.dtype) / 255 + self.black
         features = self.stages(self.stem(pixels))
         embedding: Tensor = self.proj(features.mean((2, 3)))
         return embedding

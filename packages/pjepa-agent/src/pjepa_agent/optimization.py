@@ -47,7 +47,8 @@ class Optimization:
         ]  # fmt: skip
         # A whole rate first among the groups, so that it is the one that is shown.
         groups.sort(key=lambda group: group["lr"] != config.learning_rate)
-        self._optimizer = torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
+        decay = config.weight_decay  # without it AdamW is Adam, to the bit
+        self._optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=decay, fused=True)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, lambda update: learning_rate_factor(update, config)
         )

@@ -97,7 +97,7 @@ def train_run(
         data = _write_recent(run, config, training)
     _write_results(run, data, training)
     logger.info("measuring the held-out observations, beside the untrained encoder")
-    held_out = compare_with_untrained(training.held_out, training.model)
+    held_out = compare_with_untrained(training.held_out, training.evaluated)
     report = _report(config, training, before + time.perf_counter() - begun, held_out)
     write_json(run.report, report)
     return report
@@ -147,8 +147,8 @@ def _write_results(run: RunDirectory, data: TransitionDataset, training: Trainin
     from pjepa_agent.figures import write_figures  # matplotlib takes a second, which the start need not wait for
 
     logger.info("writing the representation of %d observations, and the figures", data.frames)
-    write_run_representation(run, data, training.model)
-    embedding, counts = training.held_out.embed(training.model)
+    write_run_representation(run, data, training.evaluated)
+    embedding, counts = training.held_out.embed(training.evaluated)
     write_figures(run.figures, embedding, counts, training.metrics)
 
 

@@ -1,8 +1,10 @@
 """The training of a run, top to bottom as in the paper's Section 2.1 and Appendix D."""
 
+import contextlib
 import dataclasses
 import math
 import time
+import typing
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +13,7 @@ from bisim_theory import TransitionDataset
 from bisim_theory.files import atomic_write
 from tensordict import TensorDictBase
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.buffer import RecentTransitions, Sampler
@@ -73,10 +76,14 @@ class Training:
         # Each part beside the core is clipped by itself: whether it is there changes nothing of the others.
         beside = [{name: part} for name, part in self.model.beside.items()]
         self.beside = Optimization(beside, config.optimization) if beside else None
+        decay = config.optimization.averaging
+        self.averaged = (
+            AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True) if decay else None
+        )
         self.sampler = (
             RecentTransitions(config, device)
             if data is None
-            else Sampler(data, config.optimization.batch_size, config.seed, device)
+            else Sampler(data, config.optimization.batch_size, config.seed, device, config.objective.horizon)
         )
         self.held_out = HeldOut(config, self._known_auxiliary(data))
         self.update, self.seconds = 0, 0.0
@@ -139,9 +146,11 @@ class Training:
         """One update: collect, sample, encode both observations, both losses, step; then what learns beside them."""
         self.sampler.advance(self.update + 1)
         batch = self.sampler.sample()
-        with self._autocast():
+        with self._objective_stream(), self._autocast():
             losses = joint_loss(self.model, batch, self.config.objective)
         self._descend(self.optimization, losses.total, batch, "the joint objective")
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.model)
         scalars = {"total": losses.total, "transition": losses.transition, "auxiliary": losses.auxiliary}
         if self.beside is not None:
             scalars |= self._step_beside(self.beside, batch, losses.source, losses.successor)
@@ -172,6 +181,20 @@ class Training:
         with atomic_write(self.run.offending_batch) as file:
             np.savez_compressed(file, update=self.update + 1, **arrays)
 
+    def _objective_stream(self) -> contextlib.AbstractContextManager[None]:
+        """Random numbers of the update where the objective draws any."""
+        objective = self.config.objective
+        if not objective.latent_noise and objective.regularizer != "sigreg":
+            return contextlib.nullcontext()
+        return random_stream(self.config.seed, "objective", self.update, device=self.device)
+
+    @property
+    def evaluated(self) -> PJEPA:
+        """The model that is measured and kept for use: of averaged weights where the configuration says so."""
+        if self.averaged is None or not self.update:
+            return self.model
+        return typing.cast(PJEPA, self.averaged.module)
+
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.optimization.autocast)
 
@@ -181,7 +204,7 @@ class Training:
         for name in ("total", "transition", "auxiliary", *(BESIDE_METRICS.get(n, n) for n in self.model.beside)):
             values = [losses[name] for losses in recent]
             row[f"losses/{name}"] = float(torch.stack(values).mean()) if values else math.nan
-        row |= self.held_out.measure(self.model)
+        row |= self.held_out.measure(self.evaluated)
         row["charts/learning_rate"] = self.optimization.learning_rate
         row["charts/updates_per_second"] = rate
         self.metrics.append(row)
@@ -196,6 +219,8 @@ class Training:
             "sampler": self.sampler.generator.get_state(),
             "device": self.device.type,
         }
+        if self.averaged is not None:
+            state["averaged"] = self.averaged.module.state_dict()
         if self.beside is not None:
             state["beside"] = self.beside.state_dict()
         save_checkpoint(self.run.checkpoint, state)
@@ -203,7 +228,7 @@ class Training:
     def _save_best(self) -> None:
         """Keep the model beside the last one where it is the most compact so far (paper Section 2.3)."""
         if self.metrics.most_compact["update"] == self.update:
-            save_checkpoint(self.run.best, {"update": self.update, "model": self.model.state_dict()})
+            save_checkpoint(self.run.best, {"update": self.update, "model": self.evaluated.state_dict()})
 
     def _restore(self) -> None:
         state = load_checkpoint(self.run.checkpoint, self.device)
@@ -215,6 +240,9 @@ class Training:
             self.update, self.seconds = int(state["update"]), float(state["seconds"])
             self.model.load_state_dict(state["model"])
             self.optimization.load_state_dict(state)
+            if self.averaged is not None:
+                self.averaged.module.load_state_dict(state["averaged"])
+                self.averaged.n_averaged.fill_(self.update)
             if self.beside is not None:
                 self.beside.load_state_dict(state["beside"])
             self.sampler.advance(self.update)

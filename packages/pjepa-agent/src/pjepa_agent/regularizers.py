@@ -1,0 +1,45 @@
+"""Regularisers of embeddings that keep other JEPAs from collapse: for comparison, no part of the paper's objective."""
+
+import torch
+from torch import Tensor
+
+DIRECTIONS, KNOTS, REACH = 1024, 17, 5.0
+"""SIGReg: random directions an update, points at which characteristic functions are compared, and up to which."""
+
+
+def sigreg(embedding: Tensor) -> Tensor:
+    """How far embeddings (B, d) are from a standard normal distribution, along random directions: a scalar.
+
+    Along each, the Epps-Pulley statistic: B times the squared difference of the empirical characteristic function from
+    exp(-t^2 / 2), integrated with that weight (Balestriero and LeCun, LeJEPA, 2025; LeWorldModel weighs it by 0.1).
+    """
+    directions = torch.randn(embedding.shape[1], DIRECTIONS, device=embedding.device)
+    projected = embedding.float() @ (directions / directions.norm(dim=0))
+    # The integrand is even in t, so half the line is enough, and its trapezoids count twice.
+    knots = torch.linspace(0, REACH, KNOTS // 2 + 1, device=embedding.device)
+    gaussian = torch.exp(-knots.square() / 2)
+    # One knot at a time: all of them would take a (B, directions, knots) array.
+    differences = torch.stack(
+        [(torch.cos(t * projected).mean(0) - g).square() + torch.sin(t * projected).mean(0).square()
+         for t, g in zip(knots, gaussian, strict=True)]
+    )  # fmt: skip
+    statistic = 2 * torch.trapezoid(differences * gaussian[:, None], knots, dim=0)
+    return len(embedding) * statistic.mean()
+
+
+def vicreg(embedding: Tensor) -> Tensor:
+    """The variance and covariance terms of VICReg (Bardes et al., 2022) for embeddings (B, d): a scalar.
+
+    A hinge on the standard deviation of every dimension below one, and a twenty-fifth, as there, of the mean over the
+    dimensions of the squared covariances with the others.
+    """
+    centred = embedding.float() - embedding.float().mean(0)
+    covariance = centred.T @ centred / (len(embedding) - 1)
+    variance = torch.diagonal(covariance)
+    hinge = torch.relu(1 - torch.sqrt(variance + 1e-4)).mean()
+    others = (covariance.square().sum() - variance.square().sum()) / embedding.shape[1]
+    return hinge + others / 25
+
+
+REGULARIZERS = {"sigreg": sigreg, "vicreg": vicreg}
+"""By the names in `ObjectiveConfig.regularizer`."""

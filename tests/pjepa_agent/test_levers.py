@@ -1,0 +1,240 @@
+"""The configuration values that may keep clusters compact: each does what it says, and survives an interruption."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from pjepa_agent import load
+from pjepa_agent.buffer import RecentTransitions, Sampler
+from pjepa_agent.config import CollectionConfig
+from pjepa_agent.held_out import HeldOut
+from pjepa_agent.losses import joint_loss
+from pjepa_agent.model import PJEPA
+from pjepa_agent.networks import ResNetEncoder
+from pjepa_agent.regularizers import sigreg, vicreg
+from pjepa_agent.run import train_run
+from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.training import Interrupted, Training, collect_dataset
+from torch import nn
+
+CPU = torch.device("cpu")
+
+
+def with_values(config, **sections):
+    return dataclasses.replace(
+        config, **{name: dataclasses.replace(getattr(config, name), **values) for name, values in sections.items()}
+    )
+
+
+def kept(run):
+    return torch.load(run.checkpoint, weights_only=True)
+
+
+# Averaging
+
+
+def test_the_average_is_what_is_evaluated_and_loaded(tiny, tmp_path):
+    config = tiny(averaging=0.8, updates=10)
+    run = RunDirectory.create(tmp_path / "run", config)
+    training = Training(config, run, collect_dataset(config), CPU)
+    weights = []
+    training.train(on_update=lambda update: weights.append(training.model.encoder.proj.weight.detach().clone()))
+    expected = weights[0]
+    for weight in weights[1:]:
+        expected = 0.8 * expected + 0.2 * weight
+    model = load(run.path)
+    torch.testing.assert_close(model.encoder.proj.weight.detach(), expected)
+    assert not torch.equal(weights[-1], expected)
+    # The statistics of the batches are averaged too, and what is measured is the average.
+    assert not torch.equal(model.encoder.stem[1].running_mean, training.model.encoder.stem[1].running_mean)
+    held_out = HeldOut(config)
+    accuracy = held_out.accuracy(model.encode(held_out.images).numpy())
+    assert training.metrics.rows[-1]["eval/nearest_centroid_accuracy"] == pytest.approx(accuracy)
+
+
+def test_averaging_changes_nothing_of_the_training(tiny, tmp_path):
+    states = []
+    for decay in (0.0, 0.9):
+        config = tiny(averaging=decay)
+        run = RunDirectory.create(tmp_path / str(decay), config)
+        train_run(run, config, CPU)
+        states.append(kept(run)["model"])
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+# Interruption
+
+
+@pytest.mark.parametrize(
+    ("optimization", "objective"),
+    [
+        ({"averaging": 0.9}, {}),
+        ({"weight_decay": 0.1}, {"latent_noise": 0.5}),
+        ({}, {"regularizer": "sigreg", "horizon": 3}),
+        ({}, {"regularizer": "vicreg"}),
+    ],
+)
+def test_an_interrupted_run_ends_like_one_left_alone(tiny, tmp_path, optimization, objective):
+    config = with_values(tiny(**optimization), objective=objective)
+    whole = RunDirectory.create(tmp_path / "whole", config)
+    train_run(whole, config, CPU)
+    parts = RunDirectory.create(tmp_path / "parts", config)
+    asked = iter(range(100))
+    with pytest.raises(Interrupted):
+        train_run(parts, config, CPU, should_stop=lambda: next(asked) >= 6)
+    train_run(*RunDirectory.open(parts.path), CPU)
+    for kind in {"model", "averaged"} & kept(whole).keys():
+        first, second = kept(whole)[kind], kept(parts)[kind]
+        assert all(torch.equal(first[name], second[name]) for name in first)
+    assert load(whole.path).encoder.proj.weight.equal(load(parts.path).encoder.proj.weight)
+
+
+@pytest.mark.parametrize(
+    ("section", "values"),
+    [
+        ("optimization", {"weight_decay": 10.0}),
+        ("objective", {"latent_noise": 0.5}),
+        ("objective", {"horizon": 2}),
+        ("objective", {"regularizer": "sigreg"}),
+        ("network", {"normalization": "group"}),
+        ("network", {"convolution_gain": 1.0}),
+        ("network", {"black": 0.0}),
+    ],
+)
+def test_every_lever_moves_something(tiny, tmp_path, section, values):
+    weights = []
+    for name, config in (("without", tiny()), ("with", with_values(tiny(), **{section: values}))):
+        run = RunDirectory.create(tmp_path / name, config)
+        Training(config, run, collect_dataset(config), CPU).train()
+        weights.append(load(run.path).encoder.proj.weight.detach())
+    assert not torch.allclose(*weights)
+
+
+# Horizon
+
+
+@pytest.mark.parametrize("online", [False, True])
+def test_what_follows_is_the_rest_of_the_episode(tiny, online):
+    config = with_values(tiny(batch_size=64), objective={"horizon": 3})
+    if online:
+        collection = CollectionConfig(transitions=70, initial=70, online=True)
+        config = dataclasses.replace(config, collection=collection)
+        sampler = RecentTransitions(config, CPU)
+        sampler.advance(95)  # the ring has begun to be written over
+        rows = sampler.buffer[:]
+        data = {name: rows[name].numpy() for name in ("source", "successor", "action")}
+    else:
+        whole = collect_dataset(config)
+        sampler = Sampler(whole, 64, 0, CPU, 3)
+        data = {"source": whole.source, "successor": whole.successor, "action": whole.action_value}
+    by_source = {int(source): row for row, source in enumerate(data["source"])}
+    batch = sampler.sample()
+    lengths = set()
+    for row in range(64):
+        frame, present = int(batch["successor"][row]), True
+        for step in range(2):
+            following = by_source.get(frame) if present else None
+            present = following is not None
+            assert bool(batch["later_present"][row, step]) == present
+            if present:
+                frame = int(data["successor"][following])
+                np.testing.assert_array_equal(batch["later_action"][row, step], data["action"][following])
+            image = sampler.frames[frame % len(sampler.frames)]
+            assert torch.equal(batch["later_image"][row, step], image)
+        lengths.add(int(batch["later_present"][row].sum()))
+    assert lengths == {0, 1, 2}
+
+
+def test_the_transition_loss_goes_on_from_what_was_predicted(tiny, monkeypatch):
+    config = with_values(tiny(batch_size=32), objective={"horizon": 3})
+    batch = Sampler(collect_dataset(config), 32, 0, CPU, 3).sample()
+    model = PJEPA(config)
+    embeddings = torch.randn(4, 32, 16)
+    monkeypatch.setattr(model.encoder, "forward", lambda images: embeddings.flatten(0, 1))
+    loss = joint_loss(model, batch, config.objective).transition
+    errors = []
+    for row in range(32):
+        z = embeddings[0, row]
+        actions = [batch["action"][row], *batch["later_action"][row]]
+        there = [True, *batch["later_present"][row]]
+        for step in range(3):
+            z = model.transition(z[None], actions[step][None])[0]
+            if there[step]:
+                errors.append((z - embeddings[step + 1, row]).square().mean())
+    torch.testing.assert_close(loss, torch.stack(errors).mean())
+
+
+# Noise, regularisers
+
+
+def test_noise_is_a_share_of_the_spread(tiny, monkeypatch):
+    config = with_values(tiny(), objective={"latent_noise": 0.5})
+    batch = Sampler(collect_dataset(config), 512, 0, CPU).sample()
+    model = PJEPA(config)
+    embeddings = 3 * torch.randn(1024, 16) + 7
+    seen = []
+    monkeypatch.setattr(model.encoder, "forward", lambda images: embeddings)
+    monkeypatch.setattr(model, "transition", lambda z, action: seen.append(z) or z)
+    losses = joint_loss(model, batch, config.objective)
+    assert float((seen[0] - embeddings[:512]).std()) == pytest.approx(1.5, rel=0.05)
+    assert torch.equal(losses.source, embeddings[:512])  # what learns beside the core is given none
+
+
+def test_sigreg_is_the_statistic_of_epps_and_pulley():
+    # In one dimension every direction is the axis; the oracle integrates with ten thousand points.
+    x = torch.randn(50, 1, generator=torch.Generator().manual_seed(0)) * 2 + 1
+    t = np.linspace(-5, 5, 10_001)
+    gaussian = np.exp(-(t**2) / 2)
+    difference = np.abs(np.exp(1j * t * x.numpy()).mean(0) - gaussian) ** 2
+    expected = 50 * np.trapezoid(difference * gaussian, t)
+    assert float(sigreg(x)) == pytest.approx(expected, rel=0.02)
+
+
+def test_sigreg_is_least_for_a_standard_normal():
+    torch.manual_seed(0)
+    normal = torch.randn(2_000, 8)
+    least = float(sigreg(normal))
+    assert least == pytest.approx(math.sqrt(2 * math.pi) - math.sqrt(2 * math.pi / 3), rel=0.5)
+    for other in (0 * normal, 2 * normal, normal + 1, normal.sign(), normal[:, :1].expand(-1, 8)):
+        assert float(sigreg(other)) > 4 * least
+
+
+def test_vicreg_by_hand():
+    z = torch.tensor([[0.0, 0.0], [0.2, 0.4], [0.1, 0.8]])
+    covariance = np.cov(z.numpy().T)
+    hinge = np.mean([1 - math.sqrt(covariance[i, i] + 1e-4) for i in (0, 1)])
+    assert float(vicreg(z)) == pytest.approx(hinge + 2 * covariance[0, 1] ** 2 / 2 / 25, rel=1e-5)
+    torch.manual_seed(0)
+    assert float(vicreg(3 * torch.eye(8)[torch.randint(8, (10_000,))])) < 0.2
+    assert float(vicreg(torch.zeros(10, 8))) == pytest.approx(0.99)
+
+
+# Networks
+
+
+@pytest.mark.parametrize("gain", [1.0, 1.5])
+def test_convolutions_start_with_the_gain(gain):
+    torch.manual_seed(0)
+    encoder = ResNetEncoder(width=32, blocks=1, convolution_gain=gain)
+    for layer in encoder.modules():
+        if isinstance(layer, nn.Conv2d):
+            assert float(layer.weight.detach().std()) * math.sqrt(layer.weight[0].numel()) == pytest.approx(gain, rel=0.1)
+
+
+def test_black_is_where_it_is_put():
+    seen = []
+    encoder = ResNetEncoder(latent_dim=8, width=4, blocks=1, black=0.25)
+    encoder.stem.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    encoder(torch.stack([torch.zeros(64, 64, 3), torch.full((64, 64, 3), 255)]).to(torch.uint8))
+    assert (seen[0][0] == 0.25).all()
+    assert (seen[0][1] == 1.25).all()
+
+
+def test_groups_are_normalised_by_themselves():
+    torch.manual_seed(0)
+    encoder = ResNetEncoder(latent_dim=8, width=16, blocks=1, normalization="group").train()
+    images = torch.randint(256, (4, 64, 64, 3), dtype=torch.uint8)
+    torch.testing.assert_close(encoder(images)[:1], encoder(images[:1]))  # whoever else is in the batch
+    assert sum(isinstance(layer, nn.GroupNorm) for layer in encoder.modules()) == 9
