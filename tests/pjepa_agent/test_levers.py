@@ -220,7 +220,9 @@ def test_convolutions_start_with_the_gain(gain):
     encoder = ResNetEncoder(width=32, blocks=1, convolution_gain=gain)
     for layer in encoder.modules():
         if isinstance(layer, nn.Conv2d):
-            assert float(layer.weight.detach().std()) * math.sqrt(layer.weight[0].numel()) == pytest.approx(gain, rel=0.1)
+            assert float(layer.weight.detach().std()) * math.sqrt(layer.weight[0].numel()) == pytest.approx(
+                gain, rel=0.1
+            )
 
 
 def test_black_is_where_it_is_put():

@@ -33,15 +33,21 @@ def main(argv: list[str] | None = None) -> int:
     """Run `pjepa-figure`; returns 0 done, 2 bad input or usage, 130 interrupted."""
     parser = make_parser()
     options = parser.parse_args(argv)
-    out = Path(options.out)
-    if out.suffix not in FORMATS:
-        parser.error(f"--out {out}: must end in {', '.join(FORMATS)}")
-    if not out.parent.is_dir() or out.is_dir():
-        parser.error(f"--out {out}: must be a file in an existing folder")
+    out = picture_path(parser, options.out)
     try:
         return _draw(options, out)
     except KeyboardInterrupt:
         return 130
+
+
+def picture_path(parser: Parser, name: str) -> Path:
+    """Where a picture goes; ends the command with status 2 where none can go."""
+    out = Path(name)
+    if out.suffix not in FORMATS:
+        parser.error(f"--out {out}: must end in {', '.join(FORMATS)}")
+    if not out.parent.is_dir() or out.is_dir():
+        parser.error(f"--out {out}: must be a file in an existing folder")
+    return out
 
 
 def _draw(options: argparse.Namespace, out: Path) -> int:

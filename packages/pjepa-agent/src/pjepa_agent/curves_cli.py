@@ -1,0 +1,59 @@
+"""The command `pjepa-curves`. Nothing heavy is imported before the arguments are known to be good."""
+
+import argparse
+from pathlib import Path
+
+from bisim_theory.cli import Parser, fail, say
+
+from pjepa_agent.figure_cli import picture_path
+
+DESCRIPTION = """\
+Draw how compact runs are over the course of their training: accuracy, variance between over within counts, smallest gap
+over largest radius, and Theorem 3's separation per level on unseen transitions. Runs that differ in the seed alone make
+one line, their mean, shaded from lowest to highest; a table says how many evaluations stay compact once one is."""
+
+
+def make_parser() -> Parser:
+    """The options of `pjepa-curves`."""
+    parser = Parser(prog="pjepa-curves", description=DESCRIPTION, allow_abbrev=False)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run directory of pjepa-train, finished or not")
+    parser.add_argument(
+        "--out", metavar="FILE", default="curves.png", help="a png, pdf or svg file (default: curves.png)"
+    )
+    parser.add_argument(
+        "--compact",
+        type=float,
+        default=0.98,
+        metavar="ACCURACY",
+        help="accuracy from which a run counts as compact (default: 0.98)",
+    )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run `pjepa-curves`; returns 0 done, 2 bad input or usage, 130 interrupted."""
+    parser = make_parser()
+    options = parser.parse_args(argv)
+    out = picture_path(parser, options.out)
+    if not 0 < options.compact <= 1:
+        parser.error(f"--compact {options.compact:g}: must be above 0 and at most 1")
+    try:
+        return _draw(options, out)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _draw(options: argparse.Namespace, out: Path) -> int:
+    from pjepa_agent.run_directory import RunError
+
+    try:
+        from pjepa_agent.stability import read_groups, table
+
+        groups = read_groups(options.runs, options.compact)
+        from pjepa_agent.curves import draw_curves_of
+
+        draw_curves_of(groups, out, options.compact)
+        say(table(groups, options.compact) + f"\nwritten to {out}")
+    except (RunError, OSError, MemoryError) as error:
+        return fail("pjepa-curves", error)
+    return 0
