@@ -14,6 +14,7 @@ COMMANDS = {
     "python -c pass": [sys.executable, "-c", "pass"],
     "pjepa-train --help": [str(Path(sys.executable).with_name("pjepa-train")), "--help"],
     "pjepa-figure --help": [str(Path(sys.executable).with_name("pjepa-figure")), "--help"],
+    "pjepa-curves --help": [str(Path(sys.executable).with_name("pjepa-curves")), "--help"],
     "bisim-check --help": [str(Path(sys.executable).with_name("bisim-check")), "--help"],
 }
 

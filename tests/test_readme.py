@@ -9,11 +9,17 @@ import numpy as np
 import pytest
 from bisim_theory.cli import make_parser as bisim_check_parser
 from pjepa_agent.cli import make_parser as pjepa_train_parser
+from pjepa_agent.curves_cli import make_parser as pjepa_curves_parser
 from pjepa_agent.figure_cli import make_parser as pjepa_figure_parser
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("packages/*/README.md")), *sorted(ROOT.glob("docs/*.md"))]
-PARSERS = {"bisim-check": bisim_check_parser, "pjepa-figure": pjepa_figure_parser, "pjepa-train": pjepa_train_parser}
+PARSERS = {
+    "bisim-check": bisim_check_parser,
+    "pjepa-curves": pjepa_curves_parser,
+    "pjepa-figure": pjepa_figure_parser,
+    "pjepa-train": pjepa_train_parser,
+}
 
 
 def blocks(language):

@@ -65,6 +65,18 @@ def make_parser() -> Parser:
     return parser
 
 
+def configure(options: argparse.Namespace) -> Config:
+    """The configuration that the options of a new run ask for; raises `ConfigError`."""
+    config = make_config(
+        options.preset or "laptop",
+        options.experiment or "reward",
+        options.seed or 0,
+        options.updates,
+        options.auxiliary,
+    )
+    return config.override(options.set or ())
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run `pjepa-train`; returns 0 done, 2 bad input or usage, 130 or 143 interrupted and saved."""
     parser = make_parser()
@@ -72,13 +84,7 @@ def main(argv: list[str] | None = None) -> int:
     config = None
     try:
         if options.resume is None:
-            config = make_config(
-                options.preset or "laptop",
-                options.experiment or "reward",
-                options.seed or 0,
-                options.updates,
-                options.auxiliary,
-            ).override(options.set or ())
+            config = configure(options)
     except ConfigError as error:
         parser.error(str(error))
     if options.resume is not None:

@@ -1,0 +1,89 @@
+"""The paper's four experiments at laptop scale, over seeds: every number of the tables in docs/results.md.
+
+Run it with ``uv run python benchmarks/experiments.py``. It trains what is not in ``runs/experiments`` yet (some five
+minutes a run and core), can be stopped and goes on where it was, and prints the tables.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pjepa_agent.config import EXPERIMENTS
+from pjepa_agent.decoder import reconstruction
+from pjepa_agent.theorem import LEVELS
+from study import Study, markdown, seed_range, spread
+
+GEOMETRY = {
+    "nearest_centroid_accuracy": "accuracy",
+    "within_across_ratio": "within / across",
+    "between_within_variance": "between / within variance",
+    "gap_over_radius": "gap / radius",
+    "silhouette": "silhouette",
+    "rankme": "RankMe",
+    "lidar": "LiDAR",
+    "spread": "spread",
+    "transition_error": "transition error",
+    "auxiliary_loss": "L_p",
+}
+PROBED = ("count", "shape", "color", "position", "occupancy")
+UNTRAINED = "untrained"
+
+
+def main() -> None:
+    """Train what is missing and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path, default=Path("runs/experiments"), help="folder of the run directories")
+    parser.add_argument("--seeds", type=seed_range, default=seed_range("0-4"), help="such as 0-4 (default)")
+    parser.add_argument("--lanes", type=int, default=2, help="runs at a time (default: 2)")
+    options = parser.parse_args()
+    study = Study(options.runs, {name: ["--experiment", name] for name in EXPERIMENTS}, options.seeds)
+    study.complete(options.lanes)
+    print_tables(study)
+
+
+def print_tables(study: Study) -> None:
+    """Accuracy, geometry, probes and Theorem 3, a row an experiment, mean (lowest to highest) over the seeds."""
+    reports = {name: study.reports(name) for name in study.variants}
+    measures = {name: [each["held_out"]["trained"] for each in found] for name, found in reports.items()}
+    measures[UNTRAINED] = [each["held_out"]["untrained"] for each in reports["reward"]]
+
+    print(markdown(["experiment", "accuracy, last", "best", "seconds"], [
+        [name, spread((each["nearest_centroid_accuracy"] for each in found), ".4f"),
+         spread((each["best_nearest_centroid_accuracy"] for each in found), ".4f"),
+         spread((each["seconds"] for each in found), ".0f")]
+        for name, found in reports.items()
+    ]))  # fmt: skip
+    print()
+    print(markdown(["experiment", *GEOMETRY.values()], [
+        [name, *(spread((each[key] for each in found), ".3g") for key in GEOMETRY)] for name, found in measures.items()
+    ]))  # fmt: skip
+    print()
+    explained = {name: [reconstruction(path).explained for path in study.paths(name)] for name in study.variants}
+    for kind in ("linear", "mlp"):
+        print(markdown(["experiment", *(f"{name}, {kind}" for name in PROBED), "reconstructed"], [
+            [name, *(spread((each[f"{kind}_probe"][key] for each in found), ".3f") for key in PROBED),
+             spread(explained.get(name, ()), ".1%")]
+            for name, found in measures.items()
+        ]))  # fmt: skip
+        print()
+    chance = measures["reward"][0]["chance"]
+    print("chance:", ", ".join(f"{key} {value:.3f}" for key, value in chance.items()))
+    print()
+    print(markdown(["experiment", "certified", "collapsed pairs", *(f"separation {k}" for k in _levels()),
+                    *(f"residual ratio {k}" for k in _levels())], [
+        [name, *_theorem(found)] for name, found in measures.items()
+    ]))  # fmt: skip
+
+
+def _levels() -> range:
+    return range(1, LEVELS + 1)
+
+
+def _theorem(found: list[dict[str, Any]]) -> list[str]:
+    keys = ["certified_share", "collapsed_pairs"]
+    keys += [f"{name}_{level}" for name in ("separation", "residual_ratio") for level in _levels()]
+    return [spread((each[f"theorem_{key}"] for each in found), ".4g") for key in keys]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""`pjepa-curves`: how compact runs stay, by configuration."""
+
+import dataclasses
+import functools
+import json
+import math
+
+import numpy as np
+import pytest
+from commands import run_command
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from pjepa_agent.config import make_config
+from pjepa_agent.curves_cli import main
+from pjepa_agent.metrics import MetricsFile
+from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.stability import ACCURACY, course, read_groups, table
+
+run = functools.partial(run_command, main)
+
+
+def record(path, accuracy, every=10):
+    metrics = MetricsFile(path)
+    for number, value in enumerate(accuracy):
+        metrics.append({"update": every * number, ACCURACY: value, "eval/gap_over_radius": 2 * value})
+    return metrics
+
+
+def made(path, accuracy, every=10, **changes):
+    """A run directory that holds a configuration and a record."""
+    config = dataclasses.replace(make_config(), **changes)
+    directory = RunDirectory.create(path, config)
+    record(directory.metrics, accuracy, every)
+    return path
+
+
+def test_the_course_by_hand(tmp_path):
+    found = course(3, record(tmp_path / "a.csv", [0.99, 0.5, 0.985, 0.9, 0.99, 0.98]))  # the first is the untrained
+    assert dataclasses.astuple(found) == (3, 20, 4, 3, 0.98, 0.99)
+    never = course(0, record(tmp_path / "b.csv", [0.2, 0.5, 0.9]))
+    assert (never.first, never.after, never.compact, never.best) == (None, 0, 0, 0.9)
+
+
+@given(accuracy=st.lists(st.floats(0, 1), min_size=1, max_size=20), compact=st.floats(0.1, 1))
+def test_the_course_says_when_it_stays_compact(tmp_path_factory, accuracy, compact):
+    metrics = MetricsFile(tmp_path_factory.mktemp("m") / "m.csv")
+    metrics.rows = [{"update": i, ACCURACY: value} for i, value in enumerate([0.1, *accuracy])]
+    found = course(0, metrics, compact)
+    assert (found.first is None) == (max(accuracy) < compact)
+    if found.first is not None:
+        assert all(value < compact for value in accuracy[: found.first - 1])
+        assert found.compact == sum(value >= compact for value in accuracy)
+    assert found.best >= found.final == accuracy[-1]
+
+
+def test_runs_are_grouped_by_all_but_the_seed(tmp_path):
+    slow = dataclasses.replace(make_config().optimization, learning_rate=1e-4, schedule="constant")
+    runs = [
+        made(tmp_path / "a0", [0.1, 0.99, 0.97, 0.985], seed=0),
+        made(tmp_path / "b0", [0.1, 0.3, 0.4, 0.5], seed=0, optimization=slow),
+        made(tmp_path / "a1", [0.1, 0.5, 0.99, 0.99], seed=1),
+    ]
+    first, second = read_groups(runs)
+    assert first.name == "reward"
+    assert second.name == "learning_rate 0.0001, schedule constant"
+    assert (first.reached, second.reached) == (2, 0)
+    assert first.share == pytest.approx(4 / 5)  # of three from the first compact one on, and of two
+    assert math.isnan(second.share)
+    updates, values = first.curves(ACCURACY)
+    np.testing.assert_array_equal(updates, [0, 10, 20, 30])
+    np.testing.assert_allclose(values, [[0.1, 0.99, 0.97, 0.985], [0.1, 0.5, 0.99, 0.99]])
+    rows = table([first, second]).splitlines()
+    assert rows[2] == ("| reward | 2 | 2 | 15 (10 to 20) | 0.800 | 0.9875 (0.9850 to 0.9900) | 0.9900 | 0.0050 |")
+    assert rows[3] == "| learning_rate 0.0001, schedule constant | 1 | 0 |  |  | 0.5000 | 0.5000 | 0.0000 |"
+
+
+def test_experiments_are_named_by_their_names(tmp_path):
+    runs = []
+    for experiment in ("reward", "random", "reward-only"):
+        config = make_config(experiment=experiment)
+        directory = RunDirectory.create(tmp_path / experiment, config)
+        record(directory.metrics, [0.1, 0.2])
+        runs.append(directory.path)
+    assert [group.name for group in read_groups(runs)] == ["reward", "random", "reward-only"]
+
+
+def test_only_updates_that_all_seeds_have_are_drawn(tmp_path):
+    runs = [made(tmp_path / "a", [0.1] * 5, seed=0), made(tmp_path / "b", [0.2] * 3, every=20, seed=1)]
+    (group,) = read_groups(runs)
+    updates, values = group.curves(ACCURACY)
+    np.testing.assert_array_equal(updates, [0, 20, 40])
+    assert values.shape == (2, 3)
+    assert np.isnan(group.curves("losses/none")[1]).all()
+
+
+def test_the_command_draws_and_prints(tmp_path, capsys):
+    runs = [made(tmp_path / name, [0.1, 0.9, 0.99], seed=seed) for seed, name in enumerate("ab")]
+    out = tmp_path / "curves.png"
+    status, shown, err = run(capsys, *runs, "--out", out)
+    assert (status, err) == (0, "")
+    assert "| reward | 2 | 2 | 20 | 1.000 | 0.9900 | 0.9900 | 0.0000 |" in shown
+    assert f"written to {out}" in shown
+    assert np.asarray(Image.open(out).convert("L")).std() > 10
+    assert "| reward | 2 | 2 | 10 | 1.000 |" in run(capsys, *runs, "--out", out, "--compact", "0.9")[1]
+
+
+def test_bad_input_is_one_clear_line_and_status_2(tmp_path, capsys):
+    begun = RunDirectory.create(tmp_path / "begun", make_config())
+    damaged = made(tmp_path / "damaged", [0.1, 0.2])
+    (damaged / "metrics.csv").write_text("update,a\n1,b\n")
+    other = made(tmp_path / "other", [0.1, 0.2])
+    (other / "metrics.csv").write_text("update,a\n1,2\n2,3\n")
+    broken = made(tmp_path / "broken", [0.1, 0.2])
+    (broken / "config.json").write_text(json.dumps({"seed": "x"}))
+    fine = made(tmp_path / "fine", [0.1, 0.2])
+    cases = {
+        "the following arguments are required: RUN": [],
+        "holds no run": [tmp_path],
+        "begun/metrics.csv: has no evaluation after the first update yet": [begun.path],
+        "damaged/metrics.csv: is damaged": [damaged],
+        "other/metrics.csv: has no evaluation": [other],
+        "seed='x': must be of type int": [broken],
+        "must end in .png, .pdf, .svg": [fine, "--out", "curves.txt"],
+        "--compact 0: must be above 0": [fine, "--compact", "0"],
+        "--compact nan: must be above 0": [fine, "--compact", "nan"],
+    }
+    before = sorted(tmp_path.rglob("*"))
+    for message, arguments in cases.items():
+        status, out, err = run(capsys, *arguments)
+        assert (status, out) == (2, ""), message
+        assert err.startswith("pjepa-curves: error: "), message
+        assert err.count("\n") == 1, message
+        assert message in err, message
+    assert sorted(tmp_path.rglob("*")) == before
