@@ -101,6 +101,7 @@ def test_an_interrupted_run_ends_like_one_left_alone(tiny, tmp_path, optimizatio
         ("network", {"normalization": "group"}),
         ("network", {"convolution_gain": 1.0}),
         ("network", {"black": 0.0}),
+        ("network", {"latent_normalization": "layer"}),
     ],
 )
 def test_every_lever_moves_something(tiny, tmp_path, section, values):
@@ -232,6 +233,15 @@ def test_black_is_where_it_is_put():
     encoder(torch.stack([torch.zeros(64, 64, 3), torch.full((64, 64, 3), 255)]).to(torch.uint8))
     assert (seen[0][0] == 0.25).all()
     assert (seen[0][1] == 1.25).all()
+
+
+@pytest.mark.parametrize(("kind", "axis"), [("layer", 1), ("batch", 0)])
+def test_embeddings_are_normalised(kind, axis):
+    torch.manual_seed(0)
+    encoder = ResNetEncoder(latent_dim=32, width=8, blocks=1, normalization="batch", latent_normalization=kind).train()
+    z = encoder(torch.randint(256, (64, 64, 64, 3), dtype=torch.uint8)).detach()
+    torch.testing.assert_close(z.mean(axis), torch.zeros(z.shape[1 - axis]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(z.var(axis, correction=0), torch.ones(z.shape[1 - axis]), atol=0.05, rtol=0)
 
 
 def test_groups_are_normalised_by_themselves():

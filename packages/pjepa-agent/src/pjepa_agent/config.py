@@ -54,6 +54,9 @@ class NetworkConfig:
     """Basic blocks per stage. The paper has 8."""
     normalization: Literal["batch", "group", "none"] = "batch"
     """Normalisation in the encoder, by the batch or by eight groups of channels. The paper has none."""
+    latent_normalization: Literal["none", "layer", "batch"] = "none"
+    """Normalisation of the embedding itself, with nothing learnt: each to mean 0 and variance 1, or each dimension of a
+    batch. It keeps L_dyn from falling with the embeddings' scale alone. The paper has none."""
     initialization: Literal["pytorch", "truncated-normal"] = "pytorch"
     """Linear layers: PyTorch's default, or standard deviation 0.02 and zero bias as in the authors' code."""
     convolution_gain: float = 0.0

@@ -36,6 +36,7 @@ class PJEPA(nn.Module):
             network.initialization,
             network.convolution_gain,
             network.black,
+            network.latent_normalization,
         )
         self.dynamics = mlp(
             network.latent_dim + action_dim,

@@ -76,6 +76,7 @@ class ResNetEncoder(nn.Module):
         initialization: Initialization = "truncated-normal",
         convolution_gain: float = 0.0,
         black: float = -0.5,
+        latent_normalization: Literal["none", "layer", "batch"] = "none",
     ) -> None:
         super().__init__()
         self.black = black
@@ -96,6 +97,11 @@ class ResNetEncoder(nn.Module):
         self.stages = nn.Sequential(*stages)
         self.proj = nn.Linear(channels, latent_dim)
         initialize(self.proj, initialization)
+        self.norm: nn.Module = nn.Identity()
+        if latent_normalization == "layer":
+            self.norm = nn.LayerNorm(latent_dim, elementwise_affine=False)
+        elif latent_normalization == "batch":
+            self.norm = nn.BatchNorm1d(latent_dim, momentum=STATISTICS_MOMENTUM, affine=False)
         if convolution_gain:
             for layer in self.modules():
                 if isinstance(layer, nn.Conv2d):
@@ -107,7 +113,7 @@ class ResNetEncoder(nn.Module):
         # Images come with channels last, so the permuted view is already in the layout the convolutions are fast in.
         pixels = images.permute(0, 3, 1, 2).to(self.proj.weight.dtype) / 255 + self.black
         features = self.stages(self.stem(pixels))
-        embedding: Tensor = self.proj(features.mean((2, 3)))
+        embedding: Tensor = self.norm(self.proj(features.mean((2, 3))))
         return embedding
 
 
