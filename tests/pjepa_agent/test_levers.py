@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from pjepa_agent import load
+from pjepa_agent import load, training
 from pjepa_agent.buffer import RecentTransitions, Sampler
 from pjepa_agent.config import CollectionConfig
 from pjepa_agent.held_out import HeldOut
@@ -38,9 +38,9 @@ def kept(run):
 def test_the_average_is_what_is_evaluated_and_loaded(tiny, tmp_path):
     config = tiny(averaging=0.8, updates=10)
     run = RunDirectory.create(tmp_path / "run", config)
-    training = Training(config, run, collect_dataset(config), CPU)
+    trained = Training(config, run, collect_dataset(config), CPU)
     weights = []
-    training.train(on_update=lambda update: weights.append(training.model.encoder.proj.weight.detach().clone()))
+    trained.train(on_update=lambda update: weights.append(trained.model.encoder.proj.weight.detach().clone()))
     expected = weights[0]
     for weight in weights[1:]:
         expected = 0.8 * expected + 0.2 * weight
@@ -48,10 +48,10 @@ def test_the_average_is_what_is_evaluated_and_loaded(tiny, tmp_path):
     torch.testing.assert_close(model.encoder.proj.weight.detach(), expected)
     assert not torch.equal(weights[-1], expected)
     # The statistics of the batches are averaged too, and what is measured is the average.
-    assert not torch.equal(model.encoder.stem[1].running_mean, training.model.encoder.stem[1].running_mean)
+    assert not torch.equal(model.encoder.stem[1].running_mean, trained.model.encoder.stem[1].running_mean)
     held_out = HeldOut(config)
     accuracy = held_out.accuracy(model.encode(held_out.images).numpy())
-    assert training.metrics.rows[-1]["eval/nearest_centroid_accuracy"] == pytest.approx(accuracy)
+    assert trained.metrics.rows[-1]["eval/nearest_centroid_accuracy"] == pytest.approx(accuracy)
 
 
 def test_averaging_changes_nothing_of_the_training(tiny, tmp_path):
@@ -111,6 +111,28 @@ def test_every_lever_moves_something(tiny, tmp_path, section, values):
         Training(config, run, collect_dataset(config), CPU).train()
         weights.append(load(run.path).encoder.proj.weight.detach())
     assert not torch.allclose(*weights)
+
+
+# The course of the weight
+
+
+def test_the_transition_loss_comes_in_step_by_step(tiny, tmp_path, monkeypatch):
+    config = with_values(tiny(updates=6), objective={"transition_warmup": 4, "transition_weight": 0.8})
+    seen = []
+
+    def noted(model, batch, objective):
+        losses = joint_loss(model, batch, objective)
+        weighted = objective.transition_weight * losses.transition + objective.auxiliary_weight * losses.auxiliary
+        torch.testing.assert_close(losses.total, weighted)
+        seen.append(objective.transition_weight)
+        return losses
+
+    monkeypatch.setattr(training, "joint_loss", noted)
+    run = RunDirectory.create(tmp_path / "run", config)
+    with pytest.raises(Interrupted):
+        train_run(run, config, CPU, should_stop=lambda: len(seen) >= 2)
+    train_run(run, config, CPU)
+    assert seen == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8, 0.8])
 
 
 # Horizon

@@ -93,6 +93,8 @@ class ObjectiveConfig:
     """Weight of L_dyn, the squared error averaged over the dimensions of the embedding."""
     auxiliary_weight: float = 10.0
     """Weight of L_p."""
+    transition_warmup: int = 0
+    """Updates over which the weight of L_dyn rises from zero: what p needs is then learnt before anything is merged."""
     horizon: int = 1
     """Steps that T is applied over, from one embedding; L_dyn is the mean over those that the episode has."""
     latent_noise: float = 0.0
@@ -119,6 +121,12 @@ class ObjectiveConfig:
     """Discount of Q and of the auxiliary `q`; what TD-MPC2 takes for episodes as short as these."""
     polyak: float = 0.01
     """Share of its distance to Q by which the slow copy of Q moves at every update; TD-MPC2's."""
+
+    def at(self, update: int) -> "ObjectiveConfig":
+        """The objective that is minimised by an update, counted from 1: with the weight that L_dyn has then."""
+        if update >= self.transition_warmup:
+            return self
+        return dataclasses.replace(self, transition_weight=self.transition_weight * update / self.transition_warmup)
 
     @property
     def auxiliary_values(self) -> int:
@@ -189,6 +197,7 @@ BOUNDS: typing.Mapping[str, tuple[float, float]] = types.MappingProxyType(
         "objective.auxiliary_dim": (0, 2**16),
         "objective.transition_weight": (0, 1e9),
         "objective.auxiliary_weight": (0, 1e9),
+        "objective.transition_warmup": (0, 10**9),
         "objective.horizon": (1, 1_000),
         "objective.latent_noise": (0, 1e3),
         "objective.regularizer_weight": (0, 1e9),

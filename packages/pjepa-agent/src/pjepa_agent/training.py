@@ -147,7 +147,7 @@ class Training:
         self.sampler.advance(self.update + 1)
         batch = self.sampler.sample()
         with self._objective_stream(), self._autocast():
-            losses = joint_loss(self.model, batch, self.config.objective)
+            losses = joint_loss(self.model, batch, self.config.objective.at(self.update + 1))
         self._descend(self.optimization, losses.total, batch, "the joint objective")
         if self.averaged is not None:
             self.averaged.update_parameters(self.model)
