@@ -1,0 +1,71 @@
+"""What keeps clusters compact: every lever by itself, at laptop scale, over seeds; the table of docs/stability.md.
+
+Run it with ``uv run python benchmarks/stability.py``. It trains what is not in ``runs/stability`` yet (some five
+minutes a run and core), can be stopped and goes on where it was; ``--only NAME`` takes one lever, ``--list`` names all.
+"""
+
+import argparse
+from pathlib import Path
+
+from pjepa_agent.curves import draw_curves_of
+from pjepa_agent.stability import read_groups, table
+from study import Study, seed_range
+
+EVERY = 100
+"""Updates between two evaluations: more often than usual, which changes nothing of the training."""
+
+
+def _set(*assignments: str) -> list[str]:
+    return [part for each in assignments for part in ("--set", each)]
+
+
+LEVERS = {
+    "default": [],
+    "no-warmup": _set("objective.transition_warmup=0"),
+    "no-averaging": _set("optimization.averaging=0"),
+    "constant-rate": _set("optimization.schedule=constant"),
+    "constant-rate-no-averaging": _set("optimization.schedule=constant", "optimization.averaging=0"),
+    "weights-of-the-paper": _set("objective.transition_weight=2"),
+    "transition-weight-0.05": _set("objective.transition_weight=0.05"),
+    "transition-weight-0.8": _set("objective.transition_weight=0.8"),
+    "clip-1": _set("optimization.clip=1"),
+    "weight-decay-0.1": _set("optimization.weight_decay=0.1"),
+    "initialization-0.02": _set("network.initialization=truncated-normal"),
+    "initialization-he": _set("network.convolution_gain=1.414"),
+    "group-normalization": _set("network.normalization=group"),
+    "no-normalization": _set("network.normalization=none"),
+    "latent-layer-normalization": _set("network.latent_normalization=layer"),
+    "latent-batch-normalization": _set("network.latent_normalization=batch"),
+    "horizon-2": _set("objective.horizon=2", "optimization.batch_size=85"),
+    "latent-noise-0.1": _set("objective.latent_noise=0.1"),
+    "sigreg": _set("objective.regularizer=sigreg", "objective.regularizer_weight=0.1"),
+    "vicreg": _set("objective.regularizer=vicreg", "objective.regularizer_weight=1"),
+}
+"""Options of `pjepa-train` that take one thing away from the default, or put one in. With a horizon of two the batch is
+so much smaller that as many observations are encoded."""
+
+
+def main() -> None:
+    """Train what is missing, print the table and draw the curves."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path, default=Path("runs/stability"), help="folder of the run directories")
+    parser.add_argument("--seeds", type=seed_range, default=seed_range("10-12"), help="such as 10-12 (default)")
+    parser.add_argument("--lanes", type=int, default=2, help="runs at a time (default: 2)")
+    parser.add_argument("--only", nargs="+", choices=LEVERS, metavar="NAME", default=list(LEVERS), help="these alone")
+    parser.add_argument("--list", action="store_true", help="name the levers and what they set, and train nothing")
+    parser.add_argument("--out", type=Path, help="draw the curves too, into this picture")
+    options = parser.parse_args()
+    if options.list:
+        print("\n".join(f"{name}: {' '.join(settings)}" for name, settings in LEVERS.items()))
+        return
+    every = _set(f"evaluation.every={EVERY}")
+    study = Study(options.runs, {name: [*LEVERS[name], *every] for name in options.only}, options.seeds)
+    study.complete(options.lanes)
+    groups = read_groups([path for name in options.only for path in study.paths(name)])
+    print(table(groups))
+    if options.out:
+        draw_curves_of(groups, options.out)
+
+
+if __name__ == "__main__":
+    main()
