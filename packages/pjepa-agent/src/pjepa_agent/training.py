@@ -119,7 +119,7 @@ class Training:
             on_metrics(self._evaluate([], 0.0))
         self.model.train()
         while self.update < total:
-            recent.append(self._step())
+            recent.append(self.step())
             self.update += 1
             self.seconds = time.perf_counter() - started
             on_update(self.update)
@@ -142,7 +142,7 @@ class Training:
         auxiliary.adopt(data)
         return auxiliary
 
-    def _step(self) -> dict[str, Tensor]:
+    def step(self) -> dict[str, Tensor]:
         """One update: collect, sample, encode both observations, both losses, step; then what learns beside them."""
         self.sampler.advance(self.update + 1)
         batch = self.sampler.sample()
