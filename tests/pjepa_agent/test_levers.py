@@ -13,6 +13,7 @@ from pjepa_agent.held_out import HeldOut
 from pjepa_agent.losses import joint_loss
 from pjepa_agent.model import PJEPA
 from pjepa_agent.networks import ResNetEncoder
+from pjepa_agent.optimization import averaging_weight
 from pjepa_agent.regularizers import sigreg, vicreg
 from pjepa_agent.run import train_run
 from pjepa_agent.run_directory import RunDirectory
@@ -36,14 +37,14 @@ def kept(run):
 
 
 def test_the_average_is_what_is_evaluated_and_loaded(tiny, tmp_path):
-    config = tiny(averaging=0.8, updates=10)
+    config = tiny(averaging=0.25, updates=10)
     run = RunDirectory.create(tmp_path / "run", config)
     trained = Training(config, run, collect_dataset(config), CPU)
     weights = []
     trained.train(on_update=lambda update: weights.append(trained.model.encoder.proj.weight.detach().clone()))
-    expected = weights[0]
-    for weight in weights[1:]:
-        expected = 0.8 * expected + 0.2 * weight
+    # Weights proportional to (s + 1) (s + 2) / 2, the discrete s^2.
+    shares = torch.tensor([math.comb(update + 1, 2) for update in range(1, 11)], dtype=torch.float32)
+    expected = (torch.stack(weights) * (shares / shares.sum())[:, None, None]).sum(0)
     model = load(run.path)
     torch.testing.assert_close(model.encoder.proj.weight.detach(), expected)
     assert not torch.equal(weights[-1], expected)
@@ -54,11 +55,25 @@ def test_the_average_is_what_is_evaluated_and_loaded(tiny, tmp_path):
     assert trained.metrics.rows[-1]["eval/nearest_centroid_accuracy"] == pytest.approx(accuracy)
 
 
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.5])
+@pytest.mark.parametrize("updates", [1, 2, 1_000])
+def test_the_average_reaches_back_a_share_of_the_updates(share, updates):
+    counted = np.zeros(updates)
+    for update in range(1, updates + 1):
+        weight = averaging_weight(update, share)
+        counted *= 1 - weight
+        counted[update - 1] = weight
+    assert counted.sum() == pytest.approx(1)
+    assert (np.diff(counted) >= -1e-12).all()
+    age = counted @ (updates - np.arange(1, updates + 1))
+    assert age == pytest.approx(share * (updates - 1), rel=1e-6)
+
+
 def test_averaging_changes_nothing_of_the_training(tiny, tmp_path):
     states = []
-    for decay in (0.0, 0.9):
-        config = tiny(averaging=decay)
-        run = RunDirectory.create(tmp_path / str(decay), config)
+    for share in (0.0, 0.3):
+        config = tiny(averaging=share)
+        run = RunDirectory.create(tmp_path / str(share), config)
         train_run(run, config, CPU)
         states.append(kept(run)["model"])
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
@@ -70,7 +85,7 @@ def test_averaging_changes_nothing_of_the_training(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("optimization", "objective"),
     [
-        ({"averaging": 0.9}, {}),
+        ({"averaging": 0.2}, {}),
         ({"weight_decay": 0.1}, {"latent_noise": 0.5}),
         ({}, {"regularizer": "sigreg", "horizon": 3}),
         ({}, {"regularizer": "vicreg"}),
@@ -132,7 +147,7 @@ def test_the_transition_loss_comes_in_step_by_step(tiny, tmp_path, monkeypatch):
     with pytest.raises(Interrupted):
         train_run(run, config, CPU, should_stop=lambda: len(seen) >= 2)
     train_run(run, config, CPU)
-    assert seen == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8, 0.8])
+    assert seen == pytest.approx([0.8 / 64, 0.1, 0.8 * 27 / 64, 0.8, 0.8, 0.8])
 
 
 # Horizon

@@ -94,7 +94,7 @@ class ObjectiveConfig:
     auxiliary_weight: float = 10.0
     """Weight of L_p."""
     transition_warmup: int = 0
-    """Updates over which the weight of L_dyn rises from zero: what p needs is then learnt before anything is merged."""
+    """Updates over which the weight of L_dyn rises, with the cube of the update: p is learnt before much is merged."""
     horizon: int = 1
     """Steps that T is applied over, from one embedding; L_dyn is the mean over those that the episode has."""
     latent_noise: float = 0.0
@@ -126,7 +126,8 @@ class ObjectiveConfig:
         """The objective that is minimised by an update, counted from 1: with the weight that L_dyn has then."""
         if update >= self.transition_warmup:
             return self
-        return dataclasses.replace(self, transition_weight=self.transition_weight * update / self.transition_warmup)
+        share = (update / self.transition_warmup) ** 3
+        return dataclasses.replace(self, transition_weight=self.transition_weight * share)
 
     @property
     def auxiliary_values(self) -> int:
@@ -155,7 +156,8 @@ class OptimizationConfig:
     weight_decay: float = 0.0
     """Decoupled weight decay, per unit of learning rate."""
     averaging: float = 0.0
-    """Decay per update of the running average of all weights, which is what is evaluated and loaded; 0: the weights."""
+    """How far back the average of all weights reaches, which is what is evaluated and loaded: the mean age of what is
+    averaged, as a share of the updates so far. 0: the weights themselves."""
     autocast: bool = True
     """Compute the forward pass in bfloat16."""
 
@@ -215,7 +217,7 @@ BOUNDS: typing.Mapping[str, tuple[float, float]] = types.MappingProxyType(
         "optimization.warmup": (0, 10**9),
         "optimization.clip": (0, 1e30),
         "optimization.weight_decay": (0, 1e3),
-        "optimization.averaging": (0, 0.999999),
+        "optimization.averaging": (0, 0.5),
         "evaluation.every": (1, 10**9),
         "evaluation.reference_per_count": (1, 10**6),
         "evaluation.scored_per_count": (2, 10**6),

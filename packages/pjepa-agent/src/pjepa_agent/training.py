@@ -13,7 +13,7 @@ from bisim_theory import TransitionDataset
 from bisim_theory.files import atomic_write
 from tensordict import TensorDictBase
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.buffer import RecentTransitions, Sampler
@@ -24,7 +24,7 @@ from pjepa_agent.held_out import HeldOut
 from pjepa_agent.losses import beside_losses, beside_total, joint_loss
 from pjepa_agent.metrics import MetricsFile
 from pjepa_agent.model import PJEPA
-from pjepa_agent.optimization import Optimization
+from pjepa_agent.optimization import Optimization, averaging_weight
 from pjepa_agent.randomness import random_stream
 from pjepa_agent.run_directory import RunDirectory, RunError
 
@@ -76,10 +76,9 @@ class Training:
         # Each part beside the core is clipped by itself: whether it is there changes nothing of the others.
         beside = [{name: part} for name, part in self.model.beside.items()]
         self.beside = Optimization(beside, config.optimization) if beside else None
-        decay = config.optimization.averaging
-        self.averaged = (
-            AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True) if decay else None
-        )
+        self.averaged: AveragedModel | None = None
+        if config.optimization.averaging:
+            self.averaged = AveragedModel(self.model, multi_avg_fn=self._average, use_buffers=True)
         self.sampler = (
             RecentTransitions(config, device)
             if data is None
@@ -180,6 +179,16 @@ class Training:
         arrays = {name: value.cpu().numpy() for name, value in batch.items()}
         with atomic_write(self.run.offending_batch) as file:
             np.savez_compressed(file, update=self.update + 1, **arrays)
+
+    @torch.no_grad()
+    def _average(self, averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+        """Take the weights after an update into their average; the count is known here without asking the device."""
+        del count
+        if averaged[0].is_floating_point():
+            weight = averaging_weight(self.update + 1, self.config.optimization.averaging)
+            torch._foreach_lerp_(averaged, current, weight)
+        else:
+            torch._foreach_copy_(averaged, current)
 
     def _objective_stream(self) -> contextlib.AbstractContextManager[None]:
         """Random numbers of the update where the objective draws any."""
