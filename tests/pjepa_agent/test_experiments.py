@@ -43,6 +43,11 @@ def test_the_paper_preset_is_the_papers():
     assert (collection.transitions, collection.action_repeat, collection.max_episode_steps) == (100_000, 4, 4)
     assert (collection.online, collection.steps_per_update, config.optimization.autocast) == (True, 1, False)
     assert (config.network.normalization, config.network.initialization) == ("none", "truncated-normal")
+    neutral = (config.objective.transition_warmup, config.objective.horizon, config.objective.latent_noise)
+    assert (*neutral, config.objective.regularizer) == (0, 1, 0, "none")
+    assert (config.optimization.averaging, config.optimization.weight_decay) == (0, 0)
+    assert (config.network.black, config.network.convolution_gain) == (-0.5, 0)
+    assert (config.network.latent_normalization, config.evaluation.statistics) == ("none", 0)
     reward_only = make_config("paper", "reward-only").optimization
     assert (reward_only.learning_rate, reward_only.encoder_learning_rate_factor) == (1e-5, 1)
     assert make_config("paper", "random").optimization == config.optimization

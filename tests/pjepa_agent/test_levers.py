@@ -79,20 +79,61 @@ def test_averaging_changes_nothing_of_the_training(tiny, tmp_path):
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
+# Statistics
+
+
+def test_what_is_evaluated_has_the_statistics_of_its_own_weights(tiny, tmp_path):
+    config = with_values(tiny(updates=10, averaging=0.2, batch_size=40), evaluation={"statistics": 80})
+    run = RunDirectory.create(tmp_path / "run", config)
+    trained = Training(config, run, collect_dataset(config), CPU)
+    trained.train()
+    images = trained.sampler.observations(80)
+    encoder = load(run.path).encoder
+    normalised = [layer for layer in encoder.modules() if isinstance(layer, nn.BatchNorm2d)]
+    kept_statistics = [(layer.running_mean.clone(), layer.running_var.clone()) for layer in normalised]
+    for layer in normalised:
+        layer.momentum = 1.0  # the batch's own
+    with torch.no_grad():
+        encoder.train()(images)
+    for layer, (mean, variance) in zip(normalised, kept_statistics, strict=True):
+        torch.testing.assert_close(mean, layer.running_mean)
+        torch.testing.assert_close(variance, layer.running_var)
+
+
+def test_statistics_change_nothing_of_the_training(tiny, tmp_path):
+    weights = []
+    for count in (0, 64):
+        config = with_values(tiny(), evaluation={"statistics": count})
+        run = RunDirectory.create(tmp_path / str(count), config)
+        trained = Training(config, run, collect_dataset(config), CPU)
+        trained.train()
+        weights.append({name: value.detach() for name, value in trained.model.named_parameters()})
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.mark.parametrize("count", [1, 6, 41, 600])
+def test_observations_are_spread_over_the_transitions(tiny, count):
+    data = collect_dataset(tiny())
+    images = Sampler(data, 16, 0, CPU).observations(count)
+    rows = np.arange((count + 1) // 2) * len(data) // ((count + 1) // 2)
+    frames = np.stack([data.source[rows], data.successor[rows]], 1).ravel()[:count]
+    np.testing.assert_array_equal(images, data.observation[frames])
+
+
 # Interruption
 
 
 @pytest.mark.parametrize(
-    ("optimization", "objective"),
+    ("optimization", "objective", "evaluation"),
     [
-        ({"averaging": 0.2}, {}),
-        ({"weight_decay": 0.1}, {"latent_noise": 0.5}),
-        ({}, {"regularizer": "sigreg", "horizon": 3}),
-        ({}, {"regularizer": "vicreg"}),
+        ({"averaging": 0.2}, {}, {"statistics": 50}),
+        ({"weight_decay": 0.1}, {"latent_noise": 0.5}, {"statistics": 50}),
+        ({}, {"regularizer": "sigreg", "horizon": 3}, {}),
+        ({}, {"regularizer": "vicreg"}, {}),
     ],
 )
-def test_an_interrupted_run_ends_like_one_left_alone(tiny, tmp_path, optimization, objective):
-    config = with_values(tiny(**optimization), objective=objective)
+def test_an_interrupted_run_ends_like_one_left_alone(tiny, tmp_path, optimization, objective, evaluation):
+    config = with_values(tiny(**optimization), objective=objective, evaluation=evaluation)
     whole = RunDirectory.create(tmp_path / "whole", config)
     train_run(whole, config, CPU)
     parts = RunDirectory.create(tmp_path / "parts", config)

@@ -74,6 +74,11 @@ class Sampler:
         batch["later_action"], batch["later_image"] = torch.stack(actions, 1), torch.stack(images, 1)
         batch["later_present"] = torch.stack(there, 1)
 
+    def observations(self, count: int) -> Tensor:
+        """Images (count, H, W, 3) of both ends of transitions, evenly spread over those that are there."""
+        rows = self.buffer[torch.arange((count + 1) // 2) * len(self.buffer) // ((count + 1) // 2)]
+        return self._images(torch.stack([rows["source"], rows["successor"]], 1).flatten()[:count])
+
     def advance(self, update: int) -> None:
         """Have what is there at an update, counted from 1; a dataset is there from the first."""
 

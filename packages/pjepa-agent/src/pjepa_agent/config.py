@@ -174,6 +174,9 @@ class EvaluationConfig:
     """Other observations per count that are assigned to the nearest centroid."""
     transitions: int = 750
     """Transitions of longer episodes, on which the dynamics and Theorem 3 are checked."""
+    statistics: int = 0
+    """Observations of the training over which batch normalisation's statistics are taken anew for what is evaluated and
+    loaded; 0: those that ran along with the weights, and lag behind them."""
     probe_per_count: int = 256
     """Observations per count that probes are fitted on when the run ends, and scenes for LiDAR; 0: neither is done."""
 
@@ -222,6 +225,7 @@ BOUNDS: typing.Mapping[str, tuple[float, float]] = types.MappingProxyType(
         "evaluation.reference_per_count": (1, 10**6),
         "evaluation.scored_per_count": (2, 10**6),
         "evaluation.transitions": (1, 10**6),
+        "evaluation.statistics": (0, 10**6),
         "evaluation.probe_per_count": (0, 10**6),
     }
 )
@@ -293,6 +297,13 @@ class Config:
         return self.from_dict(assigned(self.to_dict(), assignments))
 
 
+LAPTOP = Config(
+    objective=ObjectiveConfig(transition_weight=0.5, transition_warmup=1_000),
+    optimization=OptimizationConfig(averaging=0.2),
+    evaluation=EvaluationConfig(statistics=1_024),
+)
+"""Minutes on two cores, compact to the last step (docs/stability.md says what each of these values is for)."""
+
 PAPER = Config(
     preset="paper",
     collection=CollectionConfig(transitions=100_000, online=True),
@@ -313,7 +324,7 @@ PAPER = Config(
 )
 """The paper's model and training (Appendix D), with the loss weights of its authors' stored configuration of P-JEPA."""
 
-PRESETS: typing.Mapping[str, Config] = types.MappingProxyType({"laptop": Config(), "paper": PAPER})
+PRESETS: typing.Mapping[str, Config] = types.MappingProxyType({"laptop": LAPTOP, "paper": PAPER})
 """Scales at which the experiments run."""
 
 _EXPERIMENT_OBJECTIVES: dict[str, dict[str, Any]] = {

@@ -13,7 +13,7 @@ from bisim_theory import TransitionDataset
 from bisim_theory.files import atomic_write
 from tensordict import TensorDictBase
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, update_bn
 
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.buffer import RecentTransitions, Sampler
@@ -27,6 +27,8 @@ from pjepa_agent.model import PJEPA
 from pjepa_agent.optimization import Optimization, averaging_weight
 from pjepa_agent.randomness import random_stream
 from pjepa_agent.run_directory import RunDirectory, RunError
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 BESIDE_METRICS = {"reward": "action_conditioned_reward"}
 """Names of losses in the metrics, where those of the parts would be mistaken for others."""
@@ -181,7 +183,7 @@ class Training:
             np.savez_compressed(file, update=self.update + 1, **arrays)
 
     @torch.no_grad()
-    def _average(self, averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+    def _average(self, averaged: Tensors, current: Tensors, count: Tensor | int) -> None:
         """Take the weights after an update into their average; the count is known here without asking the device."""
         del count
         if averaged[0].is_floating_point():
@@ -213,11 +215,19 @@ class Training:
         for name in ("total", "transition", "auxiliary", *(BESIDE_METRICS.get(n, n) for n in self.model.beside)):
             values = [losses[name] for losses in recent]
             row[f"losses/{name}"] = float(torch.stack(values).mean()) if values else math.nan
+        self._renew_statistics()
         row |= self.held_out.measure(self.evaluated)
         row["charts/learning_rate"] = self.optimization.learning_rate
         row["charts/updates_per_second"] = rate
         self.metrics.append(row)
         return row
+
+    def _renew_statistics(self) -> None:
+        """Take the batch statistics anew, for the very weights that are evaluated."""
+        count = self.config.evaluation.statistics
+        if count and self.update:
+            batches = self.sampler.observations(count).split(2 * self.config.optimization.batch_size)
+            update_bn(batches, self.evaluated.encoder)
 
     def _save(self) -> None:
         state = {
