@@ -298,8 +298,8 @@ class Config:
 
 
 LAPTOP = Config(
-    objective=ObjectiveConfig(transition_weight=0.5, transition_warmup=1_000),
-    optimization=OptimizationConfig(averaging=0.2),
+    objective=ObjectiveConfig(transition_warmup=1_000),
+    optimization=OptimizationConfig(updates=2_500, averaging=0.2),
     evaluation=EvaluationConfig(statistics=1_024),
 )
 """Minutes on two cores, compact to the last step (docs/stability.md says what each of these values is for)."""
