@@ -299,10 +299,11 @@ class Config:
 
 LAPTOP = Config(
     objective=ObjectiveConfig(transition_warmup=1_000),
-    optimization=OptimizationConfig(updates=2_500, averaging=0.2),
+    optimization=OptimizationConfig(updates=2_500, learning_rate=2e-3, averaging=0.2),
     evaluation=EvaluationConfig(statistics=1_024),
 )
-"""Minutes on two cores, compact to the last step (docs/stability.md says what each of these values is for)."""
+"""Minutes on two cores. What p needs is learnt before L_dyn merges much; averaged weights, with batch statistics of their
+own, are compact while those that are trained still move about."""
 
 PAPER = Config(
     preset="paper",
