@@ -302,8 +302,8 @@ LAPTOP = Config(
     optimization=OptimizationConfig(updates=2_500, learning_rate=2e-3, averaging=0.2),
     evaluation=EvaluationConfig(statistics=1_024),
 )
-"""Minutes on two cores. What p needs is learnt before L_dyn merges much; averaged weights, with batch statistics of their
-own, are compact while those that are trained still move about."""
+"""Minutes on two cores. What p needs is learnt before L_dyn merges much, and averaged weights, with batch statistics of
+their own, are compact while those that are trained still move about."""
 
 PAPER = Config(
     preset="paper",
