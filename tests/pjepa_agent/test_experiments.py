@@ -153,20 +153,21 @@ def test_the_full_paper_model_trains_and_resumes_exactly(tmp_path):
     assert all(torch.equal(value, second[name]) for name, value in first.items())
     assert sum(first[name].numel() for name in trained) == 14_866_965
     for run in (whole, parts):
-        run.checkpoint.unlink()  # these are large, and pytest keeps what is left
+        for path in (run.checkpoint, run.best):  # these are large, and pytest keeps what is left
+            path.unlink()
 
 
 def test_a_batch_whose_loss_is_not_finite_is_kept_and_the_checkpoint_too(tiny, tmp_path, monkeypatch):
     config = tiny()
     run = RunDirectory.create(tmp_path / "run", config)
-    step = Training._step
+    step = Training.step
 
     def spoil(training):
         if training.update == 7:
             training.model.head.network[-1].bias.data[0] = torch.nan
         return step(training)
 
-    monkeypatch.setattr(Training, "_step", spoil)
+    monkeypatch.setattr(Training, "step", spoil)
     with pytest.raises(TrainingError, match=r"the joint objective: loss nan .* at update 8; the batch is in .*npz"):
         train_run(run, config, "cpu")
     state = torch.load(run.checkpoint, weights_only=True)
@@ -176,7 +177,7 @@ def test_a_batch_whose_loss_is_not_finite_is_kept_and_the_checkpoint_too(tiny, t
         assert kept["update"] == 8
         assert kept["source_image"].shape == kept["successor_image"].shape == (16, 64, 64, 3)
         assert set(kept.files) >= {"source", "successor", "action", "auxiliary", "reward", "terminated"}
-    monkeypatch.setattr(Training, "_step", step)
+    monkeypatch.setattr(Training, "step", step)
     assert train_run(*RunDirectory.open(run.path), "cpu")["updates"] == 12
 
 
