@@ -9,6 +9,7 @@ import torch
 from pjepa_agent import load, training
 from pjepa_agent.buffer import RecentTransitions, Sampler
 from pjepa_agent.config import CollectionConfig
+from pjepa_agent.fields import ConfigError
 from pjepa_agent.held_out import HeldOut
 from pjepa_agent.losses import joint_loss
 from pjepa_agent.model import PJEPA
@@ -98,6 +99,16 @@ def test_what_is_evaluated_has_the_statistics_of_its_own_weights(tiny, tmp_path)
     for layer, (mean, variance) in zip(normalised, kept_statistics, strict=True):
         torch.testing.assert_close(mean, layer.running_mean)
         torch.testing.assert_close(variance, layer.running_var)
+
+
+def test_no_piece_of_the_statistics_is_a_single_observation(tiny, tmp_path):
+    config = with_values(
+        tiny(updates=2, batch_size=2), evaluation={"statistics": 13}, network={"latent_normalization": "batch"}
+    )
+    run = RunDirectory.create(tmp_path / "run", config)
+    Training(config, run, collect_dataset(config), CPU).train()
+    with pytest.raises(ConfigError, match=r"evaluation.statistics=1: must be 0, or at least 2"):
+        with_values(config, evaluation={"statistics": 1})
 
 
 def test_statistics_change_nothing_of_the_training(tiny, tmp_path):

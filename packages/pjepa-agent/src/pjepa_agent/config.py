@@ -56,7 +56,7 @@ class NetworkConfig:
     """Normalisation in the encoder, by the batch or by eight groups of channels. The paper has none."""
     latent_normalization: Literal["none", "layer", "batch"] = "none"
     """Normalisation of the embedding itself, with nothing learnt: each to mean 0 and variance 1, or each dimension of a
-    batch. It keeps L_dyn from falling with the embeddings' scale alone. The paper has none."""
+    batch. The paper has none."""
     initialization: Literal["pytorch", "truncated-normal"] = "pytorch"
     """Linear layers: PyTorch's default, or standard deviation 0.02 and zero bias as in the authors' code."""
     convolution_gain: float = 0.0
@@ -252,6 +252,8 @@ class Config:
                 raise ConfigError(f"{name}={value}: must be in {least:g}..{most:g}")
         self._check_data()
         self._check_auxiliary()
+        if self.evaluation.statistics == 1:
+            raise ConfigError("evaluation.statistics=1: must be 0, or at least 2 to have a variance")
 
     def _check_data(self) -> None:
         collection, batch = self.collection, self.optimization.batch_size

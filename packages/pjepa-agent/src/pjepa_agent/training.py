@@ -226,8 +226,9 @@ class Training:
         """Take the batch statistics anew, for the very weights that are evaluated."""
         count = self.config.evaluation.statistics
         if count and self.update:
-            batches = self.sampler.observations(count).split(2 * self.config.optimization.batch_size)
-            update_bn(batches, self.evaluated.encoder)
+            pieces = math.ceil(count / (2 * self.config.optimization.batch_size))
+            # Evenly, so that none is a single observation, which has no variance.
+            update_bn(self.sampler.observations(count).tensor_split(pieces), self.evaluated.encoder)
 
     def _save(self) -> None:
         state = {
