@@ -184,7 +184,7 @@ def test_every_lever_moves_something(tiny, tmp_path, section, values):
 
 
 def test_the_transition_loss_comes_in_step_by_step(tiny, tmp_path, monkeypatch):
-    config = with_values(tiny(updates=6), objective={"transition_warmup": 4, "transition_weight": 0.8})
+    config = with_values(tiny(updates=6), objective={"transition_warmup": 2 / 3, "transition_weight": 0.8})
     seen = []
 
     def noted(model, batch, objective):

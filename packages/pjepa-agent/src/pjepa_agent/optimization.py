@@ -58,7 +58,9 @@ class Optimization:
         # A whole rate first among the groups, so that it is the one that is shown.
         groups.sort(key=lambda group: group["lr"] != config.learning_rate)
         decay = config.weight_decay  # without it AdamW is Adam, to the bit
-        self._optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=decay, fused=True)
+        self._optimizer = torch.optim.AdamW(
+            groups, lr=config.learning_rate, eps=config.epsilon, weight_decay=decay, fused=True
+        )
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, lambda update: learning_rate_factor(update, config)
         )

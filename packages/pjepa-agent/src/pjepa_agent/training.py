@@ -147,8 +147,9 @@ class Training:
         """One update: collect, sample, encode both observations, both losses, step; then what learns beside them."""
         self.sampler.advance(self.update + 1)
         batch = self.sampler.sample()
+        objective = self.config.objective.at((self.update + 1) / self.config.optimization.updates)
         with self._objective_stream(), self._autocast():
-            losses = joint_loss(self.model, batch, self.config.objective.at(self.update + 1))
+            losses = joint_loss(self.model, batch, objective)
         self._descend(self.optimization, losses.total, batch, "the joint objective")
         if self.averaged is not None:
             self.averaged.update_parameters(self.model)
