@@ -57,12 +57,10 @@ def _objective(**values: Any) -> Way:
     return change
 
 
-def _batch(size: int) -> Way:
-    def change(training: Training) -> None:
-        data = read_transitions(training.run.transitions)
-        training.sampler = Sampler(data, size, training.config.seed, training.device)
-
-    return change
+def _larger_batch(training: Training) -> None:
+    data = read_transitions(training.run.transitions)
+    size = 4 * training.config.optimization.batch_size
+    training.sampler = Sampler(data, size, training.config.seed, training.device)
 
 
 def _fixed_statistics(training: Training) -> None:
@@ -76,7 +74,7 @@ WAYS: dict[str, Way] = {
     "a tenth of the learning rate": _rate(0.1),
     "no learning rate: the statistics alone go on": _rate(0.0),
     "the statistics of the batches fixed": _fixed_statistics,
-    "four times the batch": _batch(512),
+    "four times the batch": _larger_batch,
     "without L_dyn": _objective(transition_weight=0.0),
     "without L_p": _objective(auxiliary_weight=0.0),
 }

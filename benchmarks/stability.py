@@ -11,7 +11,7 @@ from pjepa_agent.curves import draw_curves_of
 from pjepa_agent.stability import read_groups, table
 from study import Study, seed_range
 
-EVERY = 100
+EVERY = 50
 """Updates between two evaluations: more often than usual, which changes nothing of the training."""
 
 
@@ -21,14 +21,18 @@ def _set(*assignments: str) -> list[str]:
 
 LEVERS = {
     "default": [],
+    "one-learning-rate": _set("optimization.learning_rate=1.2e-3", "optimization.encoder_learning_rate_factor=1"),
+    "clip-200": _set("optimization.clip=200"),
+    "clip-0.1": _set("optimization.clip=0.1"),
+    "batch-128": ["--updates", "2500", *_set("optimization.batch_size=128")],
     "no-warmup": _set("objective.transition_warmup=0"),
     "no-averaging": _set("optimization.averaging=0"),
     "constant-rate": _set("optimization.schedule=constant"),
     "constant-rate-no-averaging": _set("optimization.schedule=constant", "optimization.averaging=0"),
+    "twice-as-long": ["--updates", "2500"],
     "weights-of-the-paper": _set("objective.transition_weight=2"),
-    "transition-weight-0.05": _set("objective.transition_weight=0.05"),
-    "transition-weight-0.8": _set("objective.transition_weight=0.8"),
-    "clip-1": _set("optimization.clip=1"),
+    "transition-weight-0.1": _set("objective.transition_weight=0.1"),
+    "epsilon-1e-4": _set("optimization.epsilon=1e-4"),
     "weight-decay-0.1": _set("optimization.weight_decay=0.1"),
     "initialization-0.02": _set("network.initialization=truncated-normal"),
     "initialization-he": _set("network.convolution_gain=1.414"),
@@ -36,13 +40,13 @@ LEVERS = {
     "no-normalization": _set("network.normalization=none"),
     "latent-layer-normalization": _set("network.latent_normalization=layer"),
     "latent-batch-normalization": _set("network.latent_normalization=batch"),
-    "horizon-2": _set("objective.horizon=2", "optimization.batch_size=85"),
-    "latent-noise-0.1": _set("objective.latent_noise=0.1"),
+    "horizon-2": _set("objective.horizon=2", "optimization.batch_size=170"),
+    "latent-noise-0.5": _set("objective.latent_noise=0.5"),
     "sigreg": _set("objective.regularizer=sigreg", "objective.regularizer_weight=0.1"),
     "vicreg": _set("objective.regularizer=vicreg", "objective.regularizer_weight=1"),
 }
-"""Options of `pjepa-train` that take one thing away from the default, or put one in. With a horizon of two the batch is
-so much smaller that as many observations are encoded."""
+"""Options of `pjepa-train` that take one thing away from the default, or put one in. All but the longer one encode as
+many observations as it does, whatever their batch."""
 
 
 def main() -> None:

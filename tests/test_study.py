@@ -8,6 +8,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
+from pjepa_agent.cli import configure, make_parser
+from pjepa_agent.config import LAPTOP
+from stability import LEVERS
 from study import Study, markdown, seed_range, spread
 
 SMALL = [
@@ -66,3 +69,12 @@ def test_reports_are_read_from_the_runs(tmp_path):
     (tmp_path / "x-1").mkdir()
     (tmp_path / "x-1" / "report.json").write_text(json.dumps({"updates": 7}))
     assert Study(tmp_path, {"x": []}, [1]).reports("x") == [{"updates": 7}]
+
+
+def test_every_lever_is_another_run_of_the_same_size():
+    default, *others = [configure(make_parser().parse_args(options)) for options in LEVERS.values()]
+    assert default == LAPTOP
+    assert len({str(config) for config in others} - {str(default)}) == len(others)
+    for name, config in zip(list(LEVERS)[1:], others, strict=True):
+        observations = config.optimization.batch_size * (1 + config.objective.horizon) * config.optimization.updates
+        assert observations / (256 * 2 * 1_250) == pytest.approx(2 if name == "twice-as-long" else 1, rel=0.01), name
