@@ -5,11 +5,16 @@ minutes a run and core), can be stopped and goes on where it was, and prints the
 """
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
+from pjepa_agent import geometry
+from pjepa_agent.checkpoint import load
 from pjepa_agent.config import EXPERIMENTS
 from pjepa_agent.decoder import reconstruction
+from pjepa_agent.held_out import HeldOut
+from pjepa_agent.run_directory import RunDirectory
 from pjepa_agent.theorem import LEVELS
 from study import Study, markdown, seed_range, spread
 
@@ -27,6 +32,8 @@ GEOMETRY = {
 }
 PROBED = ("count", "shape", "color", "position", "occupancy")
 UNTRAINED = "untrained"
+COARSE = "silhouette of 0-2, 3-5, 6-8"
+"""Of the three groups that the paper's Figure 2 shows where the reward's loss is alone."""
 
 
 def main() -> None:
@@ -54,8 +61,11 @@ def print_tables(study: Study) -> None:
         for name, found in reports.items()
     ]))  # fmt: skip
     print()
-    print(markdown(["experiment", *GEOMETRY.values()], [
-        [name, *(spread((each[key] for each in found), ".3g") for key in GEOMETRY)] for name, found in measures.items()
+    coarse = {name: [coarse_silhouette(path) for path in study.paths(name)] for name in study.variants}
+    print(markdown(["experiment", *GEOMETRY.values(), COARSE], [
+        [name, *(spread((each[key] for each in found), ".3g") for key in GEOMETRY),
+         spread(coarse.get(name, ()), ".3g")]
+        for name, found in measures.items()
     ]))  # fmt: skip
     print()
     explained = {name: [reconstruction(path).explained for path in study.paths(name)] for name in study.variants}
@@ -73,6 +83,13 @@ def print_tables(study: Study) -> None:
                     *(f"residual ratio {k}" for k in _levels())], [
         [name, *_theorem(found)] for name, found in measures.items()
     ]))  # fmt: skip
+
+
+def coarse_silhouette(path: Path) -> float | None:
+    """The silhouette coefficient of a run's held-out embeddings in three groups of three counts; None of a point."""
+    embedding, counts = HeldOut(RunDirectory.open(path)[1]).embed(load(path))
+    found = geometry.silhouette(embedding, counts // 3)
+    return found if math.isfinite(found) else None
 
 
 def _levels() -> range:

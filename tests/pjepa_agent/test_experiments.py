@@ -9,6 +9,7 @@ import torch
 from pjepa_agent import load
 from pjepa_agent.config import EXPERIMENTS, PRESETS, Config, EvaluationConfig, make_config
 from pjepa_agent.fields import ConfigError
+from pjepa_agent.metrics import MetricsFile
 from pjepa_agent.model import PJEPA
 from pjepa_agent.optimization import Optimization, learning_rate_factor
 from pjepa_agent.run import prepare, train_run
@@ -157,6 +158,29 @@ def test_the_full_paper_model_trains_and_resumes_exactly(tmp_path):
     for run in (whole, parts):
         for path in (run.checkpoint, run.best):  # these are large, and pytest keeps what is left
             path.unlink()
+
+
+@pytest.mark.slow
+def test_the_full_paper_model_learns_for_two_hundred_updates(tmp_path):
+    config = make_config("paper", updates=200)
+    config = dataclasses.replace(
+        config,
+        optimization=dataclasses.replace(config.optimization, batch_size=8),
+        evaluation=EvaluationConfig(
+            every=50, reference_per_count=2, scored_per_count=4, transitions=40, probe_per_count=0
+        ),
+    )
+    run = RunDirectory.create(tmp_path / "run", config)
+    assert train_run(run, config, "cpu")["updates"] == 200
+    rows = MetricsFile(run.metrics, until=200).rows
+    assert [row["update"] for row in rows] == [0, 50, 100, 150, 200]
+    first, last = rows[1], rows[-1]
+    for name in ("auxiliary", "action_conditioned_reward", "q"):  # from the uniform distribution over 101 bins
+        assert 0 < last[f"losses/{name}"] < 0.5 * first[f"losses/{name}"]
+    assert last["losses/decoder"] < 0.2 * first["losses/decoder"]  # from grey to the black background
+    assert 0 < last["losses/transition"] < 10
+    for path in (run.checkpoint, run.best):
+        path.unlink()
 
 
 def test_a_batch_whose_loss_is_not_finite_is_kept_and_the_checkpoint_too(tiny, tmp_path, monkeypatch):
