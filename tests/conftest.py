@@ -5,3 +5,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--fuzz-files", type=int, default=150, metavar="N", help="how many mutated files to read per format"
     )
+    parser.addoption("--kills", type=int, default=6, metavar="N", help="how often to kill runs at random instants")
+    parser.addoption(
+        "--stride", type=int, default=9, metavar="N", help="kill runs at every so many of the calls that change a file"
+    )

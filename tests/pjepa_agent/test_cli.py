@@ -93,7 +93,7 @@ def test_help_imports_nothing_heavy():
 
 def test_a_damaged_run_is_refused_by_resume(tiny, tmp_path, capsys):
     import numpy as np
-    import torch
+    from pjepa_agent.checkpoint import load_checkpoint, save_checkpoint
     from pjepa_agent.run import train_run
     from pjepa_agent.run_directory import RunDirectory
 
@@ -108,8 +108,8 @@ def test_a_damaged_run_is_refused_by_resume(tiny, tmp_path, capsys):
         np.savez(run.transitions, **{name: value for name, value in kept.items() if value is not None})
 
     def state(run, **changes):
-        saved = torch.load(run.checkpoint, weights_only=True) | changes
-        torch.save({name: value for name, value in saved.items() if value is not None}, run.checkpoint)
+        saved = load_checkpoint(run.checkpoint) | changes
+        save_checkpoint(run.checkpoint, {name: value for name, value in saved.items() if value is not None})
 
     def config(run, **network):
         values = json.loads(run.config.read_text())
@@ -125,7 +125,7 @@ def test_a_damaged_run_is_refused_by_resume(tiny, tmp_path, capsys):
         "does not fit the run's config.json (KeyError)": lambda run: state(run, sampler=None),
         "does not fit the run's config.json (RuntimeError)": lambda run: config(run, latent_dim=8),
         "was saved on cuda; go on with --device cuda": lambda run: state(run, device="cuda"),
-        "is no checkpoint, or a damaged one": lambda run: run.checkpoint.write_bytes(b"PK" * 99),
+        "is no checkpoint, or a damaged one": lambda run: [path.write_bytes(b"PK" * 99) for path in run.checkpoints(2)],
         "metrics.csv: is damaged": lambda run: run.metrics.write_text("update,seconds\n0,1\n5\n"),
         "metrics.csv: has lost the rows before update 12": lambda run: run.metrics.unlink(),
     }

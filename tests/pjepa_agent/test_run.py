@@ -35,8 +35,9 @@ def test_a_run_leaves_everything_that_design_promises(tiny, tmp_path):
     run, report = start(tmp_path / "run", tiny())
     left = {str(p.relative_to(run.path)) for p in run.path.rglob("*") if p.is_file()}
     assert left == {
-        "config.json", "metrics.csv", "checkpoints/last.pt", "checkpoints/best.pt", "transitions.npz",
-        "representation.npz", "report.json", "figures/pca.png", "figures/distances.png", "figures/curves.png",
+        "config.json", "metrics.csv", "checkpoints/last.pt", "checkpoints/last-1.pt", "checkpoints/best.pt",
+        "transitions.npz", "representation.npz", "report.json", "provenance.json", ".lock",
+        "figures/pca.png", "figures/distances.png", "figures/curves.png",
     }  # fmt: skip
     assert json.loads(run.report.read_text()) == report
     assert report["updates"] == 12

@@ -37,7 +37,10 @@ class Parser(argparse.ArgumentParser):
 
 def fail(program: str, error: BaseException) -> int:
     """Say what went wrong in one line, whatever is in the message, and return exit status 2."""
-    text = " ".join(str(error).split()) or ("not enough memory" if isinstance(error, MemoryError) else repr(error))
+    text = str(error)
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        text = f"{error.filename}: {error.strerror}"
+    text = " ".join(text.split()) or ("not enough memory" if isinstance(error, MemoryError) else repr(error))
     if sys.stderr is not None:  # it may have been closed
         sys.stderr.write(f"{program}: error: {text}\n")
     return 2

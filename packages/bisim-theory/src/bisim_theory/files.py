@@ -22,7 +22,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with _named(path), open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
+        with _named(path, temporary), open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -32,12 +32,12 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Let errors name the file that was asked for."""
+def _named(path: Path, temporary: Path) -> Iterator[None]:
+    """Let errors name the file that was asked for; one in the middle of writing, as of a full disk, names none."""
     try:
         yield
     except OSError as error:
-        if error.filename is not None:
+        if error.filename in (None, str(temporary)):
             error.filename = str(path)
         raise
 

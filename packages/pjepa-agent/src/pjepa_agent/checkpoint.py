@@ -1,8 +1,14 @@
 """A training state on disk, and the trained model back from a run."""
 
 import contextlib
+import hashlib
+import io
+import itertools
+import logging
 import os
-from collections.abc import Iterator
+import shutil
+import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,16 +18,37 @@ from bisim_theory.files import atomic_write
 from pjepa_agent.model import PJEPA
 from pjepa_agent.run_directory import RunDirectory, RunError
 
-SCHEMA = 1
+logger = logging.getLogger("pjepa_agent")
+
+SCHEMA = 2
+"""1, without a checksum, is still read."""
+
+ALGORITHM = b"sha256:"
+CHECKSUM = len(ALGORITHM) + 64
+"""Bytes of the checksum behind a checkpoint, which is the comment of the zip archive that PyTorch writes."""
 
 At = Literal["last", "best"]
 """Which state of a run: at its last saved update, or at the one of the highest accuracy."""
 
 
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors, numbers and state dictionaries, whole or not at all."""
+def save_checkpoint(path: Path, state: dict[str, Any], older: Sequence[Path] = ()) -> None:
+    """Write tensors, numbers and state dictionaries with a checksum, whole or not at all.
+
+    Args:
+        path: the file.
+        state: what it shall hold.
+        older: where the states that it held before are kept, newest first; each moves on by one place.
+    """
+    buffer = io.BytesIO()
+    torch.save({"schema": SCHEMA, **state}, buffer)
+    archive = buffer.getbuffer()[:-2]  # the last two bytes are the length of the comment, of which there is none yet
     with atomic_write(path) as file:
-        torch.save({"schema": SCHEMA, **state}, file)
+        file.write(archive)
+        file.write(CHECKSUM.to_bytes(2, "little"))
+        file.write(ALGORITHM + hashlib.sha256(archive).hexdigest().encode())
+        file.flush()
+        os.fsync(file.fileno())  # a full disk shows here, before any of the older ones has gone
+        _move_on([path, *older])
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -33,13 +60,83 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     if not path.is_file():
         raise RunError(f"{path}: does not exist; the run has not saved a checkpoint yet")
     try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        content = path.read_bytes()
+        checked = _has_checksum(content)
+        _check_plain(content)
+        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
         schema = state["schema"]
     except Exception as error:  # a damaged file can raise almost anything
         raise RunError(f"{path}: is no checkpoint, or a damaged one ({type(error).__name__})") from None
-    if schema != SCHEMA:
+    if schema not in (1, SCHEMA):
         raise RunError(f"{path}: has checkpoint schema {schema}, this version reads {SCHEMA}")
+    if schema == SCHEMA and not checked:
+        raise RunError(f"{path}: is no checkpoint, or a damaged one (its checksum is gone)")
     return state
+
+
+class _DamagedError(ValueError):
+    """The content is not what was written."""
+
+
+def _has_checksum(content: bytes) -> bool:
+    """Whether there is a checksum behind the archive; raises where it is that of another content."""
+    if not content[-CHECKSUM:].startswith(ALGORITHM):
+        return False
+    archive = memoryview(content)[: -CHECKSUM - 2]
+    if hashlib.sha256(archive).hexdigest().encode() != content[-CHECKSUM + len(ALGORITHM) :]:
+        raise _DamagedError
+    return True
+
+
+def _check_plain(content: bytes) -> None:
+    """Refuse an archive that would become larger than its file: PyTorch stores everything as it is."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        entries = archive.infolist()
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise _DamagedError
+    if sum(entry.file_size for entry in entries) > len(content):
+        raise _DamagedError
+
+
+def _move_on(paths: Sequence[Path]) -> None:
+    """Each file, newest first, takes the place of the next; the newest stays where it is too, so that there is one at
+    every moment.
+    """
+    for newer, older in reversed(list(itertools.pairwise(paths[1:]))):
+        if newer.exists():
+            os.replace(newer, older)
+    if len(paths) > 1 and paths[0].exists():
+        beside = paths[1].with_name(f".{paths[1].name}.{os.getpid()}.partial")
+        try:
+            os.link(paths[0], beside)
+        except OSError:  # a file system without hard links
+            shutil.copy2(paths[0], beside)
+        os.replace(beside, paths[1])
+
+
+def newest_checkpoint(paths: list[Path], device: torch.device | str = "cpu") -> tuple[Path, dict[str, Any]]:
+    """The first of some checkpoints, newest first, that can be read, and what is in it.
+
+    Damaged ones before it are set aside as ``NAME.damaged``, with a warning that names both.
+
+    Raises:
+        RunError: none can be read.
+    """
+    refused: dict[Path, RunError] = {}
+    for path in paths:
+        if not path.is_file():
+            continue
+        try:
+            state = load_checkpoint(path, device)
+        except RunError as error:
+            refused[path] = error
+            continue
+        for damaged, reason in refused.items():
+            aside = damaged.with_name(damaged.name + ".damaged")
+            os.replace(damaged, aside)
+            logger.warning("%s; it is now %s, and %s is used", reason, aside.name, path.name)
+        return path, state
+    raise next(iter(refused.values()), RunError(f"{paths[0]}: does not exist; the run has not saved a checkpoint yet"))
 
 
 def load(run: str | os.PathLike[str], device: torch.device | str = "cpu", at: At = "last") -> PJEPA:

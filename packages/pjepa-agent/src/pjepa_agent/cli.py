@@ -2,11 +2,13 @@
 
 import argparse
 import contextlib
+import itertools
 import logging
 import signal
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from bisim_theory.cli import Parser, fail, say
 
@@ -131,12 +133,15 @@ def log_to_terminal() -> None:
     logging.getLogger("pjepa_agent").setLevel(logging.INFO)
 
 
-def _new_name(config: Config) -> str:
+def _new_name(config: Config) -> Path:
     stamp = time.strftime("%Y%m%d-%H%M%S")
     kind: str = config.experiment
     if config.objective.auxiliary not in (kind, "reward"):
         kind = f"{kind}-{config.objective.auxiliary.replace(':', '-')}"
-    return f"runs/{config.preset}-{kind}-seed{config.seed}-{stamp}"
+    name = Path("runs") / f"{config.preset}-{kind}-seed{config.seed}-{stamp}"
+    # The clock can show one second twice.
+    numbered = (name.with_name(f"{name.name}-{number}") for number in itertools.count(2))
+    return next(path for path in itertools.chain([name], numbered) if not path.exists())
 
 
 @contextlib.contextmanager
@@ -170,7 +175,7 @@ def _last_words(path: object, report: dict[str, object]) -> str:
             f"within/across distance: {report['within_across_ratio']:.3f}",
             f"{report['updates']} updates in {report['seconds']:.0f} s",
             f"written to {path}: config.json, metrics.csv, checkpoints/, transitions.npz, representation.npz, "
-            "figures/, report.json",
+            "figures/, report.json, provenance.json",
             f"next: bisim-check {path}",
         ]
     )

@@ -179,6 +179,8 @@ class EvaluationConfig:
     statistics: int = 0
     """Observations of the training over which batch normalisation's statistics are taken anew for what is evaluated and
     loaded; 0: those that ran along with the weights, and lag behind them."""
+    checkpoints: int = 2
+    """Latest states that are kept, should one be damaged; the most compact model is kept besides."""
     probe_per_count: int = 256
     """Observations per count that probes are fitted on when the run ends, and scenes for LiDAR; 0: neither is done."""
 
@@ -229,6 +231,7 @@ BOUNDS: typing.Mapping[str, tuple[float, float]] = types.MappingProxyType(
         "evaluation.scored_per_count": (2, 10**6),
         "evaluation.transitions": (1, 10**6),
         "evaluation.statistics": (0, 10**6),
+        "evaluation.checkpoints": (1, 1_000),
         "evaluation.probe_per_count": (0, 10**6),
     }
 )

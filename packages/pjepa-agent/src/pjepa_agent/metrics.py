@@ -52,4 +52,5 @@ class MetricsFile:
 
 
 def _text(value: float) -> str:
-    return str(int(value)) if float(value).is_integer() and abs(value) < 2**53 else f"{value:.6g}"
+    """All digits, so that a run that goes on has the very numbers of one that was never stopped."""
+    return str(int(value)) if float(value).is_integer() and abs(value) < 2**53 else repr(float(value))

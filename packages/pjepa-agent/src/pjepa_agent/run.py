@@ -16,6 +16,7 @@ from pjepa_agent.collection import collect
 from pjepa_agent.config import SINGLE_NUMBERS, Config
 from pjepa_agent.held_out import compare_with_untrained
 from pjepa_agent.progress import Progress
+from pjepa_agent.provenance import record_start
 from pjepa_agent.representation import write_run_representation
 from pjepa_agent.run_directory import RunDirectory, RunError
 from pjepa_agent.training import Training, collect_dataset, metadata
@@ -78,13 +79,20 @@ def train_run(
         TrainingError: a loss is no longer finite.
         Interrupted: `should_stop` said so; the run can be continued.
     """
+    with run.exclusive():
+        return _train_alone(run, config, choose_device(device), wandb, should_stop)
+
+
+def _train_alone(
+    run: RunDirectory, config: Config, device: torch.device, wandb: WandbMode, should_stop: Callable[[], bool]
+) -> dict[str, Any]:
     begun = time.perf_counter()
     if run.report.exists():
         raise RunError(f"{run.path}: is finished; its numbers are in {run.report}")
-    chosen = choose_device(device)
     with make_logger(wandb, run, config) as wandb_logger:  # first, since it can refuse
         data = None if config.collection.online else _dataset(run, config)
-        training = Training(config, run, data, chosen)
+        training = Training(config, run, data, device)
+        record_start(run, config, device)
         before = training.seconds
         with Progress(config.optimization.updates, training.update) as progress:
 
@@ -93,13 +101,14 @@ def train_run(
                 wandb_logger.log(row)
 
             training.train(progress.update, on_metrics, should_stop)
-    if data is None:
-        data = _write_recent(run, config, training)
-    _write_results(run, data, training)
-    logger.info("measuring the held-out observations, beside the untrained encoder")
-    held_out = compare_with_untrained(training.held_out, training.evaluated)
-    report = _report(config, training, before + time.perf_counter() - begun, held_out)
-    write_json(run.report, report)
+        # All of it before wandb is waited for, which may be away.
+        if data is None:
+            data = _write_recent(run, config, training)
+        _write_results(run, data, training)
+        logger.info("measuring the held-out observations, beside the untrained encoder")
+        held_out = compare_with_untrained(training.held_out, training.evaluated)
+        report = _report(config, training, before + time.perf_counter() - begun, held_out)
+        write_json(run.report, report)
     return report
 
 

@@ -1,7 +1,9 @@
 """The directory that a run leaves: enough to read, resume and evaluate it without the command line that made it."""
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from bisim_theory.files import write_json
@@ -28,11 +30,17 @@ class RunDirectory:
         self.metrics = self.path / "metrics.csv"
         self.checkpoint = self.path / "checkpoints" / "last.pt"
         self.best = self.path / "checkpoints" / "best.pt"
+        self.provenance = self.path / "provenance.json"
+        self.lock = self.path / ".lock"
         self.transitions = self.path / TRANSITIONS
         self.representation = self.path / REPRESENTATION
         self.figures = self.path / "figures"
         self.report = self.path / "report.json"
         self.offending_batch = self.path / "offending_batch.npz"
+
+    def checkpoints(self, number: int) -> list[Path]:
+        """Where the last so many states are kept, newest first: ``last.pt``, ``last-1.pt`` and so on."""
+        return [self.checkpoint, *(self.checkpoint.with_name(f"last-{age}.pt") for age in range(1, number))]
 
     def decoder(self, at: str = "last") -> Path:
         """Where a decoder that was fitted to the encoder of a checkpoint, ``last`` or ``best``, is kept."""
@@ -46,13 +54,16 @@ class RunDirectory:
             RunError: there is something at `path` already, or it cannot be written to.
         """
         run = cls(path)
+        used = RunError(f"{path}: is already used; continue it with --resume {path}, or give a new --run-dir")
         try:
             if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
-                raise RunError(f"{path}: is already used; continue it with --resume {path}, or give a new --run-dir")
+                raise used
             run.path.mkdir(parents=True, exist_ok=True)
-            run.checkpoint.parent.mkdir(exist_ok=True)
+            run.checkpoint.parent.mkdir()  # of two processes at once, one makes it
             run.figures.mkdir(exist_ok=True)
             write_json(run.config, config.to_dict())
+        except FileExistsError:
+            raise used from None
         except OSError as error:
             raise RunError(f"{path}: cannot be written to ({error.strerror}); give another --run-dir") from None
         return run
@@ -67,9 +78,33 @@ class RunDirectory:
         run = cls(path)
         if not run.config.is_file():
             raise RunError(f"{path}: holds no run (there is no {run.config.name} in it)")
+        run._check_inside()
         try:
             values = json.loads(run.config.read_text(encoding="utf-8"))
             return run, Config.from_dict(values)
         except (OSError, ValueError, TypeError, RecursionError) as error:
             reason = str(error).splitlines()[0] if isinstance(error, ConfigError) else "it is no configuration"
             raise RunError(f"{run.config}: cannot be read: {reason}") from None
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Have the directory for this process alone; the operating system gives it free however the process ends.
+
+        Raises:
+            RunError: another process has it.
+        """
+        from filelock import FileLock, Timeout
+
+        try:
+            lock = FileLock(self.lock).acquire(timeout=0)
+        except Timeout:
+            raise RunError(f"{self.path}: another process is training this run; wait until it ends") from None
+        with lock:
+            yield
+
+    def _check_inside(self) -> None:
+        """Raise `RunError` where a link leads out of the directory: a run from elsewhere must write nowhere else."""
+        inside = self.path.resolve()
+        for folder in (self.checkpoint.parent, self.figures, self.lock):
+            if not folder.resolve().is_relative_to(inside):
+                raise RunError(f"{folder}: leads out of the run directory; put the folder itself there")

@@ -6,6 +6,7 @@ import math
 import time
 import typing
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.buffer import RecentTransitions, Sampler
-from pjepa_agent.checkpoint import fits, load_checkpoint, save_checkpoint
+from pjepa_agent.checkpoint import fits, newest_checkpoint, save_checkpoint
 from pjepa_agent.collection import collect
 from pjepa_agent.config import Config
 from pjepa_agent.held_out import HeldOut
@@ -88,7 +89,8 @@ class Training:
         )
         self.held_out = HeldOut(config, self._known_auxiliary(data))
         self.update, self.seconds = 0, 0.0
-        if run.checkpoint.is_file():
+        self._recent: list[dict[str, Tensor]] = []  # the losses of every update since the last evaluation
+        if any(path.is_file() for path in self._checkpoints):
             self._restore()
         self.metrics = MetricsFile(run.metrics, until=self.update)
         if self.update and (not self.metrics.rows or self.metrics.rows[0]["update"] != 0):
@@ -115,21 +117,22 @@ class Training:
         """
         total, every = self.config.optimization.updates, self.config.evaluation.every
         started, since = time.perf_counter() - self.seconds, self.update
-        interval_started, recent = time.perf_counter(), []
+        interval_started = time.perf_counter()
         if not self.metrics.rows:
-            on_metrics(self._evaluate([], 0.0))
+            on_metrics(self._evaluate(0.0))
         self.model.train()
         while self.update < total:
-            recent.append(self.step())
+            self._recent.append(self.step())
             self.update += 1
             self.seconds = time.perf_counter() - started
             on_update(self.update)
             if self.update % every == 0 or self.update == total:
                 rate = (self.update - since) / (time.perf_counter() - interval_started)
-                on_metrics(self._evaluate(recent, rate))
+                on_metrics(self._evaluate(rate))
+                self._recent = []
+                self._save_best()  # before the state, so that no run goes on from a state whose best model it lacks
                 self._save()
-                self._save_best()
-                interval_started, since, recent = time.perf_counter(), self.update, []
+                interval_started, since = time.perf_counter(), self.update
             elif should_stop():
                 self._save()
                 raise Interrupted(self.update)
@@ -210,11 +213,11 @@ class Training:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.optimization.autocast)
 
-    def _evaluate(self, recent: list[dict[str, Tensor]], rate: float) -> dict[str, float]:
+    def _evaluate(self, rate: float) -> dict[str, float]:
         """A row of metrics: losses averaged since the last one, and the held-out arrangement."""
         row: dict[str, float] = {"update": self.update, "seconds": self.seconds}
         for name in ("total", "transition", "auxiliary", *(BESIDE_METRICS.get(n, n) for n in self.model.beside)):
-            values = [losses[name] for losses in recent]
+            values = [losses[name] for losses in self._recent]
             row[f"losses/{name}"] = float(torch.stack(values).mean()) if values else math.nan
         self._renew_statistics()
         row |= self.held_out.measure(self.evaluated)
@@ -239,12 +242,22 @@ class Training:
             **self.optimization.state_dict(),
             "sampler": self.sampler.generator.get_state(),
             "device": self.device.type,
+            "recent": {name: torch.stack([losses[name] for losses in self._recent]) for name in self._last_losses},
         }
         if self.averaged is not None:
             state["averaged"] = self.averaged.module.state_dict()
         if self.beside is not None:
             state["beside"] = self.beside.state_dict()
-        save_checkpoint(self.run.checkpoint, state)
+        path, *older = self._checkpoints
+        save_checkpoint(path, state, older)
+
+    @property
+    def _checkpoints(self) -> list[Path]:
+        return self.run.checkpoints(self.config.evaluation.checkpoints)
+
+    @property
+    def _last_losses(self) -> dict[str, Tensor]:
+        return self._recent[-1] if self._recent else {}
 
     def _save_best(self) -> None:
         """Keep the model beside the last one where it is the most compact so far (paper Section 2.3)."""
@@ -252,12 +265,10 @@ class Training:
             save_checkpoint(self.run.best, {"update": self.update, "model": self.evaluated.state_dict()})
 
     def _restore(self) -> None:
-        state = load_checkpoint(self.run.checkpoint, self.device)
+        path, state = newest_checkpoint(self._checkpoints, self.device)
         if state.get("device") not in (None, self.device.type):
-            raise RunError(
-                f"{self.run.checkpoint}: was saved on {state['device']}; go on with --device {state['device']}"
-            )
-        with fits(self.run.checkpoint):
+            raise RunError(f"{path}: was saved on {state['device']}; go on with --device {state['device']}")
+        with fits(path):
             self.update, self.seconds = int(state["update"]), float(state["seconds"])
             self.model.load_state_dict(state["model"])
             self.optimization.load_state_dict(state)
@@ -268,3 +279,6 @@ class Training:
                 self.beside.load_state_dict(state["beside"])
             self.sampler.advance(self.update)
             self.sampler.generator.set_state(state["sampler"].cpu())
+            recent = state.get("recent", {})
+            rows = zip(*(values.unbind() for values in recent.values()), strict=True)
+            self._recent = [dict(zip(recent, row, strict=True)) for row in rows]

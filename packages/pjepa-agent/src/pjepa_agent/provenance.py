@@ -1,0 +1,96 @@
+"""Where a run's numbers come from: every start of it, with versions, hardware, revision and command."""
+
+import contextlib
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from bisim_theory.files import write_json
+
+from pjepa_agent.config import Config
+from pjepa_agent.run_directory import RunDirectory, RunError
+
+PACKAGES = (
+    "pjepa-agent", "bisim-theory", "counting-env", "torch", "tensordict", "torchrl", "gymnasium", "numpy",
+    "scikit-learn",
+)  # fmt: skip
+"""What a run's numbers depend on."""
+
+
+def record_start(run: RunDirectory, config: Config, device: torch.device) -> None:
+    """Add this start of a run to its ``provenance.json``, a list with one entry a start, oldest first.
+
+    Raises:
+        RunError: the file is there and is no such list.
+        OSError: it cannot be written.
+    """
+    starts: Any = []
+    if run.provenance.is_file():
+        try:
+            starts = json.loads(run.provenance.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError):
+            starts = None
+        if not isinstance(starts, list):
+            raise RunError(f"{run.provenance}: is damaged; move it away, it is written anew")
+    write_json(run.provenance, [*starts, start(config, device)])
+
+
+def start(config: Config, device: torch.device) -> dict[str, Any]:
+    """Everything that a start of a run is fixed by, and when it was."""
+    return {
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "seed": config.seed,
+        "revision": revision(),
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "hardware": {
+            "system": platform.platform(),
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "memory_bytes": _memory(),
+            "device": str(device),
+            "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        },
+    }
+
+
+def revision() -> str | None:
+    """The Git revision of the working directory, with ``+`` where files differ from it; None outside a repository."""
+    commit = _git("rev-parse", "HEAD")
+    return commit and commit + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
+
+
+def _git(*arguments: str) -> str | None:
+    with contextlib.suppress(OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True)
+        return done.stdout.strip()
+    return None
+
+
+def _version(package: str) -> str | None:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(package)
+    return None
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory() -> int | None:
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return None

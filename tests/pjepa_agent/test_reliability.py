@@ -1,0 +1,316 @@
+"""Runs that are stopped, damaged, locked, out of space or left by their logger: nothing that was saved is lost."""
+
+import importlib.metadata
+import io
+import itertools
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from pjepa_agent import cli, wandb_logging
+from pjepa_agent.checkpoint import load, load_checkpoint, save_checkpoint
+from pjepa_agent.run import train_run
+from pjepa_agent.run_directory import RunDirectory, RunError
+from pjepa_agent.training import Interrupted
+
+FAULTS = Path(__file__).parent.parent / "faults.py"
+
+
+def stopped(path, config, update):
+    """A run that was stopped after an update, of those that are not followed by an evaluation."""
+    run = RunDirectory.create(path, config)
+    asked = itertools.count(1)  # after every update but those
+    last = update - update // config.evaluation.every
+    with pytest.raises(Interrupted) as caught:
+        train_run(run, config, "cpu", should_stop=lambda: next(asked) == last)
+    assert caught.value.update == update
+    return run
+
+
+def weights(run):
+    return load_checkpoint(run.checkpoint)["model"]
+
+
+def same_weights(first, second):
+    return all(torch.equal(value, weights(second)[name]) for name, value in weights(first).items())
+
+
+# Killed
+
+
+@pytest.mark.slow
+def test_killed_at_random_instants_a_run_ends_like_one_left_alone(request):
+    kills = request.config.getoption("--kills")
+    command = [sys.executable, FAULTS, "--kills", str(kills)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert sum(json.loads(done.stdout.splitlines()[-1]).values()) >= kills
+
+
+@pytest.mark.slow
+def test_killed_around_its_writes_a_run_ends_like_one_left_alone(request):
+    stride = request.config.getoption("--stride")
+    command = [sys.executable, FAULTS, "--kills", "0", "--every-call", "--stride", str(stride)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert min(json.loads(done.stdout.splitlines()[-1])[f"{kind}, at calls"] for kind in ("laptop", "paper")) > 2
+
+
+# Checkpoints
+
+
+def test_the_last_states_are_kept(tmp_path):
+    paths = RunDirectory(tmp_path).checkpoints(3)
+    paths[0].parent.mkdir()
+    for update in range(5):
+        save_checkpoint(paths[0], {"update": update}, paths[1:])
+        kept = [load_checkpoint(path)["update"] for path in paths if path.exists()]
+        assert kept == list(range(update, max(update - 3, -1), -1))
+    assert {path.name for path in paths[0].parent.iterdir()} == {"last.pt", "last-1.pt", "last-2.pt"}
+
+
+def test_a_checkpoint_is_one_that_pytorch_reads_and_holds_nothing_to_execute(tmp_path):
+    state = {"update": 3, "model": {"weight": torch.arange(4.0)}, "nested": [{"a": 1}, None, "text", 0.5]}
+    save_checkpoint(tmp_path / "a.pt", state)
+    read = torch.load(tmp_path / "a.pt", weights_only=True)
+    assert read.keys() == state.keys() | {"schema"}
+    assert torch.equal(read["model"]["weight"], state["model"]["weight"])
+
+
+@pytest.mark.parametrize("place", [0, 0.3, 0.6, 0.99, 1])
+def test_every_flipped_bit_is_noticed(tmp_path, place):
+    path = tmp_path / "a.pt"
+    save_checkpoint(path, {"update": 3, "model": {"weight": torch.randn(100)}})
+    content = bytearray(path.read_bytes())
+    content[int(place * (len(content) - 1))] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(RunError, match=r"a\.pt: is no checkpoint, or a damaged one"):
+        load_checkpoint(path)
+
+
+def test_a_checkpoint_without_a_checksum_is_of_before(tmp_path):
+    torch.save({"schema": 1, "update": 3}, tmp_path / "old.pt")
+    assert load_checkpoint(tmp_path / "old.pt")["update"] == 3
+    torch.save({"schema": 2, "update": 3}, tmp_path / "new.pt")
+    with pytest.raises(RunError, match="its checksum is gone"):
+        load_checkpoint(tmp_path / "new.pt")
+    torch.save({"schema": 3, "update": 3}, tmp_path / "later.pt")
+    with pytest.raises(RunError, match="has checkpoint schema 3, this version reads 2"):
+        load_checkpoint(tmp_path / "later.pt")
+
+
+def test_an_archive_that_would_grow_is_refused(tmp_path):
+    plain = io.BytesIO()
+    torch.save({"schema": 1, "zeros": torch.zeros(10**6)}, plain)
+    with zipfile.ZipFile(plain) as stored, zipfile.ZipFile(tmp_path / "a.pt", "w", zipfile.ZIP_DEFLATED) as bomb:
+        for name in stored.namelist():
+            bomb.writestr(name, stored.read(name))
+    assert (tmp_path / "a.pt").stat().st_size < 0.01 * len(plain.getvalue())
+    with pytest.raises(RunError, match="is no checkpoint, or a damaged one"):
+        load_checkpoint(tmp_path / "a.pt")
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, Path.unlink])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tiny, tmp_path, caplog, damage):
+    whole = RunDirectory.create(tmp_path / "whole", tiny())
+    train_run(whole, tiny(), "cpu")
+    run = stopped(tmp_path / "run", tiny(), 11)
+    assert [load_checkpoint(path)["update"] for path in run.checkpoints(2)] == [11, 10]
+    damage(run.checkpoint)
+    caplog.clear()
+    train_run(run, tiny(), "cpu")
+    assert same_weights(whole, run)
+    said = [message for message in caplog.messages if "last.pt.damaged" in message]
+    if damage is Path.unlink:
+        assert said == []
+    else:
+        assert len(said) == 1
+        assert "last.pt: is no checkpoint, or a damaged one" in said[0]
+        assert said[0].endswith("it is now last.pt.damaged, and last-1.pt is used")
+        assert (run.path / "checkpoints" / "last.pt.damaged").is_file()
+
+
+def test_where_all_checkpoints_are_damaged_nothing_is_begun_anew(tiny, tmp_path):
+    run = stopped(tmp_path / "run", tiny(), 11)
+    for path in run.checkpoints(2):
+        flip(path)
+    with pytest.raises(RunError, match=r"last\.pt: is no checkpoint, or a damaged one"):
+        train_run(run, tiny(), "cpu")
+    assert {path.name for path in run.checkpoint.parent.iterdir()} == {"last.pt", "last-1.pt", "best.pt"}
+
+
+# What is around them
+
+
+def test_a_dataset_that_vanished_is_collected_again(tiny, tmp_path):
+    whole = RunDirectory.create(tmp_path / "whole", tiny())
+    train_run(whole, tiny(), "cpu")
+    run = stopped(tmp_path / "run", tiny(), 7)
+    run.transitions.unlink()
+    train_run(run, tiny(), "cpu")
+    assert same_weights(whole, run)
+    assert (run.transitions.read_bytes()) == whole.transitions.read_bytes()
+
+
+def test_two_processes_cannot_train_one_run(tiny, tmp_path):
+    run = stopped(tmp_path / "run", tiny(), 7)
+    holder = f"""
+from pjepa_agent.run_directory import RunDirectory
+with RunDirectory({str(run.path)!r}).exclusive():
+    print("mine", flush=True)
+    input()
+"""
+    process = subprocess.Popen([sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "mine\n"
+        before = run.checkpoint.stat().st_mtime_ns
+        with pytest.raises(RunError, match="run: another process is training this run; wait until it ends"):
+            train_run(run, tiny(), "cpu")
+        assert run.checkpoint.stat().st_mtime_ns == before
+    finally:
+        process.kill()
+        process.wait()
+    train_run(run, tiny(), "cpu")  # a lock does not outlive its process
+    assert run.report.is_file()
+
+
+def test_a_directory_is_made_once(tiny, tmp_path, monkeypatch):
+    RunDirectory.create(tmp_path / "run", tiny())
+    # The other process saw an empty directory too, just before.
+    monkeypatch.setattr(Path, "iterdir", lambda path: iter(()))
+    with pytest.raises(RunError, match="is already used"):
+        RunDirectory.create(tmp_path / "run", tiny(updates=3))
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["optimization"]["updates"] == 12
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "figures"])
+def test_a_link_out_of_the_directory_is_refused(tiny, tmp_path, name):
+    run = stopped(tmp_path / "run", tiny(), 7)
+    (run.path / name).rename(tmp_path / "elsewhere")
+    (run.path / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match=f"{name}: leads out of the run directory"):
+        RunDirectory.open(run.path)
+
+
+def test_a_full_disk_loses_nothing(tiny, tmp_path):
+    whole = RunDirectory.create(tmp_path / "whole", tiny())
+    train_run(whole, tiny(), "cpu")
+    run = stopped(tmp_path / "run", tiny(), 7)
+    kept = {path: path.read_bytes() for path in run.checkpoints(2)}
+    limit = run.checkpoint.stat().st_size // 2
+    command = [sys.executable, "-c", "import sys; from pjepa_agent.cli import main; sys.exit(main())",
+               "--resume", run.path, "--device", "cpu"]  # fmt: skip
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),  # no file can become larger
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert re.fullmatch(r"pjepa-train: error: .*\.pt: File too large", done.stderr.splitlines()[-1])
+    assert "Traceback" not in done.stderr
+    assert kept == {path: path.read_bytes() for path in run.checkpoints(2)}
+    load(run.path, at="best")
+    train_run(run, tiny(), "cpu")
+    assert same_weights(whole, run)
+
+
+def test_a_second_that_the_clock_shows_twice_makes_two_names(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(time, "strftime", lambda form: "20260101-000000")
+    names = []
+    for _ in range(3):
+        names.append(cli._new_name(tiny()))
+        names[-1].mkdir(parents=True)
+    assert [name.name for name in names] == [
+        "laptop-reward-seed0-20260101-000000", "laptop-reward-seed0-20260101-000000-2",
+        "laptop-reward-seed0-20260101-000000-3",
+    ]  # fmt: skip
+
+
+def test_a_clock_that_jumps_changes_nothing(tiny, tmp_path, monkeypatch):
+    whole = RunDirectory.create(tmp_path / "whole", tiny())
+    train_run(whole, tiny(), "cpu")
+    times = itertools.cycle([0.0, 4e9, -1e9])
+    monkeypatch.setattr(time, "time", lambda: next(times))
+    run = stopped(tmp_path / "run", tiny(), 7)
+    train_run(run, tiny(), "cpu")
+    assert same_weights(whole, run)
+    assert 0 < json.loads(run.report.read_text())["seconds"] < 1000
+
+
+def test_every_start_is_recorded(tiny, tmp_path):
+    run = stopped(tmp_path / "run", tiny(), 7)
+    train_run(run, tiny(), "cpu")
+    starts = json.loads(run.provenance.read_text())
+    assert len(starts) == 2
+    for start in starts:
+        assert start["versions"]["torch"] == importlib.metadata.version("torch")
+        assert start["hardware"]["cores"] == os.cpu_count()
+        assert start["seed"] == 0
+        assert start["command"]
+
+
+# Weights & Biases
+
+
+def children_of(parent):
+    stats = {path: path.read_text().rpartition(")")[2].split() for path in Path("/proc").glob("[0-9]*/stat")}
+    return [int(path.parent.name) for path, fields in stats.items() if int(fields[1]) == parent]
+
+
+def test_training_goes_on_without_a_service_that_dies(tiny, tmp_path, monkeypatch, caplog):
+    log = wandb_logging.WandbLogger.log
+
+    def die(self, row):
+        if row["update"] == 5:
+            service = [pid for pid in children_of(os.getpid()) if "wandb" in Path(f"/proc/{pid}/comm").read_text()]
+            assert service
+            for pid in service:
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.5)
+        log(self, row)
+
+    monkeypatch.setattr(wandb_logging.WandbLogger, "log", die)
+    run = RunDirectory.create(tmp_path / "run", tiny())
+    report = train_run(run, tiny(), "cpu", wandb="offline")
+    assert report["updates"] == 12
+    said = [message for message in caplog.messages if message.startswith("wandb: ")]
+    assert len(said) == 1
+    assert said[0].endswith(f"training goes on without it, and all metrics are in {run.metrics}")
+
+
+def test_training_begins_without_a_service_that_cannot_be_reached(tiny, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setattr(wandb_logging, "INIT_TIMEOUT", 1.0)
+    run = RunDirectory.create(tmp_path / "run", tiny())
+    assert train_run(run, tiny(), "cpu", wandb="online")["updates"] == 12
+    assert sum(message.startswith("wandb: ") for message in caplog.messages) == 1
+
+
+def test_what_is_loaded_is_checked(tiny, tmp_path):
+    run = RunDirectory.create(tmp_path / "run", tiny())
+    train_run(run, tiny(), "cpu")
+    for path, at in ((run.checkpoint, "last"), (run.best, "best")):
+        load(run.path, at=at)
+        flip(path)
+        with pytest.raises(RunError, match=f"{path.name}: is no checkpoint, or a damaged one"):
+            load(run.path, at=at)
