@@ -9,3 +9,4 @@ def pytest_addoption(parser):
     parser.addoption(
         "--stride", type=int, default=9, metavar="N", help="kill runs at every so many of the calls that change a file"
     )
+    parser.addoption("--fuzz-runs", type=int, default=20, metavar="N", help="how many mutated runs to read per file")
