@@ -7,6 +7,6 @@ def pytest_addoption(parser):
     )
     parser.addoption("--kills", type=int, default=6, metavar="N", help="how often to kill runs at random instants")
     parser.addoption(
-        "--stride", type=int, default=9, metavar="N", help="kill runs at every so many of the calls that change a file"
+        "--stride", type=int, default=25, metavar="N", help="kill runs at every so many of the calls that change a file"
     )
     parser.addoption("--fuzz-runs", type=int, default=20, metavar="N", help="how many mutated runs to read per file")
