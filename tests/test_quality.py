@@ -16,8 +16,8 @@ MAY_IMPORT = {
     "counting_env": {"gymnasium", "numpy"},
     "bisim_theory": {"numpy", "tqdm"},
     "pjepa_agent": {
-        "bisim_theory", "counting_env", "gymnasium", "matplotlib", "numpy", "sklearn", "tensordict", "threadpoolctl",
-        "torch", "torchrl", "tqdm", "wandb",
+        "bisim_theory", "counting_env", "filelock", "gymnasium", "matplotlib", "numpy", "sklearn", "tensordict",
+        "threadpoolctl", "torch", "torchrl", "tqdm", "wandb",
     },
 }  # fmt: skip
 

@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
 
     path = tmp_path_factory.mktemp("readme")
     config = dataclasses.replace(
-        make_config(updates=2),
+        make_config(updates=2).override(["optimization.batch_size=32"]),
         collection=CollectionConfig(transitions=150),
         evaluation=EvaluationConfig(reference_per_count=2, scored_per_count=30, transitions=120, probe_per_count=0),
     )
@@ -93,7 +93,7 @@ def small_preset(monkeypatch):
     from pjepa_agent import config
 
     small = dataclasses.replace(
-        config.PRESETS["laptop"],
+        config.PRESETS["laptop"].override(["optimization.batch_size=64"]),
         collection=config.CollectionConfig(transitions=200),
         network=config.NetworkConfig(latent_dim=16, width=4, hidden_dim=32),
         evaluation=config.EvaluationConfig(

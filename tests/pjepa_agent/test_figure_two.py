@@ -11,6 +11,7 @@ from commands import run_command
 from PIL import Image
 from pjepa_agent import decoder as decoder_module
 from pjepa_agent import load
+from pjepa_agent.checkpoint import SCHEMA
 from pjepa_agent.decoder import fit_decoder, reconstruct, reconstruction, run_decoder
 from pjepa_agent.figure_cli import main
 from pjepa_agent.figure_two import look_at, mosaic, name_of, normalized
@@ -128,7 +129,7 @@ def test_a_fitted_decoder_is_kept_until_the_encoder_changes(finished, tiny, monk
     again = run_decoder(finished, tiny(), model)
     assert len(fitted) == 1
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in first.state_dict().items())
-    assert torch.load(finished.decoder(), weights_only=True)["schema"] == 1
+    assert torch.load(finished.decoder(), weights_only=True)["schema"] == SCHEMA
     finished.decoder().write_bytes(b"damaged")
     run_decoder(finished, tiny(), model)
     with torch.no_grad():
