@@ -162,6 +162,7 @@ def test_an_interrupted_run_ends_like_one_left_alone(tiny, tmp_path, optimizatio
     ("section", "values"),
     [
         ("optimization", {"weight_decay": 10.0}),
+        ("optimization", {"epsilon": 1.0}),
         ("objective", {"latent_noise": 0.5}),
         ("objective", {"horizon": 2}),
         ("objective", {"regularizer": "sigreg"}),

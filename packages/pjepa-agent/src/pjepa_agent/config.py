@@ -161,7 +161,7 @@ class OptimizationConfig:
     """How far back the average of all weights reaches, which is what is evaluated and loaded: the mean age of what is
     averaged, as a share of the updates so far. 0: the weights themselves."""
     autocast: bool = True
-    """Compute the forward pass in bfloat16."""
+    """Compute the forward pass in bfloat16, on a device that has it."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from pjepa_agent.held_out import HeldOut
 from pjepa_agent.losses import decoder_loss
 from pjepa_agent.model import PJEPA
 from pjepa_agent.networks import Decoder
+from pjepa_agent.precision import autocast
 from pjepa_agent.randomness import random_stream
 from pjepa_agent.run_directory import RunDirectory, RunError
 
@@ -76,7 +77,7 @@ def fit_decoder(
         for update in range(updates):
             rows = torch.randint(len(embedding), (BATCH_SIZE,)).numpy()
             batch = torch.from_numpy(images[rows]), torch.from_numpy(embedding[rows]).float()
-            with torch.autocast("cpu", torch.bfloat16, enabled=config.optimization.autocast):
+            with autocast("cpu", config.optimization.autocast):
                 loss = decoder_loss(decoder, *batch)
             optimizer.zero_grad()
             loss.backward()

@@ -5,6 +5,7 @@ import dataclasses
 import math
 import time
 import typing
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from pjepa_agent.losses import beside_losses, beside_total, joint_loss
 from pjepa_agent.metrics import MetricsFile
 from pjepa_agent.model import PJEPA
 from pjepa_agent.optimization import Optimization, averaging_weight
+from pjepa_agent.precision import autocast
 from pjepa_agent.randomness import random_stream
 from pjepa_agent.run_directory import RunDirectory, RunError
 
@@ -89,7 +91,7 @@ class Training:
         )
         self.held_out = HeldOut(config, self._known_auxiliary(data))
         self.update, self.seconds = 0, 0.0
-        self._recent: list[dict[str, Tensor]] = []  # the losses of every update since the last evaluation
+        self._recent: defaultdict[str, list[Tensor]] = defaultdict(list)  # losses since the last evaluation
         if any(path.is_file() for path in self._checkpoints):
             self._restore()
         self.metrics = MetricsFile(run.metrics, until=self.update)
@@ -122,14 +124,15 @@ class Training:
             on_metrics(self._evaluate(0.0))
         self.model.train()
         while self.update < total:
-            self._recent.append(self.step())
+            for name, loss in self.step().items():
+                self._recent[name].append(loss)
             self.update += 1
             self.seconds = time.perf_counter() - started
             on_update(self.update)
             if self.update % every == 0 or self.update == total:
                 rate = (self.update - since) / (time.perf_counter() - interval_started)
                 on_metrics(self._evaluate(rate))
-                self._recent = []
+                self._recent.clear()
                 self._save_best()  # before the state, so that no run goes on from a state whose best model it lacks
                 self._save()
                 interval_started, since = time.perf_counter(), self.update
@@ -211,13 +214,13 @@ class Training:
         return typing.cast(PJEPA, self.averaged.module)
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.optimization.autocast)
+        return autocast(self.device.type, self.config.optimization.autocast)
 
     def _evaluate(self, rate: float) -> dict[str, float]:
         """A row of metrics: losses averaged since the last one, and the held-out arrangement."""
         row: dict[str, float] = {"update": self.update, "seconds": self.seconds}
         for name in ("total", "transition", "auxiliary", *(BESIDE_METRICS.get(n, n) for n in self.model.beside)):
-            values = [losses[name] for losses in self._recent]
+            values = self._recent.get(name)
             row[f"losses/{name}"] = float(torch.stack(values).mean()) if values else math.nan
         self._renew_statistics()
         row |= self.held_out.measure(self.evaluated)
@@ -242,7 +245,7 @@ class Training:
             **self.optimization.state_dict(),
             "sampler": self.sampler.generator.get_state(),
             "device": self.device.type,
-            "recent": {name: torch.stack([losses[name] for losses in self._recent]) for name in self._last_losses},
+            "recent": {name: torch.stack(values) for name, values in self._recent.items()},
         }
         if self.averaged is not None:
             state["averaged"] = self.averaged.module.state_dict()
@@ -254,10 +257,6 @@ class Training:
     @property
     def _checkpoints(self) -> list[Path]:
         return self.run.checkpoints(self.config.evaluation.checkpoints)
-
-    @property
-    def _last_losses(self) -> dict[str, Tensor]:
-        return self._recent[-1] if self._recent else {}
 
     def _save_best(self) -> None:
         """Keep the model beside the last one where it is the most compact so far (paper Section 2.3)."""
@@ -279,6 +278,5 @@ class Training:
                 self.beside.load_state_dict(state["beside"])
             self.sampler.advance(self.update)
             self.sampler.generator.set_state(state["sampler"].cpu())
-            recent = state.get("recent", {})
-            rows = zip(*(values.unbind() for values in recent.values()), strict=True)
-            self._recent = [dict(zip(recent, row, strict=True)) for row in rows]
+            for name, values in state.get("recent", {}).items():
+                self._recent[name] = list(values.unbind())
