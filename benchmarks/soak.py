@@ -1,31 +1,34 @@
 """Whether memory stays flat: training with its environment for an hour, a million resets, ten thousand checkpoints.
 
-Run it with ``uv run python benchmarks/soak.py``; ``--minutes`` and ``--share`` make it shorter. It prints the table of
-docs/reliability.md: memory is that of the process after a tenth of the time, and the most it had after that.
+Run it with ``uv run python benchmarks/soak.py``; ``--minutes`` and ``--share`` make it shorter. It prints a
+table: memory is that of the process after a tenth of the time, and the most it had after that.
 """
 
 import argparse
+import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import counting_env
-import gymnasium
 import torch
 from pjepa_agent.checkpoint import load_checkpoint, save_checkpoint
-from pjepa_agent.config import make_config
+from pjepa_agent.collection import make_environment
+from pjepa_agent.config import CollectionConfig, make_config
 from pjepa_agent.model import PJEPA
 from pjepa_agent.run_directory import RunDirectory
-from pjepa_agent.training import Training
+from pjepa_agent.training import Interrupted, Training
 from study import markdown
 
 SAMPLES = 200
 """How often memory is looked at."""
 
-Soak = Callable[[], Iterator[float]]
-"""Does something for long, and says again and again which share of it is done."""
+Look = Callable[[float], None]
+"""Looks at the memory when some share is done."""
+
+Soak = Callable[[Look], None]
+"""Does something for long, and has somebody look again and again."""
 
 
 def main() -> None:
@@ -36,9 +39,9 @@ def main() -> None:
     options = parser.parse_args()
     resets, checkpoints = int(1_000_000 * options.share), int(10_000 * options.share)
     soaks: dict[str, Soak] = {
-        f"training and environment, {options.minutes:g} minutes": lambda: training(60 * options.minutes),
-        f"{resets:,} resets": lambda: resetting(resets),
-        f"{checkpoints:,} checkpoints rotated": lambda: checkpointing(checkpoints),
+        f"training and environment, {options.minutes:g} minutes": lambda look: training(look, 60 * options.minutes),
+        f"{resets:,} resets": lambda look: resetting(look, resets),
+        f"{checkpoints:,} checkpoints rotated": lambda look: checkpointing(look, checkpoints),
     }
     print(markdown(
         ["", "seconds", "MiB after a tenth", "most after that", "growth", "open files, before and after"],
@@ -49,23 +52,23 @@ def main() -> None:
 def measure(soak: Soak) -> list[str]:
     """Memory and open files over one soak."""
     began, files = time.perf_counter(), open_files()
-    warm: float | None = None
-    most = next_look = 0.0
-    for share in soak():
-        if share < next_look:
-            continue
-        next_look = share + 1 / SAMPLES
-        if share >= 0.1:
-            now = resident()
-            warm = now if warm is None else warm
-            most = max(most, now)
-    assert warm is not None
+    seen: list[float] = []
+    next_look = 0.1
+
+    def look(share: float) -> None:
+        nonlocal next_look
+        if share >= next_look:
+            seen.append(resident())
+            next_look = share + 1 / SAMPLES
+
+    soak(look)
+    warm, most = seen[0], max(seen)
     return [f"{time.perf_counter() - began:.0f}", f"{warm:.1f}", f"{most:.1f}", f"{most / warm - 1:.2%}",
             f"{files}, {open_files()}"]  # fmt: skip
 
 
-def training(seconds: float) -> Iterator[float]:
-    """The laptop's network and batches, on transitions that are collected meanwhile, with its evaluations."""
+def training(look: Look, seconds: float) -> None:
+    """The laptop's network and batches, on transitions that are collected meanwhile, evaluated and saved as usual."""
     config = make_config().override([
         "collection.online=true", "collection.transitions=20000", "optimization.updates=1000000",
         "optimization.schedule=constant", "optimization.learning_rate=1e-3",
@@ -74,29 +77,25 @@ def training(seconds: float) -> Iterator[float]:
         run = RunDirectory.create(Path(folder) / "run", config)
         trained = Training(config, run, None, torch.device("cpu"))
         began = time.perf_counter()
-        trained.model.train()
-        while (done := time.perf_counter() - began) < seconds:
-            trained.step()
-            trained.update += 1
-            if trained.update % config.evaluation.every == 0:
-                trained.held_out.measure(trained.evaluated)
-                trained.model.train()
-            yield done / seconds
+        with contextlib.suppress(Interrupted):
+            trained.train(
+                on_update=lambda update: look((time.perf_counter() - began) / seconds),
+                should_stop=lambda: time.perf_counter() - began >= seconds,
+            )
 
 
-def resetting(number: int) -> Iterator[float]:
+def resetting(look: Look, number: int) -> None:
     """Resets of the registered environment, a step after each."""
-    assert counting_env.__name__
-    environment = gymnasium.make("CountingEnv-v0")
+    environment = make_environment(CollectionConfig())
     environment.reset(seed=0)
     for done in range(number):
         environment.step(environment.action_space.sample())
         environment.reset()
-        yield done / number
+        look(done / number)
 
 
-def checkpointing(number: int) -> Iterator[float]:
-    """Checkpoints of the laptop's model, the last three kept; the newest is read now and then."""
+def checkpointing(look: Look, number: int) -> None:
+    """Checkpoints of a small model, the last three kept; the newest is read now and then."""
     state = {"model": PJEPA(make_config().override(["network.width=4", "network.latent_dim=16"])).state_dict()}
     with tempfile.TemporaryDirectory() as folder:
         path, *older = RunDirectory(folder).checkpoints(3)
@@ -105,7 +104,7 @@ def checkpointing(number: int) -> Iterator[float]:
             save_checkpoint(path, {"update": done, **state}, older)
             if done % 100 == 0:
                 assert load_checkpoint(path)["update"] == done
-            yield done / number
+            look(done / number)
         assert len(list(path.parent.iterdir())) == 3
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from pjepa_agent import cli, wandb_logging
+from faults import same
+from pjepa_agent import cli, training, wandb_logging
 from pjepa_agent.checkpoint import load, load_checkpoint, save_checkpoint
 from pjepa_agent.run import train_run
 from pjepa_agent.run_directory import RunDirectory, RunError
@@ -63,6 +64,43 @@ def test_killed_around_its_writes_a_run_ends_like_one_left_alone(request):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert min(json.loads(done.stdout.splitlines()[-1])[f"{kind}, at calls"] for kind in ("laptop", "paper")) > 2
+
+
+def test_a_stopped_run_leaves_the_very_files_of_one_left_alone(tiny, tmp_path):
+    whole = RunDirectory.create(tmp_path / "whole", tiny())
+    train_run(whole, tiny(), "cpu")
+    run = stopped(tmp_path / "run", tiny(), 7)
+    train_run(run, tiny(), "cpu")
+    same(whole.path, run.path)
+
+
+class Killed(BaseException):
+    """What no code handles."""
+
+
+def test_killed_after_any_of_its_saves_a_run_ends_like_one_left_alone(tiny, tmp_path, monkeypatch):
+    config = tiny(updates=30, learning_rate=1e-2)
+    whole = RunDirectory.create(tmp_path / "whole", config)
+    saved = []
+    monkeypatch.setattr(training, "save_checkpoint", lambda *a: saved.append(a[0].name) or save_checkpoint(*a))
+    train_run(whole, config, "cpu")
+    assert saved.count("last.pt") == 6
+    assert 2 <= saved.count("best.pt") <= 6
+    for number in range(1, len(saved) + 1):
+        left = iter(range(number - 1, -1, -1))
+
+        def dying(*arguments, left=left):
+            save_checkpoint(*arguments)
+            if next(left) == 0:
+                raise Killed
+
+        run = RunDirectory.create(tmp_path / str(number), config)
+        monkeypatch.setattr(training, "save_checkpoint", dying)
+        with pytest.raises(Killed):
+            train_run(run, config, "cpu")
+        monkeypatch.setattr(training, "save_checkpoint", save_checkpoint)
+        train_run(run, config, "cpu")
+        same(whole.path, run.path)
 
 
 # Checkpoints
