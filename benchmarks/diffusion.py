@@ -1,7 +1,7 @@
 """Why compact clusters diffuse: a run at a constant learning rate is continued in several ways from one state.
 
-Run it with ``uv run python benchmarks/diffusion.py``: it trains the run (some five minutes) unless ``runs/diffusion``
-has it, continues it for 300 updates in each way, and prints the table of docs/stability.md.
+Run it with ``uv run python benchmarks/diffusion.py``: it trains the run (some six minutes) unless ``runs/diffusion``
+has it, continues it for 300 updates in each way, and prints a table.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from pjepa_agent.held_out import VIEWS, HeldOut
 from pjepa_agent.model import PJEPA
 from pjepa_agent.run_directory import RunDirectory
 from pjepa_agent.training import Training
-from study import Study, markdown
+from study import markdown, train
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -86,9 +86,8 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/diffusion"), help="folder of the run directory")
     parser.add_argument("--seed", type=int, default=10, help="of the run (default: 10)")
     options = parser.parse_args()
-    study = Study(options.runs, {"constant-rate": OPTIONS}, [options.seed])
-    study.complete(lanes=1)
-    (path,) = study.paths("constant-rate")
+    path = options.runs / f"constant-rate-{options.seed}"
+    train(path, [*OPTIONS, "--seed", str(options.seed)])
     print(markdown(
         ["continued", "accuracy", "exact statistics", "averaged weights", "L_dyn", "of it unpredictable", "spread",
          "moved per update, of the smallest gap"],

@@ -1,7 +1,7 @@
 """The paper's four experiments at laptop scale, over seeds: every number of the tables in docs/results.md.
 
-Run it with ``uv run python benchmarks/experiments.py``. It trains what is not in ``runs/experiments`` yet (some five
-minutes a run and core), can be stopped and goes on where it was, and prints the tables.
+Run it with ``uv run python benchmarks/experiments.py``. It trains what has no record in ``benchmarks/records`` yet,
+can be stopped and goes on where it was, and prints the tables. ``--records`` elsewhere trains everything anew.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pjepa_agent.decoder import reconstruction
 from pjepa_agent.held_out import HeldOut
 from pjepa_agent.run_directory import RunDirectory
 from pjepa_agent.theorem import LEVELS
-from study import Study, markdown, seed_range, spread
+from study import RECORDS, Measures, Study, markdown, seed_range, spread
 
 GEOMETRY = {
     "nearest_centroid_accuracy": "accuracy",
@@ -42,8 +42,10 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/experiments"), help="folder of the run directories")
     parser.add_argument("--seeds", type=seed_range, default=seed_range("0-4"), help="such as 0-4 (default)")
     parser.add_argument("--lanes", type=int, default=2, help="runs at a time (default: 2)")
+    parser.add_argument("--records", type=Path, default=RECORDS / "experiments", help="folder of their records")
     options = parser.parse_args()
-    study = Study(options.runs, {name: ["--experiment", name] for name in EXPERIMENTS}, options.seeds)
+    experiments = {name: ["--experiment", name] for name in EXPERIMENTS}
+    study = Study(options.runs, experiments, options.seeds, options.records, measure)
     study.complete(options.lanes)
     print_tables(study)
 
@@ -61,14 +63,15 @@ def print_tables(study: Study) -> None:
         for name, found in reports.items()
     ]))  # fmt: skip
     print()
-    coarse = {name: [coarse_silhouette(path) for path in study.paths(name)] for name in study.variants}
+    found = {name: study.measures(name) for name in study.variants}
+    coarse = {name: [each["coarse_silhouette"] for each in rows] for name, rows in found.items()}
+    explained = {name: [each["reconstructed"] for each in rows] for name, rows in found.items()}
     print(markdown(["experiment", *GEOMETRY.values(), COARSE], [
         [name, *(spread((each[key] for each in found), ".3g") for key in GEOMETRY),
          spread(coarse.get(name, ()), ".3g")]
         for name, found in measures.items()
     ]))  # fmt: skip
     print()
-    explained = {name: [reconstruction(path).explained for path in study.paths(name)] for name in study.variants}
     for kind in ("linear", "mlp"):
         print(markdown(["experiment", *(f"{name}, {kind}" for name in PROBED), "reconstructed"], [
             [name, *(spread((each[f"{kind}_probe"][key] for each in found), ".3f") for key in PROBED),
@@ -83,6 +86,13 @@ def print_tables(study: Study) -> None:
                     *(f"residual ratio {k}" for k in _levels())], [
         [name, *_theorem(found)] for name, found in measures.items()
     ]))  # fmt: skip
+
+
+def measure(path: Path) -> Measures:
+    """What is kept of a run beside its report: how coarse its groups are, and the share of held-out pixels' variance
+    that a decoder explains which is fitted on the frozen encoder.
+    """
+    return {"coarse_silhouette": coarse_silhouette(path), "reconstructed": reconstruction(path).explained}
 
 
 def coarse_silhouette(path: Path) -> float | None:

@@ -1,7 +1,7 @@
-"""What keeps clusters compact: every lever by itself, at laptop scale, over seeds; the table of docs/stability.md.
+"""What keeps clusters compact: every lever by itself, at laptop scale, over seeds.
 
-Run it with ``uv run python benchmarks/stability.py``. It trains what is not in ``runs/stability`` yet (some five
-minutes a run and core), can be stopped and goes on where it was; ``--only NAME`` takes one lever, ``--list`` names all.
+Run it with ``uv run python benchmarks/stability.py``. It trains what has no record in ``benchmarks/records`` yet, can
+be stopped and goes on where it was; ``--only NAME`` takes one lever, ``--list`` names all.
 """
 
 import argparse
@@ -9,41 +9,42 @@ from pathlib import Path
 
 from pjepa_agent.curves import draw_curves_of
 from pjepa_agent.stability import read_groups, table
-from study import Study, seed_range
+from study import RECORDS, Study, seed_range
 
 EVERY = 50
 """Updates between two evaluations: more often than usual, which changes nothing of the training."""
 
 
-def _set(*assignments: str) -> list[str]:
+def settings(*assignments: str) -> list[str]:
+    """Options that set fields of the configuration."""
     return [part for each in assignments for part in ("--set", each)]
 
 
 LEVERS = {
     "default": [],
-    "one-learning-rate": _set("optimization.learning_rate=1.2e-3", "optimization.encoder_learning_rate_factor=1"),
-    "clip-200": _set("optimization.clip=200"),
-    "clip-0.1": _set("optimization.clip=0.1"),
-    "batch-128": ["--updates", "3000", *_set("optimization.batch_size=128")],
-    "no-warmup": _set("objective.transition_warmup=0"),
-    "no-averaging": _set("optimization.averaging=0"),
-    "constant-rate": _set("optimization.schedule=constant"),
-    "constant-rate-no-averaging": _set("optimization.schedule=constant", "optimization.averaging=0"),
+    "one-learning-rate": settings("optimization.learning_rate=1.2e-3", "optimization.encoder_learning_rate_factor=1"),
+    "clip-200": settings("optimization.clip=200"),
+    "clip-0.1": settings("optimization.clip=0.1"),
+    "batch-128": ["--updates", "3000", *settings("optimization.batch_size=128")],
+    "no-warmup": settings("objective.transition_warmup=0"),
+    "no-averaging": settings("optimization.averaging=0"),
+    "constant-rate": settings("optimization.schedule=constant"),
+    "constant-rate-no-averaging": settings("optimization.schedule=constant", "optimization.averaging=0"),
     "twice-as-long": ["--updates", "3000"],
-    "weights-of-the-paper": _set("objective.transition_weight=2"),
-    "transition-weight-0.1": _set("objective.transition_weight=0.1"),
-    "epsilon-1e-4": _set("optimization.epsilon=1e-4"),
-    "weight-decay-0.1": _set("optimization.weight_decay=0.1"),
-    "initialization-0.02": _set("network.initialization=truncated-normal"),
-    "initialization-he": _set("network.convolution_gain=1.414"),
-    "group-normalization": _set("network.normalization=group"),
-    "no-normalization": _set("network.normalization=none"),
-    "latent-layer-normalization": _set("network.latent_normalization=layer"),
-    "latent-batch-normalization": _set("network.latent_normalization=batch"),
-    "horizon-2": _set("objective.horizon=2", "optimization.batch_size=170"),
-    "latent-noise-0.5": _set("objective.latent_noise=0.5"),
-    "sigreg": _set("objective.regularizer=sigreg", "objective.regularizer_weight=0.1"),
-    "vicreg": _set("objective.regularizer=vicreg", "objective.regularizer_weight=1"),
+    "weights-of-the-paper": settings("objective.transition_weight=2"),
+    "transition-weight-0.1": settings("objective.transition_weight=0.1"),
+    "epsilon-1e-4": settings("optimization.epsilon=1e-4"),
+    "weight-decay-0.1": settings("optimization.weight_decay=0.1"),
+    "initialization-0.02": settings("network.initialization=truncated-normal"),
+    "initialization-he": settings("network.convolution_gain=1.414"),
+    "group-normalization": settings("network.normalization=group"),
+    "no-normalization": settings("network.normalization=none"),
+    "latent-layer-normalization": settings("network.latent_normalization=layer"),
+    "latent-batch-normalization": settings("network.latent_normalization=batch"),
+    "horizon-2": settings("objective.horizon=2", "optimization.batch_size=170"),
+    "latent-noise-0.5": settings("objective.latent_noise=0.5"),
+    "sigreg": settings("objective.regularizer=sigreg", "objective.regularizer_weight=0.1"),
+    "vicreg": settings("objective.regularizer=vicreg", "objective.regularizer_weight=1"),
 }
 """Options of `pjepa-train` that take one thing away from the default, or put one in. All but the longer one encode as
 many observations as it does, whatever their batch."""
@@ -53,6 +54,7 @@ def main() -> None:
     """Train what is missing, print the table and draw the curves."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs/stability"), help="folder of the run directories")
+    parser.add_argument("--records", type=Path, default=RECORDS / "stability", help="folder of their records")
     parser.add_argument("--seeds", type=seed_range, default=seed_range("10-12"), help="such as 10-12 (default)")
     parser.add_argument("--lanes", type=int, default=2, help="runs at a time (default: 2)")
     parser.add_argument("--only", nargs="+", choices=LEVERS, metavar="NAME", default=list(LEVERS), help="these alone")
@@ -62,10 +64,11 @@ def main() -> None:
     if options.list:
         print("\n".join(f"{name}: {' '.join(settings)}" for name, settings in LEVERS.items()))
         return
-    every = _set(f"evaluation.every={EVERY}")
-    study = Study(options.runs, {name: [*LEVERS[name], *every] for name in options.only}, options.seeds)
+    every = settings(f"evaluation.every={EVERY}")
+    levers = {name: [*LEVERS[name], *every] for name in options.only}
+    study = Study(options.runs, levers, options.seeds, options.records)
     study.complete(options.lanes)
-    groups = read_groups([path for name in options.only for path in study.paths(name)])
+    groups = read_groups([path for name in options.only for path in study.records(name)])
     print(table(groups))
     if options.out:
         draw_curves_of(groups, options.out)

@@ -1,11 +1,17 @@
-"""Runs of several configurations and seeds, trained side by side, in pieces: what is finished is not done again."""
+"""Runs of several configurations and seeds, trained side by side, in pieces: what is finished is not done again.
+
+Of every finished run a record is kept beside the studies: the small files of its run directory, and what the study
+measured of it. Tables are made from records alone, so that they can be made anew, or gone on with, on any machine.
+"""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,6 +22,18 @@ from pjepa_agent.run_directory import RunDirectory
 TRAIN = str(Path(sys.executable).with_name("pjepa-train"))
 
 
+RECORDS = Path(__file__).parent / "records"
+"""Where records are kept: a folder a study, in it one a run."""
+
+RECORDED = ("config.json", "metrics.csv", "report.json", "provenance.json")
+"""Files of a run directory that a record has too, so that whatever reads only these reads a record."""
+
+MEASURES = "measures.json"
+"""What the study itself measured of a run, in its record."""
+
+Measures = dict[str, Any]
+
+
 class Study:
     """Every variant with every seed, in a folder of run directories ``VARIANT-SEED``.
 
@@ -23,36 +41,72 @@ class Study:
         folder: of the run directories.
         variants: options of `pjepa-train` by the name of the variant.
         seeds: of each variant.
+        records: folder of the records, which have the names of the run directories.
+        measure: what else to keep of a finished run.
     """
 
-    def __init__(self, folder: Path, variants: Mapping[str, Sequence[str]], seeds: Sequence[int]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        variants: Mapping[str, Sequence[str]],
+        seeds: Sequence[int],
+        records: Path,
+        measure: Callable[[Path], Measures] | None = None,
+    ) -> None:
         self.folder, self.variants, self.seeds = folder, variants, seeds
+        self._records, self._measure = records, measure
 
-    def paths(self, variant: str) -> list[Path]:
-        """The run directories of a variant."""
-        return [self.folder / f"{variant}-{seed}" for seed in self.seeds]
+    def records(self, variant: str) -> list[Path]:
+        """The records of a variant."""
+        return [self._records / f"{variant}-{seed}" for seed in self.seeds]
+
+    def reports(self, variant: str) -> list[dict[str, Any]]:
+        """What ``report.json`` says of each seed."""
+        return [json.loads((path / "report.json").read_text()) for path in self.records(variant)]
+
+    def measures(self, variant: str) -> list[Measures]:
+        """What the study measured of each seed."""
+        return [json.loads((path / MEASURES).read_text()) for path in self.records(variant)]
 
     def complete(self, lanes: int) -> None:
-        """Train what is not finished, so many runs at a time, the cores shared among them.
+        """Train and record what is not recorded, so many runs at a time, the cores shared among them.
 
         Raises:
             SystemExit: a run could not be trained, or one with its name has another configuration.
         """
-        runs = [(path, [*options, "--seed", str(seed)])
-                for seed in self.seeds for variant, options in self.variants.items()
-                for path in [self.folder / f"{variant}-{seed}"]]  # fmt: skip
-        for path, options in runs:
-            _check(path, options)
+        runs = [(f"{variant}-{seed}", [*options, "--seed", str(seed)])
+                for seed in self.seeds for variant, options in self.variants.items()]  # fmt: skip
+        for name, options in runs:
+            for place in (self._records, self.folder):
+                _check(place / name, options)
         self.folder.mkdir(parents=True, exist_ok=True)
         threads = max((os.cpu_count() or 1) // lanes, 1)
         with ThreadPoolExecutor(lanes) as pool:
-            failed = [path for path in pool.map(lambda run: _train(*run, threads), runs) if path]
+            failed = [path for path in pool.map(lambda run: self._finish(*run, threads), runs) if path]
         if failed:
             raise SystemExit(f"not trained: {', '.join(map(str, failed))}")
 
-    def reports(self, variant: str) -> list[dict[str, Any]]:
-        """What ``report.json`` says of each seed."""
-        return [json.loads((path / "report.json").read_text()) for path in self.paths(variant)]
+    def _finish(self, name: str, options: Sequence[str], threads: int) -> Path | None:
+        """Have a run trained and recorded; its path if that failed."""
+        path, record = self.folder / name, self._records / name
+        if record.exists():
+            return None
+        failed = train(path, options, threads)
+        if failed is None:
+            self._keep(path, record)
+        return failed
+
+    def _keep(self, path: Path, record: Path) -> None:
+        """Write a run's record, whole or not at all."""
+        record.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=record.parent, prefix=".") as folder:
+            whole = Path(folder) / record.name
+            whole.mkdir()
+            for name in RECORDED:
+                shutil.copy(path / name, whole)
+            if self._measure is not None:
+                (whole / MEASURES).write_text(json.dumps(self._measure(path), indent=2) + "\n")
+            whole.rename(record)
 
 
 def _check(path: Path, options: Sequence[str]) -> None:
@@ -62,15 +116,14 @@ def _check(path: Path, options: Sequence[str]) -> None:
             raise SystemExit(f"{path}: has another configuration than this study; move it out of the way")
 
 
-def _train(path: Path, options: Sequence[str], threads: int) -> Path | None:
-    """Begin or continue a run; its path if that failed."""
+def train(path: Path, options: Sequence[str], threads: int | None = None) -> Path | None:
+    """Begin or continue a run, or leave a finished one as it is; its path if that failed."""
     if (path / "report.json").is_file():
         return None
     command = [TRAIN, "--resume", path] if (path / "config.json").is_file() else [TRAIN, *options, "--run-dir", path]
     started = time.monotonic()
-    done = subprocess.run(
-        command, env=os.environ | {"OMP_NUM_THREADS": str(threads)}, capture_output=True, text=True, check=False
-    )
+    environment = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     last = (done.stderr.splitlines() or [""])[-1] if done.returncode else "trained"
     print(f"{path}: {last} ({time.monotonic() - started:.0f} s)", file=sys.stderr, flush=True)
     return path if done.returncode else None

@@ -1,6 +1,7 @@
 """The runner behind the studies in benchmarks/: what is finished is not trained again, and nothing else is mixed in."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
 from pjepa_agent.cli import configure, make_parser
-from pjepa_agent.config import LAPTOP
-from stability import LEVERS
-from study import Study, markdown, seed_range, spread
+from pjepa_agent.config import EXPERIMENTS, LAPTOP
+from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.stability import read_groups
+from stability import EVERY, LEVERS, settings
+from study import RECORDS, Study, markdown, seed_range, spread
 
 SMALL = [
     part
@@ -25,36 +28,62 @@ SMALL = [
 
 
 @pytest.mark.slow
-def test_a_study_trains_what_is_missing(tmp_path, capfd):
-    variants = {"short": [*SMALL, "--updates", "2"]}
-    study = Study(tmp_path, variants, [3])
-    study.complete(lanes=2)
-    (report,) = study.reports("short")
+def test_a_study_trains_and_records_what_is_missing(tmp_path, capfd):
+    runs, records = tmp_path / "runs", tmp_path / "records"
+
+    def study(updates=2):
+        variants = {"short": [*SMALL, "--updates", str(updates)]}
+        return Study(runs, variants, [3], records, lambda path: {"run": path.name})
+
+    study().complete(lanes=2)
+    (report,) = study().reports("short")
     assert (report["seed"], report["updates"]) == (3, 2)
+    assert study().measures("short") == [{"run": "short-3"}]
+    assert [path.name for path in records.iterdir()] == ["short-3"]
+    assert [row["update"] for row in read_groups(study().records("short"))[0].metrics[0].rows] == [0, 2]
     assert capfd.readouterr().err.count("trained (") == 1
 
-    before = (tmp_path / "short-3" / "report.json").stat().st_mtime_ns
-    study.complete(lanes=1)
-    assert (tmp_path / "short-3" / "report.json").stat().st_mtime_ns == before
-
     # One that was stopped before its report is continued, not begun anew.
-    (tmp_path / "short-3" / "report.json").unlink()
-    config = (tmp_path / "short-3" / "config.json").stat().st_mtime_ns
-    study.complete(lanes=1)
-    again = study.reports("short")[0]
-    assert again["nearest_centroid_accuracy"] == pytest.approx(report["nearest_centroid_accuracy"], abs=1e-5)
-    assert (tmp_path / "short-3" / "config.json").stat().st_mtime_ns == config
+    (runs / "short-3" / "report.json").unlink()
+    shutil.rmtree(records)
+    config = (runs / "short-3" / "config.json").stat().st_mtime_ns
+    study().complete(lanes=1)
+    again = study().reports("short")[0]
+    assert again["nearest_centroid_accuracy"] == report["nearest_centroid_accuracy"]
+    assert (runs / "short-3" / "config.json").stat().st_mtime_ns == config
+
+    # Of a recorded run nothing else is needed, on whatever machine it was.
+    shutil.rmtree(runs)
+    capfd.readouterr()
+    study().complete(lanes=1)
+    assert capfd.readouterr().err == ""
+    assert list(runs.iterdir()) == []
 
     with pytest.raises(SystemExit, match="has another configuration than this study"):
-        Study(tmp_path, {"short": [*SMALL, "--updates", "3"]}, [3]).complete(lanes=1)
+        study(updates=3).complete(lanes=1)
 
 
-def test_a_run_that_fails_is_named(tmp_path):
+def test_a_run_that_fails_is_named_and_not_recorded(tmp_path):
     (tmp_path / "bad-0").mkdir()
     (tmp_path / "bad-0" / "mine.txt").write_text("mine")
     with pytest.raises(SystemExit, match=r"not trained: .*bad-0"):
-        Study(tmp_path, {"bad": SMALL}, [0]).complete(lanes=1)
+        Study(tmp_path, {"bad": SMALL}, [0], tmp_path / "records").complete(lanes=1)
     assert [path.name for path in (tmp_path / "bad-0").iterdir()] == ["mine.txt"]
+    assert not (tmp_path / "records").exists()
+
+
+def test_every_record_is_of_its_study():
+    """What the documents' tables are made from was trained by the very options that the studies have now."""
+    experiments = {name: ["--experiment", name] for name in EXPERIMENTS}
+    known = {"experiments": (experiments, ()), "stability": (LEVERS, settings(f"evaluation.every={EVERY}"))}
+    records = [path for path in RECORDS.glob("*/*") if path.is_dir()]
+    for path in records:
+        variants, more = known[path.parent.name]
+        name, _, seed = path.name.rpartition("-")
+        wanted = configure(make_parser().parse_args([*variants[name], *more, "--seed", seed]))
+        assert RunDirectory.open(path)[1] == wanted, path
+        report = json.loads((path / "report.json").read_text())
+        assert (report["seed"], report["updates"]) == (int(seed), wanted.optimization.updates), path
 
 
 def test_tables():
@@ -63,12 +92,6 @@ def test_tables():
     assert spread([1.0, 3.0, None], ".1f") == "2.0 (1.0 to 3.0)"
     assert (spread([2.0, 2.0], ".1f"), spread([])) == ("2.0", "")
     assert markdown(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
-
-
-def test_reports_are_read_from_the_runs(tmp_path):
-    (tmp_path / "x-1").mkdir()
-    (tmp_path / "x-1" / "report.json").write_text(json.dumps({"updates": 7}))
-    assert Study(tmp_path, {"x": []}, [1]).reports("x") == [{"updates": 7}]
 
 
 def test_every_lever_is_another_run_of_the_same_size():
