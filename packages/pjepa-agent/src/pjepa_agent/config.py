@@ -308,7 +308,7 @@ class Config:
 LAPTOP = Config(
     objective=ObjectiveConfig(transition_weight=0.5, transition_warmup=1.0),
     optimization=OptimizationConfig(
-        updates=1_000,
+        updates=1_500,
         batch_size=256,
         learning_rate=8e-3,
         encoder_learning_rate_factor=0.15,
