@@ -1,4 +1,6 @@
-"""Options of the test command."""
+"""Options of the test command, and what a GPU is needed for."""
+
+import pytest
 
 
 def pytest_addoption(parser):
@@ -10,3 +12,11 @@ def pytest_addoption(parser):
         "--stride", type=int, default=25, metavar="N", help="kill runs at every so many of the calls that change a file"
     )
     parser.addoption("--fuzz-runs", type=int, default=10, metavar="N", help="how many mutated runs to read per file")
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("gpu") is not None:
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")

@@ -3,6 +3,7 @@
 As with datasets, in a process of its own, with little memory and little time a directory.
 """
 
+import importlib
 import json
 import os
 import random
@@ -25,6 +26,9 @@ MEMORY = 3 << 30
 TRAINS = 3
 """Seconds after which a run goes on long enough: a damaged configuration may ask for any number of updates."""
 
+BEGINS = 0.05
+"""Seconds between the signals that stop a run as soon as it has done an update."""
+
 FILES = {
     "config.json": "config.json",
     "metrics.csv": "metrics.csv",
@@ -34,6 +38,16 @@ FILES = {
     "run directory": ".",
 }
 """What is damaged, by name; a sealed checkpoint has a checksum that fits what is in it now."""
+
+
+IMPORTED_LATE = (
+    "pjepa_agent.run",
+    "pjepa_agent.figures",
+    "pjepa_agent.figure_two",
+    "pjepa_agent.curves",
+    "sklearn.metrics",
+)
+"""What takes seconds to import, and is no file's fault."""
 
 
 # The process that reads: python test_fuzz.py FOLDER FORMAT FILES, results as JSON on its standard output
@@ -73,10 +87,34 @@ def judge(program, status, err, out):
     return ""
 
 
+def command_of(number, run):
+    """The command that reads the copy of a number, and every how many seconds it is told to stop.
+
+    Most runs go on for one update, every tenth to its end; every tenth is drawn by each of the commands that draw.
+    """
+    training, curves, figure = commands(run)
+    if number % 10 in (3, 7):
+        return (curves if number % 10 == 3 else figure), 0
+    return training, TRAINS if number % 10 == 0 else BEGINS
+
+
+def read(number, run):
+    """Read a run directory: what is wrong with how that ended, the exit status, and the seconds of it."""
+    (program, main, arguments, out), interval = command_of(number, run)
+    begun = time.perf_counter()
+    signal.setitimer(signal.ITIMER_VIRTUAL, interval, interval)
+    status, errors = guarded(main, arguments)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    fault = errors if status is None else judge(program, status, errors, out)
+    return fault and f"{program}: {fault}", status, time.perf_counter() - begun
+
+
 def read_all(folder, name, files):
     """Read mutated copies of a run directory with every command in turn."""
     import torch
 
+    for module in IMPORTED_LATE:
+        importlib.import_module(module)
     torch.set_num_threads(1)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # until a run listens to it
@@ -84,6 +122,9 @@ def read_all(folder, name, files):
     work = folder / f"work-{name}"
     work.mkdir()
     run = work / "run"
+    for number in (0, 3, 7):  # nor is what every command does once
+        copy_of(folder / "run", run)
+        assert read(number, run)[:2] == ("", 0), number
     counts, faults, slowest, started = {}, [], 0.0, time.perf_counter()
     for number in range(files):
         rng = random.Random(f"{name} {number}")
@@ -93,17 +134,12 @@ def read_all(folder, name, files):
         if name == "sealed checkpoint" and run.joinpath(FILES[name]).is_file():
             seal(run / FILES[name])
         (work / "current").write_text(str(number))
-        begun = time.perf_counter()
-        program, main, arguments, out = commands(run)[number % 3 if number % 2 else 0]
-        signal.setitimer(signal.ITIMER_VIRTUAL, TRAINS)
-        status, errors = guarded(main, arguments)
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        slowest = max(slowest, time.perf_counter() - begun)
+        fault, status, seconds = read(number, run)
+        slowest = max(slowest, seconds)
         counts[str(status)] = counts.get(str(status), 0) + 1
-        fault = errors if status is None else judge(program, status, errors, out)
         left = {path.name for path in work.iterdir()} - {"run", "out.png", "current"}
         if fault or left:
-            faults.append(f"{name} {number}: {program}: {fault or f'left {sorted(left)}'}")
+            faults.append(f"{name} {number}: {fault or f'left {sorted(left)}'}")
     report = {"counts": counts, "faults": faults, "slowest": slowest, "peak": peak_memory()}
     print(json.dumps({**report, "seconds": time.perf_counter() - started}))
 
@@ -118,7 +154,7 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
-    """A folder with a small run that was stopped one update before its end."""
+    """A folder with a small run that was stopped two updates before its end."""
     import dataclasses
 
     from pjepa_agent.config import CollectionConfig, EvaluationConfig, NetworkConfig, OptimizationConfig, make_config
@@ -131,13 +167,13 @@ def original(tmp_path_factory):
         make_config(),
         collection=CollectionConfig(transitions=60),
         network=NetworkConfig(latent_dim=8, width=4, hidden_dim=16, decoder=True),
-        optimization=OptimizationConfig(updates=4, batch_size=8, warmup=2),
+        optimization=OptimizationConfig(updates=6, batch_size=8, warmup=2),
         evaluation=EvaluationConfig(
-            every=2, reference_per_count=2, scored_per_count=30, transitions=30, probe_per_count=0
+            every=3, reference_per_count=2, scored_per_count=30, transitions=30, probe_per_count=0
         ),
     )
     run = RunDirectory.create(folder / "run", config)
-    asked = iter((False, True))
+    asked = iter((False, False, True))  # after updates 1, 2 and 4
     with pytest.raises(Interrupted):
         train_run(run, config, "cpu", should_stop=lambda: next(asked))
     return folder
@@ -161,3 +197,26 @@ def test_damaged_runs_go_on_or_end_in_one_line(original, name, request):
     shutil.rmtree(original / f"work-{name}")
     assert report["faults"] == []
     assert report["counts"].get("2", 0) > 0
+
+
+@pytest.mark.slow
+def test_damaged_runs_on_the_command_line(original, tmp_path):
+    for number in range(20):
+        name = list(FILES)[number % len(FILES)]
+        run, out = tmp_path / "run", tmp_path / "out.png"
+        copy_of(original / "run", run)
+        out.unlink(missing_ok=True)
+        mutate(run / FILES[name], random.Random(f"command {number}"))
+        program = ("pjepa-train", "pjepa-curves", "pjepa-figure")[number % 3]
+        options = ["--resume", run, "--device", "cpu"] if program == "pjepa-train" else [run, "--out", out]
+        try:
+            done = subprocess.run(
+                [Path(sys.executable).with_name(program), *options], capture_output=True, text=True, timeout=60,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            # A damaged configuration may ask for years of training; that it trains is all that was to be seen.
+            assert (program, name) in {("pjepa-train", "config.json"), ("pjepa-train", "run directory")}, number
+            continue
+        fault = judge(program, done.returncode, done.stderr, None if program == "pjepa-train" else out)
+        assert fault == "", (name, number)

@@ -1,4 +1,6 @@
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -23,6 +25,36 @@ def test_parameter_counts_are_the_papers():
 def test_the_papers_encoder_has_69_layers():
     layers = [m for m in ResNetEncoder().modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     assert len(layers) == 69
+
+
+def test_largest_first_then_rectified_is_the_papers_stem():
+    """Values and gradients to the bit, of numbers with many ties too."""
+    torch.manual_seed(0)
+    stem = ResNetEncoder(8, width=8, blocks=1).stem
+    assert [type(layer) for layer in stem] == [nn.Conv2d, nn.Identity, nn.MaxPool2d, nn.ReLU]
+    for numbers in (torch.randn(4, 8, 16, 16), torch.randint(-2, 3, (4, 8, 16, 16)).float()):
+        gradients = []
+        for order in ((2, 3), (3, 2)):
+            given = numbers.clone().requires_grad_()
+            result = stem[order[1]](stem[order[0]](given * 1))
+            (result * torch.arange(result.numel()).view_as(result)).sum().backward()
+            gradients.append((result, given.grad))
+        assert all(torch.equal(first, second) for first, second in zip(*gradients, strict=True))
+
+
+def test_gradients_of_narrow_networks_stay_within_their_memory():
+    """In a process of its own, which memory that was written over ends."""
+    code = """
+import torch
+from pjepa_agent.networks import ResNetEncoder
+torch.set_num_threads(1)
+for width in (2, 4, 6, 8, 12):
+    encoder = ResNetEncoder(16, width, 1, "batch")
+    for _ in range(4):
+        encoder(torch.randint(256, (32, 64, 64, 3), dtype=torch.uint8)).square().sum().backward()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("normalization", ["batch", "none"])

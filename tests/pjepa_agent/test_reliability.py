@@ -7,6 +7,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,13 +27,13 @@ from pjepa_agent.training import Interrupted
 FAULTS = Path(__file__).parent.parent / "faults.py"
 
 
-def stopped(path, config, update):
+def stopped(path, config, update, device="cpu"):
     """A run that was stopped after an update, of those that are not followed by an evaluation."""
     run = RunDirectory.create(path, config)
     asked = itertools.count(1)  # after every update but those
     last = update - update // config.evaluation.every
     with pytest.raises(Interrupted) as caught:
-        train_run(run, config, "cpu", should_stop=lambda: next(asked) == last)
+        train_run(run, config, device, should_stop=lambda: next(asked) == last)
     assert caught.value.update == update
     return run
 
@@ -66,11 +67,21 @@ def test_killed_around_its_writes_a_run_ends_like_one_left_alone(request):
     assert min(json.loads(done.stdout.splitlines()[-1])[f"{kind}, at calls"] for kind in ("laptop", "paper")) > 2
 
 
-def test_a_stopped_run_leaves_the_very_files_of_one_left_alone(tiny, tmp_path):
+@pytest.fixture
+def _deterministic(monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what CUDA's matrix products need to be
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("_deterministic")
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_a_stopped_run_leaves_the_very_files_of_one_left_alone(tiny, tmp_path, device):
     whole = RunDirectory.create(tmp_path / "whole", tiny())
-    train_run(whole, tiny(), "cpu")
-    run = stopped(tmp_path / "run", tiny(), 7)
-    train_run(run, tiny(), "cpu")
+    train_run(whole, tiny(), device)
+    run = stopped(tmp_path / "run", tiny(), 7, device)
+    train_run(run, tiny(), device)
     same(whole.path, run.path)
 
 
@@ -268,6 +279,38 @@ def test_a_full_disk_loses_nothing(tiny, tmp_path):
     load(run.path, at="best")
     train_run(run, tiny(), "cpu")
     assert same_weights(whole, run)
+
+
+def test_a_disk_that_fills_up_loses_nothing(tiny, tmp_path):
+    """The same with a file system of its own, with too little room for one more checkpoint."""
+    alone = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec"]
+    disk, left = tmp_path / "disk", tmp_path / "left"
+    disk.mkdir()
+    if shutil.which("unshare") is None or subprocess.run([*alone, f"mount -t tmpfs tmpfs {disk}"]).returncode:
+        pytest.skip("needs user namespaces, in which anybody may mount a small disk")
+    whole = RunDirectory.create(tmp_path / "whole", tiny())
+    train_run(whole, tiny(), "cpu")
+    run = stopped(tmp_path / "run", tiny(), 7)
+    kept = {path: path.read_bytes() for path in run.checkpoints(2)}
+    used = sum(-(-path.stat().st_size // 4096) * 4 for path in run.path.rglob("*") if path.is_file())
+    room = used + run.checkpoint.stat().st_size // 2048
+    train = "import sys; from pjepa_agent.cli import main; sys.exit(main())"
+    script = f"""
+mount -t tmpfs -o size={room}k tmpfs {disk}
+cp -r {run.path} {disk}/run
+status=0
+{sys.executable} -c '{train}' --resume {disk}/run --device cpu || status=$?
+cp -r {disk}/run {left}
+exit $status
+"""
+    done = subprocess.run([*alone, script], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert re.fullmatch(r"pjepa-train: error: .*\.pt: No space left on device", done.stderr.splitlines()[-1])
+    assert "Traceback" not in done.stderr
+    for path, content in kept.items():
+        assert (left / path.relative_to(run.path)).read_bytes() == content
+    train_run(RunDirectory(left), tiny(), "cpu")
+    same(whole.path, left)
 
 
 def test_a_second_that_the_clock_shows_twice_makes_two_names(tiny, tmp_path, monkeypatch):
