@@ -192,12 +192,14 @@ def die_at(call: int, after: bool, path: Path, config: Config) -> None:
         def dying(*arguments: object, **named: object) -> object:
             nonlocal calls
             calls += 1
-            if calls == call + 1 and not after:
+            last = calls == call + 1
+            if last and not after:
                 os.kill(os.getpid(), signal.SIGKILL)
-            result = function(*arguments, **named)
-            if calls == call + 1:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return result
+            try:
+                return function(*arguments, **named)
+            finally:  # also of one that fails, such as the removal of a file that is not there
+                if last:
+                    os.kill(os.getpid(), signal.SIGKILL)
 
         return dying
 
@@ -205,6 +207,7 @@ def die_at(call: int, after: bool, path: Path, config: Config) -> None:
         setattr(os, name, counted(getattr(os, name)))
     assert files.os is os
     go_on(path, config)
+    assert calls <= call, "a call that was to be the last was not"
 
 
 def same(whole: Path, parts: Path) -> None:
