@@ -127,6 +127,9 @@ def test_a_damaged_run_is_refused_by_resume(tiny, tmp_path, capsys):
         "was saved on cuda; go on with --device cuda": lambda run: state(run, device="cuda"),
         "is no checkpoint, or a damaged one": lambda run: [path.write_bytes(b"PK" * 99) for path in run.checkpoints(2)],
         "metrics.csv: is damaged": lambda run: run.metrics.write_text("update,seconds\n0,1\n5\n"),
+        "metrics.csv: has lost the column": lambda run: run.metrics.write_text(
+            run.metrics.read_text().replace("eval/nearest_centroid_accuracy", "eval/nearest", 1)
+        ),
         "metrics.csv: has lost the rows before update 12": lambda run: run.metrics.unlink(),
     }
     for number, (message, damage) in enumerate(damages.items()):

@@ -8,7 +8,8 @@ from bisim_theory.files import atomic_write
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from pjepa_agent.stability import ACCURACY, COMPACT, Group
+from pjepa_agent.metrics import ACCURACY
+from pjepa_agent.stability import COMPACT, Group
 from pjepa_agent.theorem import LEVELS
 
 PANELS = {

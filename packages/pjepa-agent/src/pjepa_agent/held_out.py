@@ -15,6 +15,7 @@ from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.collection import balanced_observations, collect, redrawn_scenes
 from pjepa_agent.config import Config
 from pjepa_agent.effective_rank import lidar, rankme
+from pjepa_agent.metrics import ACCURACY
 from pjepa_agent.model import PJEPA
 from pjepa_agent.probes import probe
 from pjepa_agent.theorem import UnseenTransitions
@@ -105,7 +106,7 @@ class HeldOut:
         scored = embedding[self.scored]
         arranged = scored, self.counts[self.scored]
         return {
-            "eval/nearest_centroid_accuracy": self.accuracy(embedding),
+            ACCURACY: self.accuracy(embedding),
             "eval/within_across_ratio": geometry.within_across_ratio(*arranged),
             "eval/between_within_variance": geometry.between_within_variance(*arranged),
             "eval/gap_over_radius": geometry.gap_over_radius(*arranged),

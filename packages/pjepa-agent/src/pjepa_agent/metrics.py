@@ -8,6 +8,9 @@ from bisim_theory.files import atomic_write
 
 from pjepa_agent.run_directory import RunError
 
+ACCURACY = "eval/nearest_centroid_accuracy"
+"""The column that every row has: it says which state of a run was the most compact."""
+
 
 class MetricsFile:
     """``metrics.csv``: one row an evaluation, readable at any moment.
@@ -48,7 +51,7 @@ class MetricsFile:
     @property
     def most_compact(self) -> dict[str, float]:
         """The row of the highest nearest-centroid accuracy after the first update; of equals the later."""
-        return max(reversed(self.rows[1:]), key=lambda row: row["eval/nearest_centroid_accuracy"])
+        return max(reversed(self.rows[1:]), key=lambda row: row[ACCURACY])
 
 
 def _text(value: float) -> str:

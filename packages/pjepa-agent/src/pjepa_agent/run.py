@@ -15,6 +15,7 @@ from pjepa_agent.buffer import RecentTransitions
 from pjepa_agent.collection import collect
 from pjepa_agent.config import SINGLE_NUMBERS, Config
 from pjepa_agent.held_out import compare_with_untrained
+from pjepa_agent.metrics import ACCURACY
 from pjepa_agent.progress import Progress
 from pjepa_agent.provenance import record_start
 from pjepa_agent.representation import write_run_representation
@@ -163,7 +164,7 @@ def _write_results(run: RunDirectory, data: TransitionDataset, training: Trainin
 
 def _report(config: Config, training: Training, seconds: float, held_out: dict[str, Any]) -> dict[str, Any]:
     """The numbers that matter; `seconds` is everything from the start, collection, probes and figures included."""
-    accuracy = training.metrics.column("eval/nearest_centroid_accuracy")
+    accuracy = training.metrics.column(ACCURACY)
     best = training.metrics.most_compact
     return {
         "seed": config.seed,
@@ -173,7 +174,7 @@ def _report(config: Config, training: Training, seconds: float, held_out: dict[s
         "updates": training.update,
         "seconds": round(seconds, 3),
         "nearest_centroid_accuracy": accuracy[-1],
-        "best_nearest_centroid_accuracy": best["eval/nearest_centroid_accuracy"],
+        "best_nearest_centroid_accuracy": best[ACCURACY],
         "best_update": int(best["update"]),
         "untrained_nearest_centroid_accuracy": accuracy[0],
         "within_across_ratio": training.metrics.column("eval/within_across_ratio")[-1],

@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 
 from pjepa_agent.config import Config
-from pjepa_agent.metrics import MetricsFile
+from pjepa_agent.metrics import ACCURACY, MetricsFile
 from pjepa_agent.run_directory import RunDirectory, RunError
-
-ACCURACY = "eval/nearest_centroid_accuracy"
 
 COMPACT = 0.98
 """Accuracy from which an encoder counts as compact."""

@@ -24,7 +24,7 @@ from pjepa_agent.collection import collect
 from pjepa_agent.config import Config
 from pjepa_agent.held_out import HeldOut
 from pjepa_agent.losses import beside_losses, beside_total, joint_loss
-from pjepa_agent.metrics import MetricsFile
+from pjepa_agent.metrics import ACCURACY, MetricsFile
 from pjepa_agent.model import PJEPA
 from pjepa_agent.optimization import Optimization, averaging_weight
 from pjepa_agent.precision import autocast
@@ -99,6 +99,8 @@ class Training:
             raise RunError(
                 f"{run.metrics}: has lost the rows before update {self.update}; restore it, or begin a new run"
             )
+        if any(ACCURACY not in row for row in self.metrics.rows):
+            raise RunError(f"{run.metrics}: has lost the column {ACCURACY}; restore it, or begin a new run")
 
     def train(
         self,
