@@ -10,11 +10,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
 from pjepa_agent.cli import configure, make_parser
-from pjepa_agent.config import EXPERIMENTS, LAPTOP
-from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.config import LAPTOP
 from pjepa_agent.stability import read_groups
-from stability import EVERY, LEVERS, settings
-from study import RECORDS, Study, markdown, seed_range, spread
+from stability import LEVERS
+from study import Study, markdown, seed_range, spread
 
 SMALL = [
     part
@@ -70,20 +69,6 @@ def test_a_run_that_fails_is_named_and_not_recorded(tmp_path):
         Study(tmp_path, {"bad": SMALL}, [0], tmp_path / "records").complete(lanes=1)
     assert [path.name for path in (tmp_path / "bad-0").iterdir()] == ["mine.txt"]
     assert not (tmp_path / "records").exists()
-
-
-def test_every_record_is_of_its_study():
-    """What the documents' tables are made from was trained by the very options that the studies have now."""
-    experiments = {name: ["--experiment", name] for name in EXPERIMENTS}
-    known = {"experiments": (experiments, ()), "stability": (LEVERS, settings(f"evaluation.every={EVERY}"))}
-    records = [path for path in RECORDS.glob("*/*") if path.is_dir()]
-    for path in records:
-        variants, more = known[path.parent.name]
-        name, _, seed = path.name.rpartition("-")
-        wanted = configure(make_parser().parse_args([*variants[name], *more, "--seed", seed]))
-        assert RunDirectory.open(path)[1] == wanted, path
-        report = json.loads((path / "report.json").read_text())
-        assert (report["seed"], report["updates"]) == (int(seed), wanted.optimization.updates), path
 
 
 def test_tables():

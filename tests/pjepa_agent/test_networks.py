@@ -57,6 +57,13 @@ for width in (2, 4, 6, 8, 12):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("width", [4, 8])
+def test_images_stay_as_they_are(width):
+    images = torch.full((2, 64, 64, 3), 255.0)
+    ResNetEncoder(8, width, blocks=1)(images)
+    assert (images == 255).all()
+
+
 @pytest.mark.parametrize("normalization", ["batch", "none"])
 def test_encoder_maps_images_to_embeddings_one_by_one(normalization):
     torch.manual_seed(0)

@@ -118,8 +118,8 @@ class ResNetEncoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, H, W, 3) uint8 -> embeddings (B, latent_dim); pixels are scaled to [black, black + 1]."""
         # Images come with channels last, so the permuted view is already in the layout the convolutions are fast in.
-        pixels = images.permute(0, 3, 1, 2).to(self.proj.weight.dtype, memory_format=self._format)
-        pixels = pixels.div_(255).add_(self.black)
+        pixels = images.permute(0, 3, 1, 2).to(self.proj.weight.dtype, copy=True, memory_format=self._format)
+        pixels.div_(255).add_(self.black)
         features = self.stages(self.stem(pixels))
         embedding: Tensor = self.norm(self.proj(features.mean((2, 3))))
         return embedding
