@@ -1,6 +1,5 @@
 """The runner behind the studies in benchmarks/: what is finished is not trained again, and nothing else is mixed in."""
 
-import json
 import shutil
 import sys
 from pathlib import Path
