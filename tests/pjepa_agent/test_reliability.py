@@ -260,6 +260,16 @@ def test_a_link_out_of_the_directory_is_refused(tiny, tmp_path, name):
         RunDirectory.open(run.path)
 
 
+@pytest.mark.parametrize("name", ["checkpoints", "figures", ".lock"])
+def test_a_link_to_itself_is_refused(tiny, tmp_path, name):
+    run = stopped(tmp_path / "run", tiny(), 7)
+    place = run.path / name
+    shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
+    place.symlink_to(place)
+    with pytest.raises(RunError, match=f"{name}: leads out of the run directory"):
+        RunDirectory.open(run.path)
+
+
 def test_a_full_disk_loses_nothing(tiny, tmp_path):
     whole = RunDirectory.create(tmp_path / "whole", tiny())
     train_run(whole, tiny(), "cpu")

@@ -106,5 +106,9 @@ class RunDirectory:
         """Raise `RunError` where a link leads out of the directory: a run from elsewhere must write nowhere else."""
         inside = self.path.resolve()
         for folder in (self.checkpoint.parent, self.figures, self.lock):
-            if not folder.resolve().is_relative_to(inside):
+            try:
+                within = folder.resolve().is_relative_to(inside)
+            except (OSError, RuntimeError):  # a link that leads to itself, by way of others perhaps
+                within = False
+            if not within:
                 raise RunError(f"{folder}: leads out of the run directory; put the folder itself there")
