@@ -84,4 +84,4 @@ def test_every_lever_is_another_run_of_the_same_size():
     assert len({str(config) for config in others} - {str(default)}) == len(others)
     for name, config in zip(list(LEVERS)[1:], others, strict=True):
         observations = config.optimization.batch_size * (1 + config.objective.horizon) * config.optimization.updates
-        assert observations / (256 * 2 * 1_500) == pytest.approx(2 if name == "twice-as-long" else 1, rel=0.01), name
+        assert observations / (256 * 2 * 1_000) == pytest.approx(2 if name == "twice-as-long" else 1, rel=0.01), name

@@ -42,6 +42,16 @@ def test_largest_first_then_rectified_is_the_papers_stem():
         assert all(torch.equal(first, second) for first, second in zip(*gradients, strict=True))
 
 
+@pytest.mark.parametrize("stem", ["pooled", "strided"])
+def test_a_stem_quarters_the_image_and_sees_all_of_it(stem):
+    layers = ResNetEncoder(8, width=8, blocks=1, normalization="batch", stem=stem).stem
+    pixels = torch.randn(2, 3, 64, 64, requires_grad=True)
+    features = layers(pixels)
+    assert features.shape == (2, 8, 16, 16)
+    features.square().sum().backward()
+    assert (pixels.grad != 0).any(1).all()
+
+
 def test_gradients_of_narrow_networks_stay_within_their_memory():
     """In a process of its own, which memory that was written over ends."""
     code = """
@@ -49,7 +59,7 @@ import torch
 from pjepa_agent.networks import ResNetEncoder
 torch.set_num_threads(1)
 for width in (2, 4, 6, 8, 12):
-    encoder = ResNetEncoder(16, width, 1, "batch")
+    encoder = ResNetEncoder(16, width, 1, "batch", stem="strided" if width % 4 else "pooled")
     for _ in range(4):
         encoder(torch.randint(256, (32, 64, 64, 3), dtype=torch.uint8)).square().sum().backward()
 """

@@ -37,6 +37,7 @@ class PJEPA(nn.Module):
             network.convolution_gain,
             network.black,
             network.latent_normalization,
+            network.stem,
         )
         self.dynamics = mlp(
             network.latent_dim + action_dim,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 Initialization = Literal["pytorch", "truncated-normal"]
 Normalization = Literal["batch", "group", "none"]
+Stem = Literal["pooled", "strided"]
 
 
 def initialize(module: nn.Module, initialization: Initialization) -> None:
@@ -45,6 +46,21 @@ def _normalization(kind: Normalization, channels: int) -> nn.Module:
     return nn.GroupNorm(math.gcd(GROUPS, channels), channels) if kind == "group" else nn.Identity()
 
 
+def _stem(kind: Stem, normalization: Normalization, width: int) -> nn.Sequential:
+    """What every encoder begins with: (B, 3, H, W) -> (B, width, H / 4, W / 4)."""
+    if kind == "strided":
+        return nn.Sequential(
+            nn.Conv2d(3, width, 8, 4, 2, bias=False), _normalization(normalization, width), nn.ReLU(inplace=True)
+        )
+    return nn.Sequential(
+        nn.Conv2d(3, width, 7, 2, 3, bias=False),
+        _normalization(normalization, width),
+        # Largest first, then rectified, is the same as the paper's other order, with a quarter of the numbers.
+        nn.MaxPool2d(3, 2, 1),
+        nn.ReLU(inplace=True),
+    )
+
+
 class BasicBlock(nn.Module):
     """Residual block of two 3x3 convolutions (He et al., 2016): (B, C, H, W) -> (B, C', H / stride, W / stride)."""
 
@@ -69,7 +85,7 @@ class BasicBlock(nn.Module):
 class ResNetEncoder(nn.Module):
     """E: images (B, H, W, 3) uint8 -> embeddings (B, latent_dim).
 
-    Width 32, 8 blocks and no normalisation give the paper's 69 layers and 12,260,192 parameters.
+    Width 32, 8 blocks, no normalisation and a pooled stem give the paper's 69 layers and 12,260,192 parameters.
     """
 
     def __init__(
@@ -82,16 +98,11 @@ class ResNetEncoder(nn.Module):
         convolution_gain: float = 0.0,
         black: float = -0.5,
         latent_normalization: Literal["none", "layer", "batch"] = "none",
+        stem: Stem = "pooled",
     ) -> None:
         super().__init__()
         self.black = black
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, width, 7, 2, 3, bias=False),
-            _normalization(normalization, width),
-            # Largest first, then rectified, is the same as the paper's other order, with a quarter of the numbers.
-            nn.MaxPool2d(3, 2, 1),
-            nn.ReLU(inplace=True),
-        )
+        self.stem = _stem(stem, normalization, width)
         stages = []
         channels = width
         for stage in range(4):
