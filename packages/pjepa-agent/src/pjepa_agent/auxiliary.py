@@ -14,6 +14,7 @@ from counting_env.arguments import Arguments
 from numpy.typing import NDArray
 
 from pjepa_agent.config import RANDOM_MAPS, CollectionConfig, Config
+from pjepa_agent.distributed import ALONE, World
 from pjepa_agent.fields import ConfigError
 from pjepa_agent.networks import ResNetEncoder
 
@@ -37,13 +38,15 @@ class Auxiliary:
 
     Args:
         config: `objective.auxiliary` names the function, as `make_function` knows it.
+        world: the processes that have this function in common, and rank 0's standardisation.
 
     Raises:
         ConfigError: there is no such function.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, world: World = ALONE) -> None:
         self.name = config.objective.auxiliary
+        self._world = world
         self._function = make_function(config)
         self._shift: Any = None
         self._scale: Any = None
@@ -92,7 +95,8 @@ class Auxiliary:
     def _standardize(self, values: NDArray[Any]) -> NDArray[np.float32]:
         if self._shift is None:
             spread = values.std(0)
-            self._shift, self._scale = values.mean(0), np.where(spread > 0, spread, 1)
+            mine = np.stack([values.mean(0), np.where(spread > 0, spread, 1)])
+            self._shift, self._scale = self._world.first(torch.from_numpy(mine)).numpy()
         return ((values - self._shift) / self._scale).astype(np.float32)
 
     def _checked(self, values: NDArray[Any]) -> NDArray[Any]:

@@ -14,6 +14,7 @@ from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.collection import RandomPolicy
 from pjepa_agent.config import Config
+from pjepa_agent.distributed import ALONE, World
 
 BLOCK = 1_000
 """Transitions that are collected at a time online, and released as updates come to them."""
@@ -92,19 +93,20 @@ class RecentTransitions(Sampler):
     Args:
         config: how much is kept, what is there at first, and how many steps an update takes.
         device: where the frames are kept and the batches made.
+        world: the processes that train together, each with a policy and a buffer of its own.
     """
 
-    def __init__(self, config: Config, device: torch.device) -> None:
+    def __init__(self, config: Config, device: torch.device, world: World = ALONE) -> None:
         self.config, self.horizon = config, config.objective.horizon
-        self.auxiliary = Auxiliary(config)
-        self._policy = RandomPolicy(config.collection, config.seed)
+        self.auxiliary = Auxiliary(config, world)
+        self._policy = RandomPolicy(config.collection, world.seed(config.seed))
         self._block: TransitionDataset | None = None  # what is collected; of it, `_released` rows are in the buffer
         self._released = 0
         self._first_frame = 0  # of the block, in the count of all frames ever
         self.transitions = 0
-        self.generator = torch.Generator(device).manual_seed(config.seed)
+        self.generator = torch.Generator(device).manual_seed(world.seed(config.seed))
         most = config.collection.transitions
-        self.buffer = _buffer(most, config.optimization.batch_size, self.generator)
+        self.buffer = _buffer(most, world.share(config.optimization.batch_size), self.generator)
         self._next_block()
         assert self._block is not None
         assert self._block.observation is not None

@@ -9,11 +9,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bisim_theory.cli import Parser, fail, say
 
 from pjepa_agent.config import EXPERIMENTS, PRESETS, Config, make_config
 from pjepa_agent.fields import ConfigError
+
+if TYPE_CHECKING:
+    from pjepa_agent.distributed import World
+    from pjepa_agent.run_directory import RunDirectory
 
 DESCRIPTION = """\
 Train a P-JEPA on the counting environment: collect transitions of a random policy, train encoder, latent dynamics
@@ -100,23 +105,29 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
     log_to_terminal()
     from bisim_theory.transitions import DatasetError
 
+    from pjepa_agent.distributed import join
     from pjepa_agent.run import choose_device, prepare, train_run
     from pjepa_agent.run_directory import RunDirectory, RunError
     from pjepa_agent.training import Interrupted, TrainingError
 
     logging.getLogger("torchrl").setLevel(logging.WARNING)  # TorchRL announces every storage that it allocates
     try:
-        device = choose_device(options.device)
-        if config is None:
-            run, config = RunDirectory.open(options.resume)
-        else:
-            config = prepare(config)
-            run = RunDirectory.create(_new_name(config) if options.run_dir is None else options.run_dir, config)
-        with _signals() as received:
-            report = train_run(run, config, device, options.wandb, lambda: bool(received))
-        say(_last_words(run.path, report))
+        with join() as world:
+            device = choose_device(options.device)
+            if config is None:
+                run, config = RunDirectory.open(options.resume)
+            else:
+                config = prepare(config)
+                world.share(config.optimization.batch_size)
+                run = _begin(config, options.run_dir, world)
+            with _signals() as received:
+                report = train_run(run, config, device, options.wandb, lambda: bool(received), world)
+        if report:
+            say(_last_words(run.path, report))
     except Interrupted as interrupted:
-        number = received[0]
+        number = received[0] if received else signal.SIGTERM  # it may have been another process that was told to stop
+        if not world.leads:
+            return 128 + number
         sys.stderr.write(
             f"pjepa-train: interrupted and saved after {interrupted.update} updates; "
             f"go on with: pjepa-train --resume {run.path}\n"
@@ -125,6 +136,16 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
     except (RunError, TrainingError, ConfigError, DatasetError, OSError, MemoryError) as error:
         return fail("pjepa-train", error)
     return 0
+
+
+def _begin(config: Config, path: str | None, world: "World") -> "RunDirectory":
+    """The new directory of a run, which rank 0 makes."""
+    from pjepa_agent.run_directory import RunDirectory
+
+    run = None
+    if world.leads:
+        run = RunDirectory.create(_new_name(config) if path is None else path, config)
+    return RunDirectory(world.path(run and run.path))
 
 
 def log_to_terminal() -> None:

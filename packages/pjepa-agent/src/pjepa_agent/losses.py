@@ -48,6 +48,34 @@ def joint_loss(model: PJEPA, batch: TensorDictBase, objective: ObjectiveConfig) 
     return Losses(total, transition, auxiliary, source, reached[0])
 
 
+class JointObjective(nn.Module):
+    """`joint_loss` as a module, of the parts of a model that it trains; its forward pass is a batch's `Losses`."""
+
+    def __init__(self, model: PJEPA) -> None:
+        super().__init__()
+        self.core = nn.ModuleDict(model.core)
+        self._model = (model,)  # in a tuple it is no submodule, which the parts beside the core would come with
+
+    def forward(self, batch: TensorDictBase, objective: ObjectiveConfig) -> Losses:
+        """The joint loss of a batch."""
+        return joint_loss(self._model[0], batch, objective)
+
+
+class BesideObjective(nn.Module):
+    """`beside_losses` as a module, of the parts of a model that they train."""
+
+    def __init__(self, model: PJEPA) -> None:
+        super().__init__()
+        self.beside = nn.ModuleDict(model.beside)
+        self._model = (model,)
+
+    def forward(
+        self, batch: TensorDictBase, source: Tensor, successor: Tensor, objective: ObjectiveConfig
+    ) -> dict[str, Tensor]:
+        """The losses beside the joint one, by name."""
+        return beside_losses(self._model[0], batch, source, successor, objective)
+
+
 def _later_images(batch: TensorDictBase) -> Sequence[Tensor]:
     return batch["later_image"].unbind(1) if "later_image" in batch else ()
 

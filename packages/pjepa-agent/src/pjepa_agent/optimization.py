@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pjepa_agent.config import OptimizationConfig
+from pjepa_agent.distributed import ALONE, World
 
 
 def learning_rate_factor(update: int, config: OptimizationConfig) -> float:
@@ -38,6 +39,7 @@ class Optimization:
         clipped: modules by name; the norm that is clipped is that of all gradients of one mapping.
         config: learning rate, schedule and clip.
         factors: by name, a module's learning rate over that of the configuration.
+        world: the processes that take the same steps.
     """
 
     def __init__(
@@ -45,8 +47,9 @@ class Optimization:
         clipped: Sequence[Mapping[str, nn.Module]],
         config: OptimizationConfig,
         factors: Mapping[str, float] | None = None,
+        world: World = ALONE,
     ) -> None:
-        self._clip = config.clip
+        self._clip, self._world = config.clip, world
         self._clipped = [[p for module in group.values() for p in module.parameters()] for group in clipped]
         modules = {name: module for group in clipped for name, module in group.items()}
         rates = {name: config.learning_rate * (factors or {}).get(name, 1.0) for name in modules}
@@ -73,11 +76,9 @@ class Optimization:
     def step(self, loss: Tensor) -> bool:
         """Go down the gradient of a scalar; False, with nothing changed, if it or its gradient is not finite."""
         self._optimizer.zero_grad(set_to_none=True)
-        if not torch.isfinite(loss):
-            return False
         loss.backward()
         norms = [torch.nn.utils.clip_grad_norm_(parameters, self._clip) for parameters in self._clipped]
-        if not torch.isfinite(torch.stack(norms)).all():
+        if self._world.any(not torch.isfinite(torch.stack([loss.detach(), *norms])).all()):
             return False
         self._optimizer.step()
         self._schedule.step()

@@ -14,6 +14,7 @@ from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.buffer import RecentTransitions
 from pjepa_agent.collection import collect
 from pjepa_agent.config import SINGLE_NUMBERS, Config
+from pjepa_agent.distributed import ALONE, World
 from pjepa_agent.held_out import compare_with_untrained
 from pjepa_agent.metrics import ACCURACY
 from pjepa_agent.progress import Progress
@@ -32,8 +33,10 @@ def choose_device(name: torch.device | str) -> torch.device:
         return name
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise RunError("--device cuda: PyTorch finds no CUDA device here; use --device cpu or auto")
+    if name == "cuda":
+        if not torch.cuda.is_available():
+            raise RunError("--device cuda: PyTorch finds no CUDA device here; use --device cpu or auto")
+        return torch.device("cuda", torch.cuda.current_device())
     return torch.device(name)
 
 
@@ -61,6 +64,7 @@ def train_run(
     device: torch.device | str = "auto",
     wandb: WandbMode = "disabled",
     should_stop: Callable[[], bool] = lambda: False,
+    world: World = ALONE,
 ) -> dict[str, Any]:
     """Begin or continue a run and finish it.
 
@@ -70,9 +74,10 @@ def train_run(
         device: ``auto``, ``cpu`` or ``cuda``.
         wandb: ``disabled``, ``offline`` or ``online``.
         should_stop: asked after each update.
+        world: the processes that train this run together; each has to call this.
 
     Returns:
-        What ``report.json`` then holds.
+        What ``report.json`` then holds, and nothing where this process is not the one that writes it.
 
     Raises:
         RunError: the run is finished already, or something in it cannot be used.
@@ -80,19 +85,36 @@ def train_run(
         TrainingError: a loss is no longer finite.
         Interrupted: `should_stop` said so; the run can be continued.
     """
+    world.share(config.optimization.batch_size)
+    if not world.leads:
+        _follow(run, config, choose_device(device), should_stop, world)
+        return {}
     with run.exclusive():
-        return _train_alone(run, config, choose_device(device), wandb, should_stop)
+        return _lead(run, config, choose_device(device), wandb, should_stop, world)
 
 
-def _train_alone(
-    run: RunDirectory, config: Config, device: torch.device, wandb: WandbMode, should_stop: Callable[[], bool]
+def _follow(
+    run: RunDirectory, config: Config, device: torch.device, should_stop: Callable[[], bool], world: World
+) -> None:
+    """Train as a rank that writes nothing."""
+    data = None if config.collection.online else collect_dataset(config, world)
+    Training(config, run, data, device, world).train(should_stop=should_stop)
+
+
+def _lead(
+    run: RunDirectory,
+    config: Config,
+    device: torch.device,
+    wandb: WandbMode,
+    should_stop: Callable[[], bool],
+    world: World,
 ) -> dict[str, Any]:
     begun = time.perf_counter()
     if run.report.exists():
         raise RunError(f"{run.path}: is finished; its numbers are in {run.report}")
     with make_logger(wandb, run, config) as wandb_logger:  # first, since it can refuse
-        data = None if config.collection.online else _dataset(run, config)
-        training = Training(config, run, data, device)
+        data = None if config.collection.online else _dataset(run, config, world)
+        training = Training(config, run, data, device, world)
         record_start(run, config, device)
         before = training.seconds
         with Progress(config.optimization.updates, training.update) as progress:
@@ -113,14 +135,14 @@ def _train_alone(
     return report
 
 
-def _dataset(run: RunDirectory, config: Config) -> TransitionDataset:
+def _dataset(run: RunDirectory, config: Config, world: World) -> TransitionDataset:
     """The run's transitions: those it has, else newly collected ones."""
-    if run.transitions.is_file():
+    if run.transitions.is_file() and world.size == 1:  # several collect anew, since they standardise p together
         data = read_transitions(run.transitions)
         _check_dataset(run, config, data)
         return data
     logger.info("collecting %d transitions", config.collection.transitions)
-    data = collect_dataset(config)
+    data = collect_dataset(config, world)
     _check_dataset(run, config, data)
     write_transitions(run.transitions, data)
     return data

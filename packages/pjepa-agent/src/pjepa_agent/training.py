@@ -22,8 +22,9 @@ from pjepa_agent.buffer import RecentTransitions, Sampler
 from pjepa_agent.checkpoint import fits, newest_checkpoint, save_checkpoint
 from pjepa_agent.collection import collect
 from pjepa_agent.config import Config
+from pjepa_agent.distributed import ALONE, World
 from pjepa_agent.held_out import HeldOut
-from pjepa_agent.losses import beside_losses, beside_total, joint_loss
+from pjepa_agent.losses import BesideObjective, JointObjective, beside_total
 from pjepa_agent.metrics import ACCURACY, MetricsFile
 from pjepa_agent.model import PJEPA
 from pjepa_agent.optimization import Optimization, averaging_weight
@@ -49,11 +50,11 @@ class Interrupted(Exception):
         self.update = update
 
 
-def collect_dataset(config: Config) -> TransitionDataset:
-    """The transitions of a run, with the values of its auxiliary function."""
-    data = collect(config.collection, config.seed)
+def collect_dataset(config: Config, world: World = ALONE) -> TransitionDataset:
+    """The transitions of a run, or of one of the processes that train it, with values of its auxiliary function."""
+    data = collect(config.collection, world.seed(config.seed))
     assert data.observation is not None
-    values = Auxiliary(config)(data.observation, data.labels)
+    values = Auxiliary(config, world)(data.observation, data.labels)
     return dataclasses.replace(data, auxiliary=values[data.source], metadata=metadata(config))
 
 
@@ -70,30 +71,48 @@ class Training:
         run: where everything is kept; a checkpoint in it is continued.
         data: the transitions to train on; None to collect them while training.
         device: where to train.
+        world: the processes that train this run together, of which rank 0 alone writes.
     """
 
-    def __init__(self, config: Config, run: RunDirectory, data: TransitionDataset | None, device: torch.device) -> None:
-        self.config, self.run, self.device = config, run, device
+    def __init__(
+        self,
+        config: Config,
+        run: RunDirectory,
+        data: TransitionDataset | None,
+        device: torch.device,
+        world: World = ALONE,
+    ) -> None:
+        self.config, self.run, self.device, self.world = config, run, device, world
         torch.manual_seed(config.seed)
         self.model = PJEPA(config).to(device)
         factor = config.optimization.encoder_learning_rate_factor
-        self.optimization = Optimization([self.model.core], config.optimization, {"encoder": factor})
+        self.optimization = Optimization([self.model.core], config.optimization, {"encoder": factor}, world)
+        self._joint = world.parallel(JointObjective(self.model))
         # Each part beside the core is clipped by itself: whether it is there changes nothing of the others.
         beside = [{name: part} for name, part in self.model.beside.items()]
-        self.beside = Optimization(beside, config.optimization) if beside else None
+        self.beside = Optimization(beside, config.optimization, world=world) if beside else None
+        self._beside = world.parallel(BesideObjective(self.model)) if beside else None
         self.averaged: AveragedModel | None = None
         if config.optimization.averaging:
             self.averaged = AveragedModel(self.model, multi_avg_fn=self._average, use_buffers=True)
         self.sampler = (
-            RecentTransitions(config, device)
+            RecentTransitions(config, device, world)
             if data is None
-            else Sampler(data, config.optimization.batch_size, config.seed, device, config.objective.horizon)
+            else Sampler(
+                data,
+                world.share(config.optimization.batch_size),
+                world.seed(config.seed),
+                device,
+                config.objective.horizon,
+            )
         )
         self.held_out = HeldOut(config, self._known_auxiliary(data))
         self.update, self.seconds = 0, 0.0
         self._recent: defaultdict[str, list[Tensor]] = defaultdict(list)  # losses since the last evaluation
-        if any(path.is_file() for path in self._checkpoints):
-            self._restore()
+        with world.in_turn():  # since rank 0 sets aside what is damaged
+            if any(path.is_file() for path in self._checkpoints):
+                self._restore()
+        world.wait()  # until all have read what rank 0 then writes
         self.metrics = MetricsFile(run.metrics, until=self.update)
         if self.update and (not self.metrics.rows or self.metrics.rows[0]["update"] != 0):
             raise RunError(
@@ -113,7 +132,7 @@ class Training:
         Args:
             on_update: called with the number of updates done after each.
             on_metrics: called with each row of metrics.
-            should_stop: asked after each update; if it says so, the state is saved and `Interrupted` raised.
+            should_stop: asked after each update; if it says so on any rank, the state is saved and `Interrupted` raised.
 
         Raises:
             TrainingError: a loss or its gradient is no longer finite; the batch is kept in the run directory.
@@ -123,7 +142,7 @@ class Training:
         started, since = time.perf_counter() - self.seconds, self.update
         interval_started = time.perf_counter()
         if not self.metrics.rows:
-            on_metrics(self._evaluate(0.0))
+            self._record(0.0, on_metrics)
         self.model.train()
         while self.update < total:
             for name, loss in self.step().items():
@@ -133,12 +152,12 @@ class Training:
             on_update(self.update)
             if self.update % every == 0 or self.update == total:
                 rate = (self.update - since) / (time.perf_counter() - interval_started)
-                on_metrics(self._evaluate(rate))
+                self._record(rate, on_metrics)
                 self._recent.clear()
                 self._save_best()  # before the state, so that no run goes on from a state whose best model it lacks
                 self._save()
                 interval_started, since = time.perf_counter(), self.update
-            elif should_stop():
+            elif self.world.any(should_stop()):
                 self._save()
                 raise Interrupted(self.update)
 
@@ -157,7 +176,7 @@ class Training:
         batch = self.sampler.sample()
         objective = self.config.objective.at((self.update + 1) / self.config.optimization.updates)
         with self._objective_stream(), self._autocast():
-            losses = joint_loss(self.model, batch, objective)
+            losses = self._joint(batch, objective)
         self._descend(self.optimization, losses.total, batch, "the joint objective")
         if self.averaged is not None:
             self.averaged.update_parameters(self.model)
@@ -170,9 +189,10 @@ class Training:
         self, optimization: Optimization, batch: TensorDictBase, source: Tensor, successor: Tensor
     ) -> dict[str, Tensor]:
         """The update of control heads and decoder, on embeddings that they do not train."""
-        with random_stream(self.config.seed, "update", self.update, device=self.device):
+        assert self._beside is not None
+        with random_stream(self.world.seed(self.config.seed), "update", self.update, device=self.device):
             with self._autocast():
-                losses = beside_losses(self.model, batch, source, successor, self.config.objective)
+                losses = self._beside(batch, source, successor, self.config.objective)
             self._descend(optimization, beside_total(losses, self.config.objective), batch, " + ".join(losses))
         if self.model.control is not None:
             self.model.control.follow(self.config.objective.polyak)
@@ -180,7 +200,8 @@ class Training:
 
     def _descend(self, optimization: Optimization, loss: Tensor, batch: TensorDictBase, name: str) -> None:
         if not optimization.step(loss):
-            self._keep_batch(batch)
+            if self.world.leads or not loss.isfinite():
+                self._keep_batch(batch)
             raise TrainingError(
                 f"{name}: loss {float(loss.detach()):g} or its gradient is not finite at update {self.update + 1}; "
                 f"the batch is in {self.run.offending_batch}, the last checkpoint is {self.run.checkpoint}"
@@ -206,7 +227,7 @@ class Training:
         objective = self.config.objective
         if not objective.latent_noise and objective.regularizer != "sigreg":
             return contextlib.nullcontext()
-        return random_stream(self.config.seed, "objective", self.update, device=self.device)
+        return random_stream(self.world.seed(self.config.seed), "objective", self.update, device=self.device)
 
     @property
     def evaluated(self) -> PJEPA:
@@ -218,12 +239,22 @@ class Training:
     def _autocast(self) -> torch.autocast:
         return autocast(self.device.type, self.config.optimization.autocast)
 
-    def _evaluate(self, rate: float) -> dict[str, float]:
+    def _record(self, rate: float, on_metrics: Callable[[dict[str, float]], None]) -> None:
+        """Have rank 0 measure and write what all have come to."""
+        losses = self._mean_losses()
+        if self.world.leads:
+            on_metrics(self._evaluate(losses, rate))
+
+    def _mean_losses(self) -> dict[str, float]:
+        """Averages since the last evaluation, over all ranks."""
+        names = ("total", "transition", "auxiliary", *(BESIDE_METRICS.get(n, n) for n in self.model.beside))
+        means = [torch.stack(self._recent[n]).mean() if self._recent[n] else torch.tensor(math.nan) for n in names]
+        return dict(zip(names, self.world.mean(torch.stack([mean.cpu() for mean in means])).tolist(), strict=True))
+
+    def _evaluate(self, losses: dict[str, float], rate: float) -> dict[str, float]:
         """A row of metrics: losses averaged since the last one, and the held-out arrangement."""
         row: dict[str, float] = {"update": self.update, "seconds": self.seconds}
-        for name in ("total", "transition", "auxiliary", *(BESIDE_METRICS.get(n, n) for n in self.model.beside)):
-            values = self._recent.get(name)
-            row[f"losses/{name}"] = float(torch.stack(values).mean()) if values else math.nan
+        row |= {f"losses/{name}": value for name, value in losses.items()}
         self._renew_statistics()
         row |= self.held_out.measure(self.evaluated)
         row["charts/learning_rate"] = self.optimization.learning_rate
@@ -240,14 +271,19 @@ class Training:
             update_bn(self.sampler.observations(count).tensor_split(pieces), self.evaluated.encoder)
 
     def _save(self) -> None:
+        draws = self.world.all(self.sampler.generator.get_state())
+        recent = {name: torch.stack(self.world.all(torch.stack(values))) for name, values in self._recent.items()}
+        if not self.world.leads:
+            return
         state = {
             "update": self.update,
             "seconds": self.seconds,
             "model": self.model.state_dict(),
             **self.optimization.state_dict(),
-            "sampler": self.sampler.generator.get_state(),
+            "sampler": torch.stack(draws),
+            "ranks": self.world.size,
             "device": self.device.type,
-            "recent": {name: torch.stack(values) for name, values in self._recent.items()},
+            "recent": recent,
         }
         if self.averaged is not None:
             state["averaged"] = self.averaged.module.state_dict()
@@ -262,13 +298,18 @@ class Training:
 
     def _save_best(self) -> None:
         """Keep the model beside the last one where it is the most compact so far (paper Section 2.3)."""
-        if self.metrics.most_compact["update"] == self.update:
+        if self.world.leads and self.metrics.most_compact["update"] == self.update:
             save_checkpoint(self.run.best, {"update": self.update, "model": self.evaluated.state_dict()})
 
     def _restore(self) -> None:
         path, state = newest_checkpoint(self._checkpoints, self.device)
         if state.get("device") not in (None, self.device.type):
             raise RunError(f"{path}: was saved on {state['device']}; go on with --device {state['device']}")
+        if (ranks := state.get("ranks", 1)) != self.world.size:
+            raise RunError(
+                f"{path}: was trained by {ranks} processes, and these are {self.world.size}; "
+                "go on with as many, as torchrun --nproc-per-node starts them"
+            )
         with fits(path):
             self.update, self.seconds = int(state["update"]), float(state["seconds"])
             self.model.load_state_dict(state["model"])
@@ -279,6 +320,10 @@ class Training:
             if self.beside is not None:
                 self.beside.load_state_dict(state["beside"])
             self.sampler.advance(self.update)
-            self.sampler.generator.set_state(state["sampler"].cpu())
+            self.sampler.generator.set_state(self._mine(state["sampler"]).cpu())
             for name, values in state.get("recent", {}).items():
-                self._recent[name] = list(values.unbind())
+                self._recent[name] = list(self._mine(values).unbind())
+
+    def _mine(self, values: Tensor) -> Tensor:
+        """This rank's row of what was saved for all; one that was saved by a process alone may have no such axis."""
+        return values.view(self.world.size, -1)[self.world.rank].clone()

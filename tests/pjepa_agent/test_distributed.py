@@ -1,0 +1,222 @@
+"""One run trained by several processes. They are forked here, once by `torchrun`, and talk through gloo."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pjepa_agent.auxiliary import Auxiliary
+from pjepa_agent.buffer import RecentTransitions
+from pjepa_agent.distributed import ALONE, World
+from pjepa_agent.fields import ConfigError
+from pjepa_agent.metrics import MetricsFile
+from pjepa_agent.run import train_run
+from pjepa_agent.run_directory import RunDirectory, RunError
+from pjepa_agent.training import Interrupted, Training, collect_dataset
+from torch import distributed
+
+CPU = torch.device("cpu")
+
+
+def on_ranks(folder, function, size=2):
+    """What a function of a `World` returns on each of so many ranks."""
+    folder.mkdir()
+    children = []
+    for rank in range(size):
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                store = distributed.FileStore(str(folder / "store"), size)
+                distributed.init_process_group("gloo", store=store, rank=rank, world_size=size)
+                torch.save(function(World(rank, size)), folder / f"{rank}.pt")
+                distributed.destroy_process_group()
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        children.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * size
+    return [torch.load(folder / f"{rank}.pt") for rank in range(size)]
+
+
+@pytest.fixture
+def plain(tiny):
+    """A configuration without batch statistics, which every rank would have of its own part."""
+
+    def make(**network):
+        config = tiny(updates=6)
+        return dataclasses.replace(
+            config, network=dataclasses.replace(config.network, normalization="none", **network)
+        )
+
+    return make
+
+
+class Part:
+    """A rank's rows of every batch of a sampler."""
+
+    def __init__(self, sampler, world):
+        self._sampler, self._world = sampler, world
+
+    def __getattr__(self, name):
+        return getattr(self._sampler, name)
+
+    def sample(self):
+        return self._sampler.sample()[self._world.rank :: self._world.size]
+
+
+def losses_and_weights(config, path, world):
+    """Of a training in which all ranks together see the batches that a process alone does."""
+    run = RunDirectory(path) if not world.leads else RunDirectory.create(path, config)
+    training = Training(config, run, collect_dataset(config), CPU, world)
+    training.sampler = Part(Training(config, run, collect_dataset(config), CPU).sampler, world)
+    losses = []
+    for _ in range(config.optimization.updates):
+        losses.append(training.step())
+        training.update += 1
+    return [{name: float(loss) for name, loss in row.items()} for row in losses], training.model.state_dict()
+
+
+def test_two_ranks_train_the_model_of_one_process_on_the_same_batches(plain, tmp_path):
+    config = plain(decoder=True)
+    alone, weights = losses_and_weights(config, tmp_path / "alone", ALONE)
+    ranks = on_ranks(tmp_path / "ranks", lambda world: losses_and_weights(config, tmp_path / "run", world))
+    for update, row in enumerate(alone):
+        parts = [losses[update] for losses, _ in ranks]
+        assert parts[0] != parts[1]
+        for name, loss in row.items():
+            assert np.mean([part[name] for part in parts]) == pytest.approx(loss, rel=1e-4), (update, name)
+    for name, value in weights.items():
+        first, second = (found[name] for _, found in ranks)
+        assert torch.equal(first, second), name
+        torch.testing.assert_close(first, value, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def full_run(config, path, world, stop_at=None):
+    """Train a run, or go on with it, perhaps until some update."""
+    run = RunDirectory(path)
+    if world.leads and not run.config.exists():
+        run = RunDirectory.create(path, config)
+    world.wait()
+    asked = []
+
+    def should_stop():
+        asked.append(True)
+        return world.rank == 1 and len(asked) == stop_at  # one that does not write hears of it
+
+    try:
+        return train_run(run, config, "cpu", should_stop=should_stop, world=world)
+    except Interrupted as interrupted:
+        return {"stopped at": interrupted.update}
+
+
+@pytest.mark.parametrize("online", [False, True])
+def test_an_interrupted_run_of_two_ranks_ends_like_one_left_alone(online, plain, tmp_path):
+    config = plain()
+    config = dataclasses.replace(
+        config,
+        collection=dataclasses.replace(config.collection, online=online, initial=20),
+        optimization=dataclasses.replace(config.optimization, updates=12),
+    )
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    report, nothing = on_ranks(tmp_path / "1", lambda world: full_run(config, whole, world))
+    assert (report["updates"], nothing) == (12, {})
+    stopped = on_ranks(tmp_path / "2", lambda world: full_run(config, parts, world, stop_at=7))
+    assert stopped == [{"stopped at": 8}] * 2  # nobody asks at the evaluation after update 5
+    on_ranks(tmp_path / "3", lambda world: full_run(config, parts, world))
+    first, second = (torch.load(path / "checkpoints" / "last.pt", weights_only=True) for path in (whole, parts))
+    assert first["ranks"] == 2
+    assert not torch.equal(*first["sampler"])
+    for name, value in first["model"].items():
+        assert torch.equal(value, second["model"][name]), name
+    rows = [MetricsFile(path / "metrics.csv", until=12).rows for path in (whole, parts)]
+    clocks = ("seconds", "charts/updates_per_second")
+    without = [[{name: value for name, value in row.items() if name not in clocks} for row in each] for each in rows]
+    np.testing.assert_equal(*without)
+    with pytest.raises(RunError, match=r"was trained by 2 processes, and these are 1; go on with as many"):
+        Training(config, RunDirectory(whole), None if online else collect_dataset(config), CPU)
+
+
+@pytest.mark.parametrize("online", [False, True])
+def test_ranks_have_data_of_their_own_and_p_in_common(online, tiny, tmp_path):
+    config = tiny("random")
+    config = dataclasses.replace(config, collection=dataclasses.replace(config.collection, initial=50))
+
+    def look(world):
+        if online:
+            buffer = RecentTransitions(config, CPU, world)
+            buffer.advance(1)
+            data, auxiliary = buffer.dataset(), buffer.auxiliary
+        else:
+            data, auxiliary = collect_dataset(config, world), Auxiliary(config)
+            auxiliary.adopt(data)
+        image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8))
+        return torch.from_numpy(data.observation[:20].copy()), torch.from_numpy(auxiliary(image.numpy(), {}))
+
+    (first, value), (second, other) = on_ranks(tmp_path / "ranks", look)
+    assert not torch.equal(first, second)
+    torch.testing.assert_close(value, other, rtol=1e-3, atol=1e-3)
+    alone = collect_dataset(config) if not online else None
+    assert alone is None or np.array_equal(alone.observation[:20], first)
+
+
+def test_a_loss_that_is_not_finite_on_one_rank_stops_all(plain, tmp_path):
+    config = plain()
+
+    def fail(world):
+        run = RunDirectory(tmp_path / "run")
+        if world.leads:
+            RunDirectory.create(run.path, config)
+        world.wait()
+        training = Training(config, run, collect_dataset(config, world), CPU, world)
+        sample = training.sampler.sample
+
+        def spoil():
+            batch = sample()
+            if world.rank == 1 and training.update == 3:
+                batch["auxiliary"] = torch.full_like(batch["auxiliary"], torch.nan)
+            return batch
+
+        training.sampler.sample = spoil
+        try:
+            training.train()
+        except Exception as error:
+            return f"{type(error).__name__} {training.update}"
+
+    assert on_ranks(tmp_path / "ranks", fail) == ["TrainingError 3"] * 2
+    with np.load(tmp_path / "run" / "offending_batch.npz", allow_pickle=False) as kept:
+        assert kept["update"] == 4
+        assert kept["source_image"].shape == (8, 64, 64, 3)
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused():
+    assert World(1, 4).share(8) == 2
+    for size in (9, 4):
+        with pytest.raises(ConfigError, match=f"batch_size={size}: cannot be shared out among 4 processes"):
+            World(0, 4).share(size)
+
+
+@pytest.mark.slow
+def test_torchrun_trains_a_run_with_two_processes(tmp_path):
+    scripts = Path(sys.executable).parent
+    run = tmp_path / "run"
+    small = ("collection.transitions=200", "network.width=4", "optimization.batch_size=16",
+             "evaluation.reference_per_count=4", "evaluation.scored_per_count=30", "evaluation.transitions=120",
+             "evaluation.probe_per_count=0")  # fmt: skip
+    command = [scripts / "torchrun", "--standalone", "--nproc-per-node", "2", "--no-python", scripts / "pjepa-train",
+               "--updates", "4", "--run-dir", run, *(part for each in small for part in ("--set", each))]  # fmt: skip
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("4 updates in ") == 1
+    assert json.loads((run / "report.json").read_text())["updates"] == 4
+    assert len(json.loads((run / "provenance.json").read_text())) == 1
