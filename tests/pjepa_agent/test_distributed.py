@@ -53,9 +53,7 @@ def plain(tiny):
 
     def make(**network):
         config = tiny(updates=6)
-        return dataclasses.replace(
-            config, network=dataclasses.replace(config.network, normalization="none", **network)
-        )
+        return dataclasses.replace(config, network=dataclasses.replace(config.network, normalization="none", **network))
 
     return make
 

@@ -53,8 +53,8 @@ class NetworkConfig:
     blocks: int = 1
     """Basic blocks per stage. The paper has 8."""
     stem: Literal["pooled", "strided"] = "strided"
-    """How the encoder's first layers get to a quarter of the image's size: by a convolution of stride 2 and a largest of
-    3x3, which is the paper's, or by one 8x8 convolution of stride 4, which is a third faster and learns sooner."""
+    """How the image comes to a quarter of its size before the first stage: by a convolution of stride 2 and a pool, as
+    in the paper, or by one 8x8 convolution of stride 4, with which an update takes a third less time."""
     normalization: Literal["batch", "group", "none"] = "batch"
     """Normalisation in the encoder, by the batch or by eight groups of channels. The paper has none."""
     latent_normalization: Literal["none", "layer", "batch"] = "none"
