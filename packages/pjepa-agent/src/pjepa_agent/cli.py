@@ -142,10 +142,10 @@ def _begin(config: Config, path: str | None, world: "World") -> "RunDirectory":
     """The new directory of a run, which rank 0 makes."""
     from pjepa_agent.run_directory import RunDirectory
 
-    run = None
+    made = None
     if world.leads:
-        run = RunDirectory.create(_new_name(config) if path is None else path, config)
-    return RunDirectory(world.path(run and run.path))
+        made = RunDirectory.create(_new_name(config) if path is None else path, config).path
+    return RunDirectory(world.path(made))
 
 
 def log_to_terminal() -> None:

@@ -132,7 +132,7 @@ class Training:
         Args:
             on_update: called with the number of updates done after each.
             on_metrics: called with each row of metrics.
-            should_stop: asked after each update; where it says so, on any rank, the state is saved and `Interrupted` raised.
+            should_stop: asked after each update; if it says so on any rank, the state is saved, `Interrupted` raised.
 
         Raises:
             TrainingError: a loss or its gradient is no longer finite; the batch is kept in the run directory.
