@@ -116,15 +116,10 @@ class World:
 ALONE = World()
 
 
-def is_started_by_torchrun() -> bool:
-    """Whether this process is one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
 @contextlib.contextmanager
 def join() -> Iterator[World]:
     """The world of this process, until the block ends; its CUDA device is then that of its local rank."""
-    if not is_started_by_torchrun():
+    if not distributed.is_torchelastic_launched() or os.environ["WORLD_SIZE"] == "1":
         yield ALONE
         return
     backend = "gloo"

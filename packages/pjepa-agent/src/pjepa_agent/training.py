@@ -248,8 +248,9 @@ class Training:
     def _mean_losses(self) -> dict[str, float]:
         """Averages since the last evaluation, over all ranks."""
         names = ("total", "transition", "auxiliary", *(BESIDE_METRICS.get(n, n) for n in self.model.beside))
-        means = [torch.stack(self._recent[n]).mean() if self._recent[n] else torch.tensor(math.nan) for n in names]
-        return dict(zip(names, self.world.mean(torch.stack([mean.cpu() for mean in means])).tolist(), strict=True))
+        recent = [self._recent.get(name) for name in names]
+        means = torch.stack([torch.stack(each).mean().cpu() if each else torch.tensor(math.nan) for each in recent])
+        return dict(zip(names, self.world.mean(means).tolist(), strict=True))
 
     def _evaluate(self, losses: dict[str, float], rate: float) -> dict[str, float]:
         """A row of metrics: losses averaged since the last one, and the held-out arrangement."""
@@ -305,7 +306,9 @@ class Training:
         path, state = newest_checkpoint(self._checkpoints, self.device)
         if state.get("device") not in (None, self.device.type):
             raise RunError(f"{path}: was saved on {state['device']}; go on with --device {state['device']}")
-        if (ranks := state.get("ranks", 1)) != self.world.size:
+        with fits(path):
+            ranks = int(state.get("ranks", 1))
+        if ranks != self.world.size:
             raise RunError(
                 f"{path}: was trained by {ranks} processes, and these are {self.world.size}; "
                 "go on with as many, as torchrun --nproc-per-node starts them"
