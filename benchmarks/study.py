@@ -98,14 +98,15 @@ class Study:
 
     def _keep(self, path: Path, record: Path) -> None:
         """Write a run's record, whole or not at all."""
+        measures = None if self._measure is None else self._measure(path)  # first, for it can take minutes
         record.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=record.parent, prefix=".") as folder:
             whole = Path(folder) / record.name
             whole.mkdir()
             for name in RECORDED:
                 shutil.copy(path / name, whole)
-            if self._measure is not None:
-                (whole / MEASURES).write_text(json.dumps(self._measure(path), indent=2) + "\n")
+            if measures is not None:
+                (whole / MEASURES).write_text(json.dumps(measures, indent=2) + "\n")
             whole.rename(record)
 
 
