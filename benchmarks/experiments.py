@@ -35,6 +35,9 @@ UNTRAINED = "untrained"
 COARSE = "silhouette of 0-2, 3-5, 6-8"
 """Of the three groups that the paper's Figure 2 shows where the reward's loss is alone."""
 
+VARIANTS = {name: ["--experiment", name] for name in EXPERIMENTS}
+"""Options of `pjepa-train` by the name of the experiment."""
+
 DECODED = 3
 """Seeds below this have a decoder fitted, which takes half as long as the training: reconstructions are of these."""
 
@@ -47,8 +50,7 @@ def main() -> None:
     parser.add_argument("--lanes", type=int, default=2, help="runs at a time (default: 2)")
     parser.add_argument("--records", type=Path, default=RECORDS / "experiments", help="folder of their records")
     options = parser.parse_args()
-    experiments = {name: ["--experiment", name] for name in EXPERIMENTS}
-    study = Study(options.runs, experiments, options.seeds, options.records, measure)
+    study = Study(options.runs, VARIANTS, options.seeds, options.records, measure)
     study.complete(options.lanes)
     print_tables(study)
 

@@ -47,6 +47,9 @@ LEVERS = {
 """Options of `pjepa-train` that take one thing away from the default, or put one in. All but the longer one encode as
 many observations as it does, whatever their batch."""
 
+VARIANTS = {name: [*lever, *settings(f"evaluation.every={EVERY}")] for name, lever in LEVERS.items()}
+"""The same with evaluations in between."""
+
 
 def main() -> None:
     """Train what is missing, print the table and draw the curves."""
@@ -62,9 +65,7 @@ def main() -> None:
     if options.list:
         print("\n".join(f"{name}: {' '.join(settings)}" for name, settings in LEVERS.items()))
         return
-    every = settings(f"evaluation.every={EVERY}")
-    levers = {name: [*LEVERS[name], *every] for name in options.only}
-    study = Study(options.runs, levers, options.seeds, options.records)
+    study = Study(options.runs, {name: VARIANTS[name] for name in options.only}, options.seeds, options.records)
     study.complete(options.lanes)
     groups = read_groups([path for name in options.only for path in study.records(name)])
     print(table(groups))

@@ -1,5 +1,6 @@
 """The runner behind the studies in benchmarks/: what is finished is not trained again, and nothing else is mixed in."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -8,11 +9,17 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
+import experiments
+import stability
 from pjepa_agent.cli import configure, make_parser
 from pjepa_agent.config import LAPTOP
+from pjepa_agent.metrics import MetricsFile
+from pjepa_agent.run_directory import RunDirectory
 from pjepa_agent.stability import read_groups
 from stability import LEVERS
-from study import Study, markdown, seed_range, spread
+from study import RECORDS, Study, markdown, seed_range, spread
+
+STUDIES = {"experiments": experiments.VARIANTS, "stability": stability.VARIANTS}
 
 SMALL = [
     part
@@ -68,6 +75,15 @@ def test_a_run_that_fails_is_named_and_not_recorded(tmp_path):
         Study(tmp_path, {"bad": SMALL}, [0], tmp_path / "records").complete(lanes=1)
     assert [path.name for path in (tmp_path / "bad-0").iterdir()] == ["mine.txt"]
     assert not (tmp_path / "records").exists()
+
+
+@pytest.mark.parametrize("path", sorted(RECORDS.glob("[!.]*/[!.]*")), ids=lambda path: path.name)
+def test_a_record_is_of_a_finished_run_of_its_study(path):
+    variant, seed = path.name.rsplit("-", 1)
+    wanted = configure(make_parser().parse_args([*STUDIES[path.parent.name][variant], "--seed", seed]))
+    assert RunDirectory.open(path)[1] == wanted
+    assert json.loads((path / "report.json").read_text())["updates"] == wanted.optimization.updates
+    assert MetricsFile(path / "metrics.csv", until=10**9).rows[-1]["update"] == wanted.optimization.updates
 
 
 def test_tables():
