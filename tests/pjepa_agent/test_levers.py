@@ -195,7 +195,7 @@ def test_the_transition_loss_comes_in_step_by_step(tiny, tmp_path, monkeypatch):
         seen.append(objective.transition_weight)
         return losses
 
-    monkeypatch.setattr(training, "joint_loss", noted)
+    monkeypatch.setattr("pjepa_agent.losses.joint_loss", noted)
     run = RunDirectory.create(tmp_path / "run", config)
     with pytest.raises(Interrupted):
         train_run(run, config, CPU, should_stop=lambda: len(seen) >= 2)
