@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from pjepa_agent import load, training
+from pjepa_agent import load
 from pjepa_agent.buffer import RecentTransitions, Sampler
 from pjepa_agent.config import CollectionConfig
 from pjepa_agent.fields import ConfigError
