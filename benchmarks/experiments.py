@@ -38,9 +38,6 @@ COARSE = "silhouette of 0-2, 3-5, 6-8"
 VARIANTS = {name: ["--experiment", name] for name in EXPERIMENTS}
 """Options of `pjepa-train` by the name of the experiment."""
 
-DECODED = 3
-"""Seeds below this have a decoder fitted, which takes half as long as the training: reconstructions are of these."""
-
 
 def main() -> None:
     """Train what is missing and print the tables."""
@@ -94,14 +91,10 @@ def print_tables(study: Study) -> None:
 
 
 def measure(path: Path) -> Measures:
-    """What is kept of a run beside its report: how coarse its groups are and, of the first seeds, the share of held-out
-    pixels' variance that a decoder explains which is fitted on the frozen encoder.
+    """What is kept of a run beside its report: how coarse its groups are, and the share of held-out pixels' variance
+    that a decoder explains which is fitted on the frozen encoder.
     """
-    decoded = RunDirectory.open(path)[1].seed < DECODED
-    return {
-        "coarse_silhouette": coarse_silhouette(path),
-        "reconstructed": reconstruction(path).explained if decoded else None,
-    }
+    return {"coarse_silhouette": coarse_silhouette(path), "reconstructed": reconstruction(path).explained}
 
 
 def coarse_silhouette(path: Path) -> float | None:

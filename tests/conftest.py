@@ -19,4 +19,4 @@ def pytest_runtest_setup(item):
         import torch
 
         if not torch.cuda.is_available():
-            pytest.skip("needs a CUDA device")
+            pytest.skip("runs where PyTorch finds a CUDA device")

@@ -116,12 +116,12 @@ def full_run(config, path, world, stop_at=None):
         return {"stopped at": interrupted.update}
 
 
-@pytest.mark.parametrize("online", [False, True])
-def test_an_interrupted_run_of_two_ranks_ends_like_one_left_alone(online, plain, tmp_path):
-    config = plain()
+@pytest.mark.parametrize(("like_the_paper", "damaged"), [(False, False), (True, False), (False, True)])
+def test_an_interrupted_run_of_two_ranks_ends_like_one_left_alone(like_the_paper, damaged, plain, tmp_path):
+    config = plain(control_heads=like_the_paper, decoder=like_the_paper)
     config = dataclasses.replace(
         config,
-        collection=dataclasses.replace(config.collection, online=online, initial=20),
+        collection=dataclasses.replace(config.collection, online=like_the_paper, initial=20),
         optimization=dataclasses.replace(config.optimization, updates=12),
     )
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -129,7 +129,11 @@ def test_an_interrupted_run_of_two_ranks_ends_like_one_left_alone(online, plain,
     assert (report["updates"], nothing) == (12, {})
     stopped = on_ranks(tmp_path / "2", lambda world: full_run(config, parts, world, stop_at=7))
     assert stopped == [{"stopped at": 8}] * 2  # nobody asks at the evaluation after update 5
+    if damaged:  # both go on from the state before
+        with open(parts / "checkpoints" / "last.pt", "r+b") as file:
+            file.truncate(1_000)
     on_ranks(tmp_path / "3", lambda world: full_run(config, parts, world))
+    assert (parts / "checkpoints" / "last.pt.damaged").exists() == damaged
     first, second = (torch.load(path / "checkpoints" / "last.pt", weights_only=True) for path in (whole, parts))
     assert first["ranks"] == 2
     assert not torch.equal(*first["sampler"])
@@ -140,7 +144,7 @@ def test_an_interrupted_run_of_two_ranks_ends_like_one_left_alone(online, plain,
     without = [[{name: value for name, value in row.items() if name not in clocks} for row in each] for each in rows]
     np.testing.assert_equal(*without)
     with pytest.raises(RunError, match=r"was trained by 2 processes, and these are 1; go on with as many"):
-        Training(config, RunDirectory(whole), None if online else collect_dataset(config), CPU)
+        Training(config, RunDirectory(whole), None if like_the_paper else collect_dataset(config), CPU)
 
 
 @pytest.mark.parametrize("online", [False, True])

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from pjepa_agent import load
+from pjepa_agent import load, training
 from pjepa_agent.buffer import RecentTransitions, Sampler
 from pjepa_agent.config import CollectionConfig
 from pjepa_agent.fields import ConfigError
@@ -195,7 +195,7 @@ def test_the_transition_loss_comes_in_step_by_step(tiny, tmp_path, monkeypatch):
         seen.append(objective.transition_weight)
         return losses
 
-    monkeypatch.setattr("pjepa_agent.losses.joint_loss", noted)
+    monkeypatch.setattr(training, "joint_loss", noted)
     run = RunDirectory.create(tmp_path / "run", config)
     with pytest.raises(Interrupted):
         train_run(run, config, CPU, should_stop=lambda: len(seen) >= 2)

@@ -8,6 +8,7 @@ import torch
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.config import ObjectiveConfig, make_config
 from pjepa_agent.heads import TwoHotHead
+from pjepa_agent.model import PJEPA
 from pjepa_agent.networks import ResNetEncoder, mlp
 from torch import nn
 
@@ -50,6 +51,11 @@ def test_a_stem_quarters_the_image_and_sees_all_of_it(stem):
     assert features.shape == (2, 8, 16, 16)
     features.square().sum().backward()
     assert (pixels.grad != 0).any(1).all()
+
+
+def test_presets_have_their_stems():
+    assert PJEPA(make_config()).encoder.stem[0].stride == (4, 4)
+    assert PJEPA(make_config("paper").override(["network.blocks=1"])).encoder.stem[0].stride == (2, 2)
 
 
 def test_gradients_of_narrow_networks_stay_within_their_memory():

@@ -297,7 +297,7 @@ def test_a_disk_that_fills_up_loses_nothing(tiny, tmp_path):
     disk, left = tmp_path / "disk", tmp_path / "left"
     disk.mkdir()
     if shutil.which("unshare") is None or subprocess.run([*alone, f"mount -t tmpfs tmpfs {disk}"]).returncode:
-        pytest.skip("needs user namespaces, in which anybody may mount a small disk")
+        pytest.skip("runs where user namespaces let anybody mount a small disk")
     whole = RunDirectory.create(tmp_path / "whole", tiny())
     train_run(whole, tiny(), "cpu")
     run = stopped(tmp_path / "run", tiny(), 7)

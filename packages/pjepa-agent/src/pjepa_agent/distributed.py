@@ -5,7 +5,6 @@ A process that was started alone is a world of its own, and none of this changes
 
 import contextlib
 import os
-import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +109,7 @@ class World:
         """The module, with gradients that are averaged over the ranks and rank 0's buffers."""
         if self.size == 1:
             return module
-        return typing.cast(nn.Module, nn.parallel.DistributedDataParallel(module))
+        return nn.parallel.DistributedDataParallel(module)
 
 
 ALONE = World()

@@ -8,7 +8,7 @@ from bisim_theory.cli import Parser, fail, say
 DESCRIPTION = """\
 Draw the paper's Figure 2 for trained runs, one column each: PCA of 256 held-out embeddings, the distances between them
 sorted by count, and observations beside what a decoder makes of their embeddings. A run without a decoder gets one,
-fitted on its frozen encoder and kept in its checkpoints/ (about a minute, once)."""
+fitted on its frozen encoder and kept in its checkpoints/ (minutes, once)."""
 
 FORMATS = (".png", ".pdf", ".svg")
 

@@ -1,7 +1,8 @@
 """What is minimised, L = L_dyn + c_p L_p (paper Section 2.1), what is minimised beside it, and what is detached."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from tensordict import TensorDictBase
@@ -48,32 +49,23 @@ def joint_loss(model: PJEPA, batch: TensorDictBase, objective: ObjectiveConfig) 
     return Losses(total, transition, auxiliary, source, reached[0])
 
 
-class JointObjective(nn.Module):
-    """`joint_loss` as a module, of the parts of a model that it trains; its forward pass is a batch's `Losses`."""
+class Objective(nn.Module):
+    """A loss of a model as the forward pass of a module, which has those parts of the model that the loss trains.
 
-    def __init__(self, model: PJEPA) -> None:
+    Args:
+        loss: `joint_loss` or `beside_losses`.
+        model: its first argument; the others are those of the forward pass.
+        parts: of the model, by name.
+    """
+
+    def __init__(self, loss: Callable[..., Any], model: PJEPA, parts: Mapping[str, nn.Module]) -> None:
         super().__init__()
-        self.core = nn.ModuleDict(model.core)
-        self._model = (model,)  # in a tuple it is no submodule, which the parts beside the core would come with
+        self.parts = nn.ModuleDict(parts)
+        self._loss = functools.partial(loss, model)  # in here the model is no submodule, with parts of other losses
 
-    def forward(self, batch: TensorDictBase, objective: ObjectiveConfig) -> Losses:
-        """The joint loss of a batch."""
-        return joint_loss(self._model[0], batch, objective)
-
-
-class BesideObjective(nn.Module):
-    """`beside_losses` as a module, of the parts of a model that they train."""
-
-    def __init__(self, model: PJEPA) -> None:
-        super().__init__()
-        self.beside = nn.ModuleDict(model.beside)
-        self._model = (model,)
-
-    def forward(
-        self, batch: TensorDictBase, source: Tensor, successor: Tensor, objective: ObjectiveConfig
-    ) -> dict[str, Tensor]:
-        """The losses beside the joint one, by name."""
-        return beside_losses(self._model[0], batch, source, successor, objective)
+    def forward(self, *arguments: Any) -> Any:
+        """What the loss returns."""
+        return self._loss(*arguments)
 
 
 def _later_images(batch: TensorDictBase) -> Sequence[Tensor]:

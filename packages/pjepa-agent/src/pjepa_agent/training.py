@@ -24,7 +24,7 @@ from pjepa_agent.collection import collect
 from pjepa_agent.config import Config
 from pjepa_agent.distributed import ALONE, World
 from pjepa_agent.held_out import HeldOut
-from pjepa_agent.losses import BesideObjective, JointObjective, beside_total
+from pjepa_agent.losses import Objective, beside_losses, beside_total, joint_loss
 from pjepa_agent.metrics import ACCURACY, MetricsFile
 from pjepa_agent.model import PJEPA
 from pjepa_agent.optimization import Optimization, averaging_weight
@@ -87,11 +87,11 @@ class Training:
         self.model = PJEPA(config).to(device)
         factor = config.optimization.encoder_learning_rate_factor
         self.optimization = Optimization([self.model.core], config.optimization, {"encoder": factor}, world)
-        self._joint = world.parallel(JointObjective(self.model))
+        self._joint = world.parallel(Objective(joint_loss, self.model, self.model.core))
         # Each part beside the core is clipped by itself: whether it is there changes nothing of the others.
         beside = [{name: part} for name, part in self.model.beside.items()]
         self.beside = Optimization(beside, config.optimization, world=world) if beside else None
-        self._beside = world.parallel(BesideObjective(self.model)) if beside else None
+        self._beside = world.parallel(Objective(beside_losses, self.model, self.model.beside)) if beside else None
         self.averaged: AveragedModel | None = None
         if config.optimization.averaging:
             self.averaged = AveragedModel(self.model, multi_avg_fn=self._average, use_buffers=True)
