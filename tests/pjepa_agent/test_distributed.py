@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import traceback
 from pathlib import Path
 
@@ -197,6 +198,17 @@ def test_a_loss_that_is_not_finite_on_one_rank_stops_all(plain, tmp_path):
     with np.load(tmp_path / "run" / "offending_batch.npz", allow_pickle=False) as kept:
         assert kept["update"] == 4
         assert kept["source_image"].shape == (8, 64, 64, 3)
+
+
+def test_rank_0_goes_through_a_block_first(tmp_path):
+    def look(world):
+        with world.in_turn():
+            if world.leads:
+                time.sleep(0.3)
+                (tmp_path / "done").touch()
+            return (tmp_path / "done").exists()
+
+    assert on_ranks(tmp_path / "ranks", look) == [True, True]
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused():
