@@ -37,7 +37,8 @@ def folder(tmp_path_factory):
     """A folder with a small trained run where the documents say runs/NAME."""
     import dataclasses
 
-    from pjepa_agent.config import CollectionConfig, EvaluationConfig, make_config
+    from pjepa_agent.config import CollectionConfig, EvaluationConfig
+    from pjepa_agent.presets import make_config
     from pjepa_agent.run import train_run
     from pjepa_agent.run_directory import RunDirectory
 
@@ -90,17 +91,17 @@ def small_preset(monkeypatch):
     """The laptop preset made so small that an example takes seconds."""
     import dataclasses
 
-    from pjepa_agent import config
+    from pjepa_agent import config, presets
 
     small = dataclasses.replace(
-        config.PRESETS["laptop"].override(["optimization.batch_size=64"]),
+        presets.PRESETS["laptop"].override(["optimization.batch_size=64"]),
         collection=config.CollectionConfig(transitions=200),
         network=config.NetworkConfig(latent_dim=16, width=4, hidden_dim=32),
         evaluation=config.EvaluationConfig(
             reference_per_count=4, scored_per_count=30, transitions=120, probe_per_count=0
         ),
     )
-    monkeypatch.setattr(config, "PRESETS", {"laptop": small})
+    monkeypatch.setattr(presets, "PRESETS", {"laptop": small})
 
 
 def example(name):

@@ -12,8 +12,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 import experiments
 import stability
 from pjepa_agent.cli import configure, make_parser
-from pjepa_agent.config import LAPTOP
 from pjepa_agent.metrics import MetricsFile
+from pjepa_agent.presets import LAPTOP
 from pjepa_agent.run_directory import RunDirectory
 from pjepa_agent.stability import read_groups
 from stability import LEVERS

@@ -2,7 +2,8 @@ import dataclasses
 
 import pytest
 import torch
-from pjepa_agent.config import CollectionConfig, EvaluationConfig, NetworkConfig, OptimizationConfig, make_config
+from pjepa_agent.config import CollectionConfig, EvaluationConfig, NetworkConfig, OptimizationConfig
+from pjepa_agent.presets import make_config
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -19,12 +19,12 @@ SMALL = [
     "-c",
     """
 import dataclasses, sys, torch
-from pjepa_agent import cli, config
+from pjepa_agent import cli, config, presets
 
 torch.set_num_threads(1)
-config.PRESETS = {
+presets.PRESETS = {
     "laptop": dataclasses.replace(
-        config.PRESETS["laptop"],
+        presets.PRESETS["laptop"],
         collection=config.CollectionConfig(transitions=300),
         network=config.NetworkConfig(latent_dim=16, width=4, hidden_dim=32),
         evaluation=config.EvaluationConfig(
@@ -149,7 +149,7 @@ def test_a_damaged_run_is_refused_by_resume(tiny, tmp_path, capsys):
 
 
 def test_a_function_of_the_users_takes_the_rewards_place(tiny, tmp_path, capsys, monkeypatch):
-    from pjepa_agent import config
+    from pjepa_agent import presets
 
     (tmp_path / "halves_of_mine.py").write_text(
         "import numpy as np\n"
@@ -157,7 +157,7 @@ def test_a_function_of_the_users_takes_the_rewards_place(tiny, tmp_path, capsys,
         "def rarely(images, labels): return np.where(np.arange(len(images)) == 150, np.nan, 0)\n"
     )
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(config, "PRESETS", {"laptop": tiny()})
+    monkeypatch.setattr(presets, "PRESETS", {"laptop": tiny()})
     options = ["--updates", "2", "--device", "cpu", "--run-dir"]
     status, out, err = run(capsys, "--auxiliary", "halves_of_mine:light", *options, "good")
     assert status == 0, err

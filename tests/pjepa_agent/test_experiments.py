@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 from pjepa_agent import load
-from pjepa_agent.config import EXPERIMENTS, PRESETS, Config, EvaluationConfig, make_config
+from pjepa_agent.config import EXPERIMENTS, Config, EvaluationConfig
 from pjepa_agent.fields import ConfigError
 from pjepa_agent.metrics import MetricsFile
 from pjepa_agent.model import PJEPA
 from pjepa_agent.optimization import Optimization, learning_rate_factor
+from pjepa_agent.presets import PRESETS, make_config
 from pjepa_agent.run import prepare, train_run
 from pjepa_agent.run_directory import RunDirectory
 from pjepa_agent.training import Interrupted, Training, TrainingError
@@ -207,13 +208,17 @@ def test_a_batch_whose_loss_is_not_finite_is_kept_and_the_checkpoint_too(tiny, t
     assert train_run(*RunDirectory.open(run.path), "cpu")["updates"] == 12
 
 
-def test_a_gradient_that_is_not_finite_changes_nothing():
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_gradient_that_is_not_finite_changes_nothing(fused):
     layer = torch.nn.Linear(1, 1)
     before = layer.weight.clone()
-    optimization = Optimization([{"layer": layer}], make_config("paper").optimization)
+    optimization = Optimization([{"layer": layer}], make_config("paper").optimization, fused=fused)
     assert not optimization.step((layer.weight * 0).sqrt().sum())
     assert not optimization.step(layer.weight.sum() * torch.nan)
     assert torch.equal(layer.weight, before)
+    assert optimization.step(layer.weight.sum())
+    # And counts for nothing in the moments: Adam's first step has the length of the learning rate.
+    assert (before - layer.weight).item() == pytest.approx(make_config("paper").optimization.learning_rate, rel=1e-3)
 
 
 def test_preparing_changes_nothing_of_the_papers_experiments():

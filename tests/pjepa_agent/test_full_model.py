@@ -5,11 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from pjepa_agent.config import NetworkConfig, make_config
+from pjepa_agent.config import NetworkConfig
 from pjepa_agent.control import ControlHeads
-from pjepa_agent.losses import beside_losses, beside_total, joint_loss
+from pjepa_agent.losses import beside_losses, beside_total, joint_losses
 from pjepa_agent.model import PJEPA
 from pjepa_agent.networks import Decoder, Ensemble, frozen_copy, mlp
+from pjepa_agent.presets import make_config
 from pjepa_agent.run import train_run
 from pjepa_agent.run_directory import RunDirectory
 from tensordict import TensorDict
@@ -101,11 +102,11 @@ def test_which_losses_reach_which_parameters(tiny, experiment):
         if value.ndim >= 2 and value.abs().max() == 0:
             torch.nn.init.normal_(model.get_parameter(name), std=0.1)
     batch = make_batch(config)
-    joint = joint_loss(model, batch, config.objective)
+    joint = joint_losses(model, batch, config.objective)
     into_transition, into_auxiliary = REACHED[experiment]
     assert reached(model, joint.transition) == into_transition
     assert reached(model, joint.auxiliary) == into_auxiliary
-    assert reached(model, joint.total) == into_transition | into_auxiliary
+    assert reached(model, joint.total(config.objective)) == into_transition | into_auxiliary
     losses = beside_losses(model, batch, joint.source, joint.successor, config.objective)
     assert {name: reached(model, loss) for name, loss in losses.items()} == {
         name: {name} for name in ("reward", "termination", "q", "policy", "decoder")

@@ -6,12 +6,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from pjepa_agent import load, training
+from pjepa_agent import load, losses
 from pjepa_agent.buffer import RecentTransitions, Sampler
 from pjepa_agent.config import CollectionConfig
 from pjepa_agent.fields import ConfigError
 from pjepa_agent.held_out import HeldOut
-from pjepa_agent.losses import joint_loss
+from pjepa_agent.losses import Losses, joint_losses
 from pjepa_agent.model import PJEPA
 from pjepa_agent.networks import ResNetEncoder
 from pjepa_agent.optimization import averaging_weight
@@ -188,14 +188,15 @@ def test_the_transition_loss_comes_in_step_by_step(tiny, tmp_path, monkeypatch):
     config = with_values(tiny(updates=6), objective={"transition_warmup": 2 / 3, "transition_weight": 0.8})
     seen = []
 
-    def noted(model, batch, objective):
-        losses = joint_loss(model, batch, objective)
-        weighted = objective.transition_weight * losses.transition + objective.auxiliary_weight * losses.auxiliary
-        torch.testing.assert_close(losses.total, weighted)
-        seen.append(objective.transition_weight)
-        return losses
+    class Noted(Losses):
+        def total(self, objective):
+            total = super().total(objective)
+            weighted = objective.transition_weight * self.transition + objective.auxiliary_weight * self.auxiliary
+            torch.testing.assert_close(total, weighted)
+            seen.append(objective.transition_weight)
+            return total
 
-    monkeypatch.setattr(training, "joint_loss", noted)
+    monkeypatch.setattr(losses, "Losses", Noted)
     run = RunDirectory.create(tmp_path / "run", config)
     with pytest.raises(Interrupted):
         train_run(run, config, CPU, should_stop=lambda: len(seen) >= 2)
@@ -244,7 +245,7 @@ def test_the_transition_loss_goes_on_from_what_was_predicted(tiny, monkeypatch):
     model = PJEPA(config)
     embeddings = torch.randn(4, 32, 16)
     monkeypatch.setattr(model.encoder, "forward", lambda images: embeddings.flatten(0, 1))
-    loss = joint_loss(model, batch, config.objective).transition
+    loss = joint_losses(model, batch, config.objective).transition
     errors = []
     for row in range(32):
         z = embeddings[0, row]
@@ -268,7 +269,7 @@ def test_noise_is_a_share_of_the_spread(tiny, monkeypatch):
     seen = []
     monkeypatch.setattr(model.encoder, "forward", lambda images: embeddings)
     monkeypatch.setattr(model, "transition", lambda z, action: seen.append(z) or z)
-    losses = joint_loss(model, batch, config.objective)
+    losses = joint_losses(model, batch, config.objective)
     assert float((seen[0] - embeddings[:512]).std()) == pytest.approx(1.5, rel=0.05)
     assert torch.equal(losses.source, embeddings[:512])  # what learns beside the core is given none
 

@@ -1,7 +1,8 @@
 """Batches of transitions: of a dataset collected before training, or of the latest while training collects."""
 
 import dataclasses
-from typing import Any
+import math
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +21,12 @@ BLOCK = 1_000
 """Transitions that are collected at a time online, and released as updates come to them."""
 
 
+SPARE = 1.02
+"""Length of the rings of frames over what the first block lets expect."""
+
+Frames = Literal["auto", "device", "host"]
+
+
 class Sampler:
     """Batches of transitions: a TorchRL buffer of their indices beside the frames, each of which is kept once.
 
@@ -27,16 +34,24 @@ class Sampler:
         data: transitions with images and action values.
         batch_size: transitions per batch, drawn with replacement.
         seed: fixes the draws.
-        device: where the frames are kept and the batches made.
+        device: where the batches are made.
         horizon: consecutive transitions of an episode in a row of a batch.
+        frames: where the frames are kept, see `frames_device`.
     """
 
     def __init__(
-        self, data: TransitionDataset, batch_size: int, seed: int, device: torch.device, horizon: int = 1
+        self,
+        data: TransitionDataset,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        horizon: int = 1,
+        frames: Frames = "auto",
     ) -> None:
         assert data.observation is not None
-        self.horizon = horizon
-        self.frames = torch.from_numpy(data.observation[: data.frames]).to(device)
+        self.horizon, self.device = horizon, device
+        images = torch.from_numpy(data.observation[: data.frames])
+        self.frames = images.to(frames_device(frames, device, images.nbytes))
         self.generator = torch.Generator(device).manual_seed(seed)
         self.buffer = _buffer(len(data), batch_size, self.generator)
         self.buffer.extend(_rows(data).to(device))
@@ -56,7 +71,7 @@ class Sampler:
         return batch
 
     def _images(self, frame: Tensor) -> Tensor:
-        return self.frames[frame % len(self.frames)]
+        return self.frames[(frame % len(self.frames)).to(self.frames.device)].to(self.device)
 
     def _follow(self, batch: TensorDictBase) -> None:
         """Put in the transitions that follow those of a batch; where an episode ends, its last again, not `present`."""
@@ -92,17 +107,18 @@ class RecentTransitions(Sampler):
 
     Args:
         config: how much is kept, what is there at first, and how many steps an update takes.
-        device: where the frames are kept and the batches made.
+        device: where the batches are made.
         world: the processes that train together, each with a policy and a buffer of its own.
     """
 
     def __init__(self, config: Config, device: torch.device, world: World = ALONE) -> None:
-        self.config, self.horizon = config, config.objective.horizon
+        self.config, self.horizon, self.device = config, config.objective.horizon, device
         self.auxiliary = Auxiliary(config, world)
         self._policy = RandomPolicy(config.collection, world.seed(config.seed))
         self._block: TransitionDataset | None = None  # what is collected; of it, `_released` rows are in the buffer
         self._released = 0
         self._first_frame = 0  # of the block, in the count of all frames ever
+        self._seen = 0  # frames that ever were in the ring
         self.transitions = 0
         self.generator = torch.Generator(device).manual_seed(world.seed(config.seed))
         most = config.collection.transitions
@@ -110,10 +126,14 @@ class RecentTransitions(Sampler):
         self._next_block()
         assert self._block is not None
         assert self._block.observation is not None
-        # No transition brings more than two new frames, so in a ring of this length none is lost before its transition.
-        self.frames = torch.zeros((2 * most, *self._block.observation.shape[1:]), dtype=torch.uint8, device=device)
+        self._sources: NDArray[np.int64] = np.zeros(most, np.int64)  # of the transitions in the buffer, as numbers of frames ever
+        # Frames and labels are in rings, which grow should episodes become so short that these are too small.
+        length = math.ceil(SPARE * most * self._block.frames / len(self._block))
+        images = self._block.observation
+        place = frames_device(config.compute.frames, device, length * images[0].nbytes)
+        self.frames = torch.zeros((length, *images.shape[1:]), dtype=torch.uint8, device=place)
         self._labels: dict[str, NDArray[Any]] = {
-            name: np.zeros((2 * most, *label.shape[1:]), label.dtype) for name, label in self._block.labels.items()
+            name: np.zeros((length, *label.shape[1:]), label.dtype) for name, label in self._block.labels.items()
         }
 
     def advance(self, update: int) -> None:
@@ -161,9 +181,14 @@ class RecentTransitions(Sampler):
         assert self._block is not None
         assert self._block.observation is not None
         # In pieces that the ring holds, so that no frame is written over by one of its own piece.
-        count = min(count, self.buffer.storage.max_size)
+        count = min(count, len(self._sources))
         rows = slice(self._released, self._released + count)
         first, last = self._block.source[rows].min(), self._block.successor[rows].max()
+        numbers = np.arange(self.transitions, self.transitions + count)
+        self._sources[numbers % len(self._sources)] = self._block.source[rows] + self._first_frame
+        oldest = self._sources[max(numbers[-1] + 1 - len(self._sources), 0) % len(self._sources)]
+        self._fit(oldest, last + self._first_frame)
+        self._seen = int(last) + self._first_frame + 1
         places = np.arange(first, last + 1) + self._first_frame
         places %= len(self.frames)
         images = torch.from_numpy(self._block.observation[first : last + 1])
@@ -173,10 +198,40 @@ class RecentTransitions(Sampler):
         td = _rows(self._block)[rows]
         for name in ("source", "successor"):
             td[name] = td[name] + self._first_frame
-        td["number"] = torch.arange(self.transitions, self.transitions + count)
-        self.buffer.extend(td.to(self.frames.device))
+        td["number"] = torch.from_numpy(numbers)
+        self.buffer.extend(td.to(self.device))
         self._released += count
         self.transitions += count
+
+    def _fit(self, oldest: int, newest: int) -> None:
+        """Have the rings hold all frames from one number to another, of which some are in them already."""
+        if newest - oldest < len(self.frames):
+            return
+        length = math.ceil(SPARE * (newest - oldest + 1))
+        kept = np.arange(oldest, self._seen)
+        frames = self.frames.new_zeros((length, *self.frames.shape[1:]))
+        for piece in np.array_split(kept, len(kept) // BLOCK + 1):  # so that not all of them are there a third time
+            frames[torch.from_numpy(piece % length)] = self.frames[torch.from_numpy(piece % len(self.frames))]
+        for name, label in self._labels.items():
+            self._labels[name] = np.zeros((length, *label.shape[1:]), label.dtype)
+            self._labels[name][kept % length] = label[kept % len(self.frames)]
+        self.frames = frames
+
+
+def frames_device(wanted: Frames, device: torch.device, size: int) -> torch.device:
+    """Where frames of so many bytes are kept: on the device that trains, or in the memory of the host.
+
+    Args:
+        wanted: ``device``, ``host``, or ``auto`` for the device if they take at most half of what is free there.
+        device: that trains.
+        size: bytes of all frames.
+    """
+    host = torch.device("cpu")
+    if wanted == "host":
+        return host
+    if wanted == "auto" and device.type == "cuda" and size > torch.cuda.mem_get_info(device)[0] / 2:
+        return host
+    return device
 
 
 def _buffer(size: int, batch_size: int, generator: torch.Generator) -> TensorDictReplayBuffer:

@@ -102,8 +102,9 @@ class _Frames:
     def __init__(self, most: int, environment: gymnasium.Env[Any, Any]) -> None:
         shape = environment.observation_space.shape
         assert shape is not None
-        # Frames are black for the most part, and memory that was never written is not taken: allocate generously.
-        self._images = np.zeros((most + 1, *shape), np.uint8)
+        # Memory that was never written is not taken: allocate generously. NumPy asks for large pages for what it does
+        # not clear, and most of the time of a collection would else go by in page faults.
+        self._images = np.empty((most + 1, *shape), np.uint8)
         self._labels: dict[str, list[Any]] = defaultdict(list)
 
     def keep(self, observation: NDArray[np.uint8], info: dict[str, Any]) -> int:

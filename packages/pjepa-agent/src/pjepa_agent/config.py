@@ -1,4 +1,4 @@
-"""Everything that defines a run, one dataclass per concern, and the presets: data, not code paths."""
+"""Everything that defines a run, one dataclass per concern."""
 
 import dataclasses
 import functools
@@ -168,6 +168,25 @@ class OptimizationConfig:
 
 
 @dataclass(frozen=True)
+class ComputeConfig:
+    """How a device does it. All of this is for speed: turned off, the same is learnt, and it takes longer."""
+
+    joint_batch: bool = True
+    """Encode all observations of a batch of transitions at once, or those that are reached by themselves. With batch
+    normalisation, where what is encoded together shares statistics, this changes what is computed."""
+    channels_last: bool = True
+    """Keep the channels of a pixel together in convolutions that are not very narrow."""
+    fused: bool = True
+    """Adam for all parameters in one kernel."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Compile the losses; auto: on a CUDA device, there as CUDA graphs, if a process trains alone."""
+    frames: Literal["auto", "device", "host"] = "auto"
+    """Where the frames are; auto: on the device, if they take at most half of the memory that is free there."""
+    check_every: int = 10
+    """Updates between two looks at whether all were finite, for which the device has to be waited for."""
+
+
+@dataclass(frozen=True)
 class EvaluationConfig:
     """Held-out observations, the same number for every count, that no update ever sees."""
 
@@ -229,6 +248,7 @@ BOUNDS: typing.Mapping[str, tuple[float, float]] = types.MappingProxyType(
         "optimization.epsilon": (0, 1e3),
         "optimization.weight_decay": (0, 1e3),
         "optimization.averaging": (0, 0.5),
+        "compute.check_every": (1, 1_000),
         "evaluation.every": (1, 10**9),
         "evaluation.reference_per_count": (1, 10**6),
         "evaluation.scored_per_count": (2, 10**6),
@@ -252,6 +272,7 @@ class Config:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
@@ -306,101 +327,3 @@ class Config:
             ConfigError: an assignment has another form, names an unknown field, or its value is not allowed.
         """
         return self.from_dict(assigned(self.to_dict(), assignments))
-
-
-LAPTOP = Config(
-    objective=ObjectiveConfig(transition_weight=0.5, transition_warmup=1.0),
-    optimization=OptimizationConfig(
-        updates=1_000,
-        batch_size=256,
-        learning_rate=8e-3,
-        encoder_learning_rate_factor=0.15,
-        clip=1.0,
-        averaging=0.2,
-    ),
-    evaluation=EvaluationConfig(every=125, statistics=1_024),
-)
-"""Minutes on two cores. What p needs is learnt before L_dyn merges much, dynamics and head keep ahead of the encoder,
-rare batches with a large L_p do not drown L_dyn, and averaged weights, with batch statistics of their own, are compact
-while those that are trained still move about."""
-
-PAPER = Config(
-    preset="paper",
-    collection=CollectionConfig(transitions=100_000, online=True),
-    network=NetworkConfig(
-        width=32,
-        blocks=8,
-        stem="pooled",
-        normalization="none",
-        initialization="truncated-normal",
-        control_heads=True,
-        decoder=True,
-    ),
-    objective=ObjectiveConfig(transition_weight=2.0, auxiliary_weight=10.0),
-    optimization=OptimizationConfig(
-        updates=300_000,
-        batch_size=256,
-        learning_rate=3e-4,
-        encoder_learning_rate_factor=0.3,
-        schedule="constant",
-        warmup=0,
-        autocast=False,
-    ),
-    evaluation=EvaluationConfig(every=1_000),
-)
-"""The paper's model and training (Appendix D), with the loss weights of its authors' stored configuration of P-JEPA."""
-
-PRESETS: typing.Mapping[str, Config] = types.MappingProxyType({"laptop": LAPTOP, "paper": PAPER})
-"""Scales at which the experiments run."""
-
-_EXPERIMENT_OBJECTIVES: dict[str, dict[str, Any]] = {
-    "reward": {},
-    "random": {"auxiliary": "random"},
-    "reward-only": {"transition_reaches_encoder": False},
-    "transition-only": {"auxiliary_reaches_encoder": False},
-}
-
-_EXPERIMENT_OPTIMIZATION: dict[tuple[str, str], dict[str, Any]] = {
-    # "A smaller learning rate of 1e-5 for all components of the model" (Appendix D).
-    ("paper", "reward-only"): {"learning_rate": 1e-5, "encoder_learning_rate_factor": 1.0},
-}
-
-
-def make_config(
-    preset: str = "laptop",
-    experiment: str = "reward",
-    seed: int = 0,
-    updates: int | None = None,
-    auxiliary: str | None = None,
-) -> Config:
-    """The configuration of one of the paper's experiments at one of the scales.
-
-    Args:
-        preset: a name in `PRESETS`.
-        experiment: a name in `EXPERIMENTS` (Section 2.3): reward auxiliary, random auxiliary, reward loss alone, or
-            transition loss alone. A loss left out still trains its own head, with no gradient into the encoder.
-        seed: non-negative; fixes data, initialisation and sampling.
-        updates: optimisation steps instead of the preset's.
-        auxiliary: an auxiliary function instead of the experiment's. How many values a function of your own or a label
-            has is for `pjepa_agent.run.prepare` to find out.
-
-    Raises:
-        ConfigError: a value is not allowed.
-    """
-    if preset not in PRESETS:
-        raise ConfigError(f"preset={preset!r}: must be one of {', '.join(PRESETS)}")
-    if experiment not in EXPERIMENTS:
-        raise ConfigError(f"experiment={experiment!r}: must be one of {', '.join(EXPERIMENTS)}")
-    base = PRESETS[preset]
-    objective = _EXPERIMENT_OBJECTIVES[experiment] | ({} if auxiliary is None else {"auxiliary": auxiliary})
-    optimization = _EXPERIMENT_OPTIMIZATION.get((preset, experiment), {})
-    return dataclasses.replace(
-        base,
-        preset=base.preset,
-        experiment=typing.cast(Experiment, experiment),
-        seed=seed,
-        objective=dataclasses.replace(base.objective, **objective),
-        optimization=dataclasses.replace(
-            base.optimization, **optimization | ({} if updates is None else {"updates": updates})
-        ),
-    )

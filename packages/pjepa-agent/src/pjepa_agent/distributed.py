@@ -58,6 +58,14 @@ class World:
         distributed.all_reduce(flags, distributed.ReduceOp.MAX)
         return bool(flags)
 
+    def least(self, flags: Tensor) -> Tensor:
+        """Flags (k,) on the CPU, each set where it is set on every rank."""
+        if self.size == 1:
+            return flags
+        everywhere = flags.int()
+        distributed.all_reduce(everywhere, distributed.ReduceOp.MIN)
+        return everywhere.bool()
+
     def mean(self, values: Tensor) -> Tensor:
         """The mean over ranks of a tensor."""
         if self.size == 1:

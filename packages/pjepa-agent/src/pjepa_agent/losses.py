@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from tensordict import TensorDictBase
 from torch import Tensor, nn
 
 from pjepa_agent.config import ObjectiveConfig
@@ -14,61 +13,76 @@ from pjepa_agent.model import PJEPA
 from pjepa_agent.networks import Decoder
 from pjepa_agent.regularizers import REGULARIZERS
 
+Batch = Mapping[str, Tensor]
+"""Tensors of a batch by name: plain, for a compiler to see through."""
+
 
 class Losses(NamedTuple):
-    """Scalars of one batch, the weighted sum and its two unweighted terms, and the embeddings (B, d) they are of."""
+    """Unweighted scalars of one batch, those that are minimised jointly, and the embeddings (B, d) they are of."""
 
-    total: Tensor
     transition: Tensor
     auxiliary: Tensor
+    regularizer: Tensor
     source: Tensor
     successor: Tensor
 
+    def total(self, objective: ObjectiveConfig) -> Tensor:
+        """L = L_dyn + c_p L_p, and the regularizer where there is one."""
+        total = objective.transition_weight * self.transition + objective.auxiliary_weight * self.auxiliary
+        return total if objective.regularizer == "none" else total + objective.regularizer_weight * self.regularizer
 
-def joint_loss(model: PJEPA, batch: TensorDictBase, objective: ObjectiveConfig) -> Losses:
-    """The joint objective on a batch of transitions, with no stop-gradient and no target network.
+
+def joint_losses(model: PJEPA, batch: Batch, objective: ObjectiveConfig, joint_batch: bool = True) -> Losses:
+    """The terms of the joint objective on a batch of transitions, with no stop-gradient and no target network.
 
     Args:
         model: the model in training mode.
         batch: ``source_image`` and ``successor_image`` (B, H, W, 3) uint8, ``action`` (B, A), ``auxiliary`` (B,) or
             (B, k), the value p of the source, and what follows where the horizon is above 1; see `buffer.Sampler`.
-        objective: weights, and which losses reach the encoder (all but in the ablations).
+        objective: which losses reach the encoder (all but in the ablations); not the weights.
+        joint_batch: whether all observations go through the encoder as one batch.
     """
-    # One batch through the encoder for all observations: with batch normalisation they share statistics.
-    embeddings = model.encoder(torch.cat([batch["source_image"], batch["successor_image"], *_later_images(batch)]))
-    source, *reached = embeddings.float().split(len(batch))
+    images = [batch["source_image"], batch["successor_image"], *_later_images(batch)]
+    if joint_batch:  # with batch normalisation they then share statistics
+        images = [torch.cat(images)]
+    embeddings = torch.cat([model.encoder(each) for each in images])
+    source, *reached = embeddings.float().split(len(batch["action"]))
     given = _noisy(source, embeddings, objective.latent_noise)
 
     transition = _transition_loss(model, batch, given, reached, objective.transition_reaches_encoder)
     into_auxiliary = given if objective.auxiliary_reaches_encoder else given.detach()
     auxiliary = model.head.loss(model.head(into_auxiliary), batch["auxiliary"])
 
-    total = objective.transition_weight * transition + objective.auxiliary_weight * auxiliary
+    regularizer = embeddings.new_zeros(())
     if objective.regularizer != "none":
-        total = total + objective.regularizer_weight * REGULARIZERS[objective.regularizer](embeddings)
-    return Losses(total, transition, auxiliary, source, reached[0])
+        regularizer = REGULARIZERS[objective.regularizer](embeddings)
+    return Losses(transition, auxiliary, regularizer, source, reached[0])
 
 
 class Objective(nn.Module):
     """A loss of a model as the forward pass of a module, which has those parts of the model that the loss trains.
 
     Args:
-        loss: `joint_loss` or `beside_losses`.
-        model: its first argument; the others are those of the forward pass.
+        loss: `joint_losses` or `beside_losses`.
+        model: its first argument.
         parts: of the model, by name.
+        constants: arguments by name that are the same in every forward pass; the others are those of the pass.
     """
 
-    def __init__(self, loss: Callable[..., Any], model: PJEPA, parts: Mapping[str, nn.Module]) -> None:
+    def __init__(
+        self, loss: Callable[..., Any], model: PJEPA, parts: Mapping[str, nn.Module], **constants: Any
+    ) -> None:
         super().__init__()
         self.parts = nn.ModuleDict(parts)
-        self._loss = functools.partial(loss, model)  # in here the model is no submodule, with parts of other losses
+        # In here the model is no submodule, with parts of other losses.
+        self._loss = functools.partial(loss, model, **constants)
 
     def forward(self, *arguments: Any) -> Any:
         """What the loss returns."""
         return self._loss(*arguments)
 
 
-def _later_images(batch: TensorDictBase) -> Sequence[Tensor]:
+def _later_images(batch: Batch) -> Sequence[Tensor]:
     return batch["later_image"].unbind(1) if "later_image" in batch else ()
 
 
@@ -81,7 +95,7 @@ def _noisy(source: Tensor, embeddings: Tensor, share: float) -> Tensor:
 
 
 def _transition_loss(
-    model: PJEPA, batch: TensorDictBase, source: Tensor, reached: Sequence[Tensor], reaches_encoder: bool
+    model: PJEPA, batch: Batch, source: Tensor, reached: Sequence[Tensor], reaches_encoder: bool
 ) -> Tensor:
     """Mean squared error of T, applied over and over, against each of the observations that are reached."""
     if not reaches_encoder:
@@ -98,13 +112,13 @@ def _transition_loss(
 
 
 def beside_losses(
-    model: PJEPA, batch: TensorDictBase, source: Tensor, successor: Tensor, objective: ObjectiveConfig
+    model: PJEPA, batch: Batch, source: Tensor, successor: Tensor, objective: ObjectiveConfig
 ) -> dict[str, Tensor]:
     """The losses of whatever learns on the embeddings without training the encoder (paper Appendix D).
 
     Args:
         model: the model in training mode.
-        batch: as of `joint_loss`, and with control heads ``reward`` and ``terminated`` (B,) of the step.
+        batch: as of `joint_losses`, and with control heads ``reward`` and ``terminated`` (B,) of the step.
         source: (B, d) embeddings, detached here.
         successor: (B, d) likewise.
         objective: discount, and weight of the entropy.
@@ -122,7 +136,7 @@ def beside_losses(
 
 
 def control_losses(
-    heads: ControlHeads, batch: TensorDictBase, source: Tensor, successor: Tensor, objective: ObjectiveConfig
+    heads: ControlHeads, batch: Batch, source: Tensor, successor: Tensor, objective: ObjectiveConfig
 ) -> dict[str, Tensor]:
     """The losses of the control heads against the targets of TD-MPC2, by name.
 

@@ -38,6 +38,7 @@ class PJEPA(nn.Module):
             network.black,
             network.latent_normalization,
             network.stem,
+            config.compute.channels_last,
         )
         self.dynamics = mlp(
             network.latent_dim + action_dim,
@@ -55,7 +56,7 @@ class PJEPA(nn.Module):
         self.decoder: Decoder | None = None
         if network.decoder:
             with random_stream(config.seed, "decoder"):
-                self.decoder = Decoder(network.latent_dim, network.initialization)
+                self.decoder = Decoder(network.latent_dim, network.initialization, config.compute.channels_last)
 
     @classmethod
     def untrained(cls, config: Config) -> "PJEPA":

@@ -99,6 +99,7 @@ class ResNetEncoder(nn.Module):
         black: float = -0.5,
         latent_normalization: Literal["none", "layer", "batch"] = "none",
         stem: Stem = "pooled",
+        channels_last: bool = True,
     ) -> None:
         super().__init__()
         self.black = black
@@ -123,7 +124,8 @@ class ResNetEncoder(nn.Module):
             for layer in self.modules():
                 if isinstance(layer, nn.Conv2d):
                     nn.init.normal_(layer.weight, std=convolution_gain / math.sqrt(layer.weight[0].numel()))
-        self._format = torch.channels_last if width >= LEAST_CHANNELS_LAST else torch.contiguous_format
+        last = channels_last and width >= LEAST_CHANNELS_LAST
+        self._format = torch.channels_last if last else torch.contiguous_format
         self.to(memory_format=self._format)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -142,8 +144,11 @@ class Decoder(nn.Module):
     Appendix D gives the number of layers and of parameters; kernel sizes and strides are those of the authors' code.
     """
 
-    def __init__(self, latent_dim: int = 256, initialization: Initialization = "truncated-normal") -> None:
+    def __init__(
+        self, latent_dim: int = 256, initialization: Initialization = "truncated-normal", channels_last: bool = True
+    ) -> None:
         super().__init__()
+        self._format = torch.channels_last if channels_last else torch.contiguous_format
         self.proj = nn.Linear(latent_dim, 512)
         self.layers = nn.Sequential(
             nn.ConvTranspose2d(32, 32, 3, 1, 1),
@@ -158,12 +163,12 @@ class Decoder(nn.Module):
             nn.Tanh(),
         )
         initialize(self, initialization)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=self._format)
 
     def forward(self, embedding: Tensor) -> Tensor:
         """Embeddings (B, latent_dim) -> images (B, 64, 64, 3) in [-1, 1]."""
         features = self.proj(embedding).relu().view(-1, 32, 4, 4)
-        last = self.layers[:-1](features.contiguous(memory_format=torch.channels_last))
+        last = self.layers[:-1](features.contiguous(memory_format=self._format))
         # In bfloat16 a tanh near the black of the background is -1 to the last digit, its gradient zero for good.
         images: Tensor = self.layers[-1](last.float())
         return images.permute(0, 2, 3, 1)

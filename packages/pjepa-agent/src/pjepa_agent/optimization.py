@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from pjepa_agent.config import OptimizationConfig
-from pjepa_agent.distributed import ALONE, World
 
 
 def learning_rate_factor(update: int, config: OptimizationConfig) -> float:
@@ -39,7 +38,7 @@ class Optimization:
         clipped: modules by name; the norm that is clipped is that of all gradients of one mapping.
         config: learning rate, schedule and clip.
         factors: by name, a module's learning rate over that of the configuration.
-        world: the processes that take the same steps.
+        fused: one kernel for all parameters instead of several for each.
     """
 
     def __init__(
@@ -47,9 +46,9 @@ class Optimization:
         clipped: Sequence[Mapping[str, nn.Module]],
         config: OptimizationConfig,
         factors: Mapping[str, float] | None = None,
-        world: World = ALONE,
+        fused: bool = True,
     ) -> None:
-        self._clip, self._world = config.clip, world
+        self._clip, self._fused = config.clip, fused
         self._clipped = [[p for module in group.values() for p in module.parameters()] for group in clipped]
         modules = {name: module for group in clipped for name, module in group.items()}
         rates = {name: config.learning_rate * (factors or {}).get(name, 1.0) for name in modules}
@@ -62,7 +61,7 @@ class Optimization:
         groups.sort(key=lambda group: group["lr"] != config.learning_rate)
         decay = config.weight_decay  # without it AdamW is Adam, to the bit
         self._optimizer = torch.optim.AdamW(
-            groups, lr=config.learning_rate, eps=config.epsilon, weight_decay=decay, fused=True
+            groups, lr=config.learning_rate, eps=config.epsilon, weight_decay=decay, fused=fused, foreach=False
         )
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, lambda update: learning_rate_factor(update, config)
@@ -73,16 +72,21 @@ class Optimization:
         """Of the modules without a factor, at the next step."""
         return float(self._optimizer.param_groups[0]["lr"])
 
-    def step(self, loss: Tensor) -> bool:
-        """Go down the gradient of a scalar; False, with nothing changed, if it or its gradient is not finite."""
-        self._optimizer.zero_grad(set_to_none=True)
+    def step(self, loss: Tensor) -> Tensor:
+        """Go down the gradient of a scalar; whether it and its gradient are finite, as a scalar of the device.
+
+        Where they are not, no parameter changes. The fused kernel sees to that without anyone waiting for the device.
+        """
         loss.backward()
         norms = [torch.nn.utils.clip_grad_norm_(parameters, self._clip) for parameters in self._clipped]
-        if self._world.any(not torch.isfinite(torch.stack([loss.detach(), *norms])).all()):
-            return False
-        self._optimizer.step()
-        self._schedule.step()
-        return True
+        finite = torch.isfinite(torch.stack([loss.detach(), *norms])).all()
+        if self._fused:
+            self._optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]  # as a gradient scaler does
+        if self._fused or finite:
+            self._optimizer.step()
+            self._schedule.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return finite
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` takes."""

@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -112,18 +113,26 @@ def _lead(
     begun = time.perf_counter()
     if run.report.exists():
         raise RunError(f"{run.path}: is finished; its numbers are in {run.report}")
-    with make_logger(wandb, run, config) as wandb_logger:  # first, since it can refuse
-        data = None if config.collection.online else _dataset(run, config, world)
+    # The logger first, since it can refuse.
+    with make_logger(wandb, run, config) as wandb_logger, ThreadPoolExecutor(1) as beside:
+        data, written = (None, None) if config.collection.online else _dataset(run, config, world, beside)
         training = Training(config, run, data, device, world)
         record_start(run, config, device)
         before = training.seconds
         with Progress(config.optimization.updates, training.update) as progress:
 
+            def on_update(update: int) -> None:
+                progress.update(update)
+                if written is not None and written.done():
+                    written.result()  # raises what went wrong
+
             def on_metrics(row: dict[str, float]) -> None:
                 progress.metrics(row)
                 wandb_logger.log(row)
 
-            training.train(progress.update, on_metrics, should_stop)
+            training.train(on_update, on_metrics, should_stop)
+        if written is not None:
+            written.result()
         # All of it before wandb is waited for, which may be away.
         if data is None:
             data = _write_recent(run, config, training)
@@ -135,17 +144,21 @@ def _lead(
     return report
 
 
-def _dataset(run: RunDirectory, config: Config, world: World) -> TransitionDataset:
-    """The run's transitions: those it has, else newly collected ones."""
+def _dataset(
+    run: RunDirectory, config: Config, world: World, beside: Executor
+) -> tuple[TransitionDataset, Future[None] | None]:
+    """The run's transitions: those it has, else newly collected ones, which are written while the training begins.
+
+    A run that ends before they are written collects the very same ones again.
+    """
     if run.transitions.is_file() and world.size == 1:  # several collect anew, since they standardise p together
         data = read_transitions(run.transitions)
         _check_dataset(run, config, data)
-        return data
+        return data, None
     logger.info("collecting %d transitions", config.collection.transitions)
     data = collect_dataset(config, world)
     _check_dataset(run, config, data)
-    write_transitions(run.transitions, data)
-    return data
+    return data, beside.submit(write_transitions, run.transitions, data)
 
 
 def _write_recent(run: RunDirectory, config: Config, training: Training) -> TransitionDataset:

@@ -8,13 +8,14 @@ import typing
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from bisim_theory import TransitionDataset
 from bisim_theory.files import atomic_write
 from tensordict import TensorDictBase
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from pjepa_agent.auxiliary import Auxiliary
@@ -24,7 +25,7 @@ from pjepa_agent.collection import collect
 from pjepa_agent.config import Config
 from pjepa_agent.distributed import ALONE, World
 from pjepa_agent.held_out import HeldOut
-from pjepa_agent.losses import Objective, beside_losses, beside_total, joint_loss
+from pjepa_agent.losses import Objective, beside_losses, beside_total, joint_losses
 from pjepa_agent.metrics import ACCURACY, MetricsFile
 from pjepa_agent.model import PJEPA
 from pjepa_agent.optimization import Optimization, averaging_weight
@@ -63,6 +64,16 @@ def metadata(config: Config) -> dict[str, str]:
     return {"environment": config.collection.environment, "auxiliary": config.objective.auxiliary}
 
 
+class Taken(NamedTuple):
+    """A step of an optimiser that nobody has looked at yet: what was minimised, and whether it was finite."""
+
+    update: int
+    name: str
+    loss: Tensor
+    finite: Tensor
+    batch: TensorDictBase
+
+
 class Training:
     """One run from its first to its last update.
 
@@ -86,12 +97,16 @@ class Training:
         torch.manual_seed(config.seed)
         self.model = PJEPA(config).to(device)
         factor = config.optimization.encoder_learning_rate_factor
-        self.optimization = Optimization([self.model.core], config.optimization, {"encoder": factor}, world)
-        self._joint = world.parallel(Objective(joint_loss, self.model, self.model.core))
+        fused, objective = config.compute.fused, config.objective
+        self.optimization = Optimization([self.model.core], config.optimization, {"encoder": factor}, fused)
+        constants = {"objective": objective, "joint_batch": config.compute.joint_batch}
+        self._joint = self._prepared(Objective(joint_losses, self.model, self.model.core, **constants))
         # Each part beside the core is clipped by itself: whether it is there changes nothing of the others.
         beside = [{name: part} for name, part in self.model.beside.items()]
-        self.beside = Optimization(beside, config.optimization, world=world) if beside else None
-        self._beside = world.parallel(Objective(beside_losses, self.model, self.model.beside)) if beside else None
+        self.beside = self._beside = None
+        if beside:
+            self.beside = Optimization(beside, config.optimization, fused=fused)
+            self._beside = self._prepared(Objective(beside_losses, self.model, self.model.beside, objective=objective))
         self.averaged: AveragedModel | None = None
         if config.optimization.averaging:
             self.averaged = AveragedModel(self.model, multi_avg_fn=self._average, use_buffers=True)
@@ -104,11 +119,13 @@ class Training:
                 world.seed(config.seed),
                 device,
                 config.objective.horizon,
+                config.compute.frames,
             )
         )
         self.held_out = HeldOut(config, self._known_auxiliary(data))
         self.update, self.seconds = 0, 0.0
         self._recent: defaultdict[str, list[Tensor]] = defaultdict(list)  # losses since the last evaluation
+        self._unchecked: list[Taken] = []
         with world.in_turn():  # since rank 0 sets aside what is damaged
             if any(path.is_file() for path in self._checkpoints):
                 self._restore()
@@ -135,7 +152,8 @@ class Training:
             should_stop: asked after each update; if it says so on any rank, the state is saved, `Interrupted` raised.
 
         Raises:
-            TrainingError: a loss or its gradient is no longer finite; the batch is kept in the run directory.
+            TrainingError: a loss or its gradient is no longer finite, which nothing saved has seen; the batch is kept
+                in the run directory.
             Interrupted: `should_stop` said so.
         """
         total, every = self.config.optimization.updates, self.config.evaluation.every
@@ -151,6 +169,7 @@ class Training:
             self.seconds = time.perf_counter() - started
             on_update(self.update)
             if self.update % every == 0 or self.update == total:
+                self._check()
                 rate = (self.update - since) / (time.perf_counter() - interval_started)
                 self._record(rate, on_metrics)
                 self._recent.clear()
@@ -158,6 +177,7 @@ class Training:
                 self._save()
                 interval_started, since = time.perf_counter(), self.update
             elif self.world.any(should_stop()):
+                self._check()
                 self._save()
                 raise Interrupted(self.update)
 
@@ -175,15 +195,21 @@ class Training:
         self.sampler.advance(self.update + 1)
         batch = self.sampler.sample()
         objective = self.config.objective.at((self.update + 1) / self.config.optimization.updates)
+        if self.compiled:
+            torch.compiler.cudagraph_mark_step_begin()
         with self._objective_stream(), self._autocast():
-            losses = self._joint(batch, objective)
-        self._descend(self.optimization, losses.total, batch, "the joint objective")
+            losses = self._joint(dict(batch.items()))
+        total = losses.total(objective)
+        self._descend(self.optimization, total, batch, "the joint objective")
         if self.averaged is not None:
             self.averaged.update_parameters(self.model)
-        scalars = {"total": losses.total, "transition": losses.transition, "auxiliary": losses.auxiliary}
+        scalars = {"total": total, "transition": losses.transition, "auxiliary": losses.auxiliary}
         if self.beside is not None:
             scalars |= self._step_beside(self.beside, batch, losses.source, losses.successor)
-        return {name: loss.detach() for name, loss in scalars.items()}
+        if (self.update + 1) % self.config.compute.check_every == 0:
+            self._check()
+        # A CUDA graph writes its next losses where these are.
+        return {name: loss.detach().clone() for name, loss in scalars.items()}
 
     def _step_beside(
         self, optimization: Optimization, batch: TensorDictBase, source: Tensor, successor: Tensor
@@ -192,25 +218,36 @@ class Training:
         assert self._beside is not None
         with random_stream(self.world.seed(self.config.seed), "update", self.update, device=self.device):
             with self._autocast():
-                losses = self._beside(batch, source, successor, self.config.objective)
+                losses = self._beside(dict(batch.items()), source.detach(), successor.detach())
             self._descend(optimization, beside_total(losses, self.config.objective), batch, " + ".join(losses))
         if self.model.control is not None:
             self.model.control.follow(self.config.objective.polyak)
         return {BESIDE_METRICS.get(name, name): loss for name, loss in losses.items()}
 
     def _descend(self, optimization: Optimization, loss: Tensor, batch: TensorDictBase, name: str) -> None:
-        if not optimization.step(loss):
-            if self.world.leads or not loss.isfinite():
-                self._keep_batch(batch)
-            raise TrainingError(
-                f"{name}: loss {float(loss.detach()):g} or its gradient is not finite at update {self.update + 1}; "
-                f"the batch is in {self.run.offending_batch}, the last checkpoint is {self.run.checkpoint}"
-            )
+        finite = optimization.step(loss)
+        self._unchecked.append(Taken(self.update + 1, name, loss.detach(), finite, batch))
 
-    def _keep_batch(self, batch: TensorDictBase) -> None:
-        arrays = {name: value.cpu().numpy() for name, value in batch.items()}
+    def _check(self) -> None:
+        """See to it that all steps since the last time were finite, on every rank, before anything of them is kept."""
+        if not self._unchecked:
+            return
+        steps, self._unchecked = self._unchecked, []
+        finite = self.world.least(torch.stack([step.finite for step in steps]).cpu())
+        if finite.all():
+            return
+        first = steps[int(finite.int().argmin())]
+        if self.world.leads or not first.loss.isfinite():
+            self._keep_batch(first)
+        raise TrainingError(
+            f"{first.name}: loss {float(first.loss):g} or its gradient is not finite at update {first.update}; "
+            f"the batch is in {self.run.offending_batch}, the last checkpoint is {self.run.checkpoint}"
+        )
+
+    def _keep_batch(self, step: Taken) -> None:
+        arrays = {name: value.cpu().numpy() for name, value in step.batch.items()}
         with atomic_write(self.run.offending_batch) as file:
-            np.savez_compressed(file, update=self.update + 1, **arrays)
+            np.savez_compressed(file, update=step.update, **arrays)
 
     @torch.no_grad()
     def _average(self, averaged: Tensors, current: Tensors, count: Tensor | int) -> None:
@@ -235,6 +272,18 @@ class Training:
         if self.averaged is None or not self.update:
             return self.model
         return typing.cast(PJEPA, self.averaged.module)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the losses are compiled."""
+        wanted = self.config.compute.compile
+        return wanted == "on" or (wanted == "auto" and self.device.type == "cuda" and self.world.size == 1)
+
+    def _prepared(self, objective: Objective) -> nn.Module:
+        """A module of losses as the configuration and the ranks have it."""
+        if self.compiled:
+            objective.compile(mode="reduce-overhead" if self.device.type == "cuda" else None)
+        return self.world.parallel(objective)
 
     def _autocast(self) -> torch.autocast:
         return autocast(self.device.type, self.config.optimization.autocast)

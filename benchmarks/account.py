@@ -1,0 +1,175 @@
+"""Where the time of an update goes, how much work it is, and how long this machine would need for that at the least.
+
+Run it with ``uv run python benchmarks/account.py``, on a GPU too. What is timed waits for the device at every border.
+"""
+
+import argparse
+import contextlib
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from pjepa_agent.precision import autocast
+from pjepa_agent.presets import PRESETS, make_config
+from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.training import Training, collect_dataset
+from study import markdown
+from throughput import small, updating, wait
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+
+class Stopwatch:
+    """Seconds by label; what is timed within something else counts there alone, not in what it is within."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self._device, self._labels, self._since = device, [""], time.perf_counter()
+
+    @contextlib.contextmanager
+    def of(self, label: str, whole: bool = False) -> Iterator[None]:
+        """Time a block; if `whole`, with all that is in it."""
+        if self._labels[-1].startswith("="):
+            yield
+            return
+        self._charge()
+        self._labels.append(f"={label}" if whole else label)
+        yield
+        self._charge()
+        self._labels.pop()
+
+    def wrap(self, owner: Any, name: str, label: str, whole: bool = False) -> None:
+        """Time every call of a method."""
+        method = getattr(owner, name)
+
+        def timed(*arguments: Any, **named: Any) -> Any:
+            with self.of(label, whole):
+                return method(*arguments, **named)
+
+        setattr(owner, name, timed)
+
+    def _charge(self) -> None:
+        wait(self._device)
+        now = time.perf_counter()
+        self.seconds[self._labels[-1].removeprefix("=")] += now - self._since
+        self._since = now
+
+
+class Traffic(TorchDispatchMode):
+    """Bytes that operations read and write, as if nothing stayed near the processor between two of them."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        views = any(a.alias_info is not None and not a.alias_info.is_write for a in func._schema.arguments)
+        if not views:
+            tensors = [t for t in tree_leaves((args, kwargs, result)) if isinstance(t, Tensor)]
+            self.bytes += sum(t.numel() * t.element_size() for t in {id(t): t for t in tensors}.values())
+        return result
+
+
+@contextlib.contextmanager
+def prepared(preset: str, device: torch.device, assignments: list[str]) -> Iterator[Training]:
+    """A training of a preset with little data, not compiled, so that it can be looked into."""
+    config = small(make_config(preset)).override(["compute.compile=off", *assignments])
+    with tempfile.TemporaryDirectory() as folder:
+        data = None if config.collection.online else collect_dataset(config)
+        yield Training(config, RunDirectory.create(Path(folder) / "run", config), data, device)
+
+
+def account(training: Training, device: torch.device, updates: int) -> dict[str, float]:
+    """Seconds per update by what they went into, the median over updates of each."""
+    watch = Stopwatch(device)
+    watch.wrap(training.sampler, "advance", "collection")
+    watch.wrap(training.sampler, "sample", "sampling, gathering of frames")
+    watch.wrap(training.model.encoder, "forward", "encoder, forward")
+    watch.wrap(training._joint, "forward", "dynamics, head, losses")
+    watch.wrap(training.optimization, "step", "clipping, Adam")
+    watch.wrap(training, "_step_beside", "control heads, decoder: all", whole=True)
+    watch.wrap(training, "_check", "looking whether all was finite")
+    if training.averaged is not None:
+        watch.wrap(training.averaged, "update_parameters", "averaging of weights")
+    backward = Tensor.backward
+    watch.wrap(Tensor, "backward", "backward")
+    step, rows = updating(training), []
+    try:
+        for _ in range(updates + 2):
+            watch.seconds.clear()
+            with watch.of("the rest: logging, bookkeeping"):
+                step()
+            rows.append(dict(watch.seconds))
+    finally:
+        Tensor.backward = backward  # type: ignore[method-assign]
+    labels = [label for label in dict.fromkeys(label for row in rows for label in row) if label]
+    return {label: statistics.median(row.get(label, 0.0) for row in rows[2:]) for label in labels}
+
+
+def work(training: Training) -> tuple[int, int]:
+    """Floating-point operations of an update in convolutions and products, and bytes of all its operations."""
+    step = updating(training)
+    with FlopCounterMode(display=False) as counter:
+        step()
+    with Traffic() as traffic:
+        step()
+    return counter.get_total_flops(), traffic.bytes
+
+
+def peaks(device: torch.device, wanted: bool) -> tuple[float, float]:
+    """What the device reaches: floating-point operations per second of a product, bytes per second of a copy."""
+    size, big = (8192, 2**29) if device.type == "cuda" else (2048, 2**26)
+    a, b = torch.randn(2, size, size, device=device)
+    source = torch.zeros(big, device=device)
+    target = torch.empty_like(source)
+    products, copies = [], []
+    for _ in range(8):
+        with autocast(device.type, wanted):
+            products.append(2 * size**3 / seconds(lambda: a @ b, device))
+        copies.append(2 * source.nbytes / seconds(lambda: target.copy_(source), device))
+    return max(products), max(copies)
+
+
+def seconds(function: Any, device: torch.device) -> float:
+    """How long something takes."""
+    wait(device)
+    started = time.perf_counter()
+    function()
+    wait(device)
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Print the account of the presets."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS), help="which (default: all)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
+    parser.add_argument("--updates", type=int, help="that are timed (default: 5 to 100, by preset and device)")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.FIELD=VALUE", help="other settings")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    for preset in options.presets:
+        updates = options.updates or (100 if device.type == "cuda" else {"laptop": 30}.get(preset, 5))
+        with prepared(preset, device, options.set) as training:
+            flops, traffic = work(training)
+            rate, bandwidth = peaks(device, training.config.optimization.autocast)
+            parts = account(training, device, updates)
+        total = sum(parts.values())
+        floors = flops / rate, traffic / bandwidth
+        rows = [[label, f"{1e3 * each:.3g}", f"{each / total:.1%}"] for label, each in parts.items()]
+        print(f"\n{preset} on {device}, {torch.get_num_threads()} threads\n")
+        print(markdown(["", "ms an update", "share"], [*rows, ["together", f"{1e3 * total:.3g}", "100 %"]]))
+        print(f"\n{flops / 1e9:.1f} GFLOP at {rate / 1e9:.0f} GFLOP/s: {1e3 * floors[0]:.3g} ms;"
+              f" {traffic / 1e9:.2f} GB at {bandwidth / 1e9:.1f} GB/s: {1e3 * floors[1]:.3g} ms;"
+              f" an update takes {total / max(floors):.2f} times the larger, {total / sum(floors):.2f} times both",
+              flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""The training loop as TD-MPC2's code, on which the paper's authors built, writes it: the yardstick of the throughput.
+
+Eager and in float32, the two observations of a transition encoded one after the other, channels first, Adam one tensor
+at a time, one environment stepped once an update, both frames of every transition stored, every metric read off the
+device in every update.
+"""
+
+import dataclasses
+from typing import Any
+
+import counting_env  # noqa: F401  # registers the environment
+import gymnasium
+import numpy as np
+import torch
+from pjepa_agent.config import Config
+from pjepa_agent.losses import beside_losses, beside_total
+from pjepa_agent.model import PJEPA
+from pjepa_agent.optimization import learning_rate_factor
+from torch import Tensor, nn
+
+
+class Baseline:
+    """A training of the model of a configuration, with its losses, weights of losses and batch size.
+
+    Args:
+        config: what to train; of its collection only target, length of episodes and length of held actions count.
+        device: where to train.
+        transitions: how many there are before the first update, and room for.
+        joint_batch: whether the observations are encoded together, which a network with batch normalisation needs.
+    """
+
+    def __init__(self, config: Config, device: torch.device, transitions: int, joint_batch: bool) -> None:
+        self.config, self.device, self.joint_batch = config, device, joint_batch
+        plain = dataclasses.replace(config, compute=dataclasses.replace(config.compute, channels_last=False))
+        torch.manual_seed(config.seed)
+        self.model = PJEPA(plain).to(device).train()
+        optimization = config.optimization
+        factor = optimization.encoder_learning_rate_factor
+        others = [self.model.dynamics, self.model.head]
+        self.optimizer = torch.optim.Adam(
+            [
+                {"params": list(self.model.encoder.parameters()), "lr": factor * optimization.learning_rate},
+                {"params": [p for each in others for p in each.parameters()]},
+            ],
+            lr=optimization.learning_rate,
+        )
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda update: learning_rate_factor(update, optimization)
+        )
+        self.beside = None
+        if self.model.beside:
+            parameters = [p for each in self.model.beside.values() for p in each.parameters()]
+            self.beside = torch.optim.Adam(parameters, lr=optimization.learning_rate)
+        self.buffer = Buffer(transitions)
+        self.environment = gymnasium.make(
+            "CountingEnv-v0", max_episode_steps=config.collection.max_episode_steps, target=config.collection.target
+        )
+        self.random = np.random.default_rng(config.seed)
+        self.observation: Any = None
+        self.reward_here = 0.0
+        self.update = 0
+        for _ in range(transitions):
+            self.act()
+
+    def act(self) -> None:
+        """One environment step, into the buffer."""
+        collection = self.config.collection
+        if self.observation is None:
+            self.observation, info = self.environment.reset(seed=None if self.buffer.added else self.config.seed)
+            self.reward_here = float(info["count"] == collection.target)
+            self.held = 0
+        if self.held % collection.action_repeat == 0:
+            self.action = self.random.uniform(-1, 1, 1).astype(np.float32)
+        self.held += 1
+        following, reward, terminated, truncated, _ = self.environment.step(self.action)
+        self.buffer.add(self.observation, self.action, following, self.reward_here, float(reward), terminated)
+        self.observation = None if terminated or truncated else following
+        self.reward_here = float(reward)
+
+    def step(self) -> dict[str, float]:
+        """One update."""
+        objective = self.config.objective.at((self.update + 1) / self.config.optimization.updates)
+        batch = self.buffer.sample(self.random, self.config.optimization.batch_size, self.device)
+        source, successor = self.encode(batch["source_image"], batch["successor_image"])
+        transition = nn.functional.mse_loss(self.model.transition(source, batch["action"]), successor)
+        auxiliary = self.model.head.loss(self.model.head(source), batch["auxiliary"])
+        total = objective.transition_weight * transition + objective.auxiliary_weight * auxiliary
+        metrics = {"total": total, "transition": transition, "auxiliary": auxiliary}
+        self.optimizer.zero_grad()
+        total.backward()
+        core = [p for module in self.model.core.values() for p in module.parameters()]
+        metrics["gradient_norm"] = nn.utils.clip_grad_norm_(core, self.config.optimization.clip)
+        self.optimizer.step()
+        self.schedule.step()
+        if self.beside is not None:
+            metrics |= self.step_beside(self.beside, batch, source, successor)
+        self.update += 1
+        return {name: value.item() for name, value in metrics.items()}
+
+    def encode(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings of both observations."""
+        if self.joint_batch:
+            source, successor = self.model.encoder(torch.cat([first, second])).chunk(2)
+            return source, successor
+        return self.model.encoder(first), self.model.encoder(second)
+
+    def step_beside(
+        self, optimizer: torch.optim.Optimizer, batch: dict[str, Tensor], source: Tensor, successor: Tensor
+    ) -> dict[str, Tensor]:
+        """The update of what learns on the embeddings."""
+        losses = beside_losses(self.model, batch, source, successor, self.config.objective)
+        optimizer.zero_grad()
+        beside_total(losses, self.config.objective).backward()
+        parameters = [p for each in self.model.beside.values() for p in each.parameters()]
+        nn.utils.clip_grad_norm_(parameters, self.config.optimization.clip)
+        optimizer.step()
+        if self.model.control is not None:
+            self.model.control.follow(self.config.objective.polyak)
+        return losses
+
+
+class Buffer:
+    """Transitions with both of their frames."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.added = size, 0
+        self.arrays = {
+            "source_image": np.zeros((size, 64, 64, 3), np.uint8),
+            "successor_image": np.zeros((size, 64, 64, 3), np.uint8),
+            "action": np.zeros((size, 1), np.float32),
+            "auxiliary": np.zeros(size, np.float32),
+            "reward": np.zeros(size, np.float32),
+            "terminated": np.zeros(size, np.bool_),
+        }
+
+    def add(self, source: Any, action: Any, successor: Any, auxiliary: float, reward: float, terminated: bool) -> None:
+        """Put a transition in the place of the oldest."""
+        values = (source, successor, action, auxiliary, reward, terminated)
+        for array, value in zip(self.arrays.values(), values, strict=True):
+            array[self.added % self.size] = value
+        self.added += 1
+
+    def sample(self, random: np.random.Generator, size: int, device: torch.device) -> dict[str, Tensor]:
+        """A batch, drawn with replacement."""
+        rows = random.integers(min(self.added, self.size), size=size)
+        return {name: torch.from_numpy(array[rows]).to(device) for name, array in self.arrays.items()}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(array.nbytes for array in self.arrays.values())

@@ -1,0 +1,124 @@
+"""How long until the clusters are compact: the laptop preset against straightforward loops with the same network.
+
+Run it with ``uv run python benchmarks/race.py``. Both train in turns, some updates at a time, until a held-out accuracy
+of 0.97; evaluations and collection, of as much data for both, are not timed.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from baseline import Baseline
+from pjepa_agent.config import Config
+from pjepa_agent.held_out import HeldOut
+from pjepa_agent.model import PJEPA
+from pjepa_agent.presets import make_config
+from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.training import Training, collect_dataset
+from study import markdown, seed_range, spread
+from throughput import Step, updating
+
+COMPACT = 0.97
+
+PLAIN = [
+    "objective.transition_weight=0.2", "objective.transition_warmup=0", "optimization.updates=3000",
+    "optimization.batch_size=128", "optimization.learning_rate=1e-3", "optimization.encoder_learning_rate_factor=1",
+    "optimization.clip=200", "optimization.averaging=0", "evaluation.statistics=0",
+]  # fmt: skip
+"""Adam as one would first try it: one learning rate of 1e-3 with a cosine, the losses weighed the same throughout."""
+
+
+@dataclass
+class Contestant:
+    """One that trains: an update, the model as it is to be evaluated, and what it has come to."""
+
+    step: Step
+    model: Callable[[], PJEPA]
+    most: int
+    seconds: float = 0.0
+    updates: int = 0
+    accuracy: list[float] = field(default_factory=list)
+
+    @property
+    def there(self) -> bool:
+        """Whether it has reached the accuracy."""
+        return bool(self.accuracy) and self.accuracy[-1] >= COMPACT
+
+    def go_on(self, updates: int, held_out: HeldOut) -> None:
+        """Train a while, and look."""
+        started = time.perf_counter()
+        for _ in range(min(updates, self.most - self.updates)):
+            self.step()
+            self.updates += 1
+        self.seconds += time.perf_counter() - started
+        self.accuracy.append(held_out.accuracy(self.model().encode(held_out.images).numpy()))
+
+
+def preset(config: Config, folder: Path) -> Contestant:
+    """The training of a run."""
+    run = RunDirectory.create(folder / "run", config)
+    training = Training(config, run, collect_dataset(config), torch.device("cpu"))
+
+    def evaluated() -> PJEPA:
+        training._renew_statistics()
+        return training.evaluated
+
+    return Contestant(updating(training), evaluated, config.optimization.updates)
+
+
+def loop(config: Config) -> Contestant:
+    """The straightforward loop, with its transitions collected before."""
+    baseline = Baseline(config, torch.device("cpu"), config.collection.transitions, joint_batch=True)
+    return Contestant(baseline.step, lambda: baseline.model, config.optimization.updates)
+
+
+def race(seed: int, every: int, folder: Path) -> dict[str, Contestant]:
+    """All contestants of a seed, when each has reached the accuracy or done all of its updates."""
+    config = make_config(seed=seed)
+    held_out = HeldOut(config)
+    contestants = {
+        "the laptop preset": preset(config, folder),
+        "its recipe, plain loop": loop(config.override(["optimization.averaging=0"])),
+        "Adam 1e-3, plain loop": loop(config.override(PLAIN)),
+    }
+    while going := [each for each in contestants.values() if not each.there and each.updates < each.most]:
+        for each in going:
+            each.go_on(every, held_out)
+    return contestants
+
+
+def main() -> None:
+    """Race the seeds and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=seed_range, default=seed_range("20-22"), help="such as 20-22 (default)")
+    parser.add_argument("--every", type=int, default=25, help="updates between two looks (default: 25)")
+    parser.add_argument("--json", type=Path, help="file for what every seed took")
+    options = parser.parse_args()
+    found: dict[str, list[Contestant]] = {}
+    for seed in options.seeds:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, each in race(seed, options.every, Path(folder)).items():
+                found.setdefault(name, []).append(each)
+                print(f"seed {seed}, {name}: {each.accuracy[-1]:.3f} after {each.updates} updates, "
+                      f"{each.seconds:.0f} s", flush=True)  # fmt: skip
+    first = next(iter(found.values()))
+    rows = [
+        [name, spread([each.updates for each in rivals], ".0f"), spread([each.seconds for each in rivals], ".0f"),
+         spread([own.seconds / each.seconds for own, each in zip(first, rivals, strict=True)], ".2f"),
+         f"{sum(each.there for each in rivals)} of {len(rivals)}"]
+        for name, rivals in found.items()
+    ]  # fmt: skip
+    print(markdown(["", f"updates to {COMPACT}", "seconds", "the preset's time over it", "reached"], rows))
+    if options.json:
+        kept = {name: [{"updates": each.updates, "seconds": each.seconds, "accuracy": each.accuracy} for each in rivals]
+                for name, rivals in found.items()}  # fmt: skip
+        options.json.write_text(json.dumps(kept, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""How fast a training goes: every fast path by itself and all together, beside the loop that the paper's authors had.
+
+Run it with ``uv run python benchmarks/throughput.py``, on a GPU too. All rows of a table take turns in one process. It
+prints tables, and with ``--json`` writes every measurement.
+"""
+
+import argparse
+import contextlib
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+from baseline import Baseline
+from pjepa_agent.config import Config
+from pjepa_agent.precision import has_bfloat16
+from pjepa_agent.presets import PRESETS, make_config
+from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.training import Training, collect_dataset
+from study import markdown
+
+TRANSITIONS = 2_000
+"""Enough to sample from: the speed depends neither on where in memory a frame is nor on how many others there are."""
+
+Step = Callable[[], object]
+
+
+def small(config: Config) -> Config:
+    """The configuration with little data and no evaluation worth mentioning."""
+    return config.override([
+        f"collection.transitions={TRANSITIONS}", "evaluation.reference_per_count=2", "evaluation.scored_per_count=2",
+        "evaluation.transitions=100", "evaluation.probe_per_count=0",
+    ])  # fmt: skip
+
+
+def variants(config: Config, device: torch.device) -> dict[str, list[str]]:
+    """What is turned off, or on, by the name of the row."""
+    cuda = device.type == "cuda"
+    off = {
+        "observations encoded one after the other": ["compute.joint_batch=false"],
+        "channels first": ["compute.channels_last=false"],
+        "Adam one tensor at a time": ["compute.fused=false"],
+        "looked at after every update": ["compute.check_every=1"],
+    }
+    if has_bfloat16(device.type):
+        name = "float32" if config.optimization.autocast else "bfloat16"
+        off[name] = [f"optimization.autocast={json.dumps(not config.optimization.autocast)}"]
+    if cuda:
+        off |= {"not compiled": ["compute.compile=off"], "frames on the host": ["compute.frames=host"]}
+    together = [assignment for name, each in off.items() if name != "bfloat16" for assignment in each]
+    rows = {"the default": [], **off, "all of this": together}
+    return rows if cuda else rows | {"compiled": ["compute.compile=on"]}
+
+
+@contextlib.contextmanager
+def contestants(config: Config, device: torch.device) -> Iterator[dict[str, Step]]:
+    """A training for every row, the baseline first, as functions that do an update."""
+    with tempfile.TemporaryDirectory() as folder:
+        joint = config.network.normalization == "batch"  # which else would have other statistics
+        steps = {"baseline": acting(Baseline(config, device, TRANSITIONS, joint_batch=joint))}
+        data = None if config.collection.online else collect_dataset(config)
+        for number, (name, assignments) in enumerate(variants(config, device).items()):
+            chosen = config.override(assignments)
+            run = RunDirectory.create(Path(folder) / str(number), chosen)
+            steps[name] = updating(Training(chosen, run, data, device))
+        yield steps
+
+
+def acting(baseline: Baseline) -> Step:
+    """An environment step and an update."""
+
+    def step() -> object:
+        baseline.act()
+        return baseline.step()
+
+    return step
+
+
+def updating(training: Training) -> Step:
+    """An update of a training, which then counts."""
+    training.model.train()
+
+    def step() -> object:
+        losses = training.step()
+        training.update += 1
+        return losses
+
+    return step
+
+
+def measure(steps: Mapping[str, Step], rounds: int, updates: int, device: torch.device) -> dict[str, list[float]]:
+    """Updates per second in every round, the rows taking turns."""
+    rates: dict[str, list[float]] = {name: [] for name in steps}
+    for round_ in range(rounds + 1):
+        for name, step in steps.items():
+            wait(device)
+            started = time.perf_counter()
+            for _ in range(updates):
+                step()
+            wait(device)
+            if round_:  # the first warms up, and compiles
+                rates[name].append(updates / (time.perf_counter() - started))
+    return rates
+
+
+def wait(device: torch.device) -> None:
+    """Until a device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def ratios(rates: Mapping[str, list[float]], name: str, other: str) -> float:
+    """The median over rounds of one row's rate over another's."""
+    return statistics.median(a / b for a, b in zip(rates[name], rates[other], strict=True))
+
+
+def table(rates: Mapping[str, list[float]]) -> str:
+    """Every row's rate, and its ratios."""
+    rows = [
+        [name, f"{statistics.median(each):.3g}", f"{min(each):.3g}..{max(each):.3g}",
+         f"{ratios(rates, name, 'the default'):.2f}", f"{ratios(rates, name, 'baseline'):.2f}"]
+        for name, each in rates.items()
+    ]  # fmt: skip
+    return markdown(["", "updates/s, median", "smallest..largest", "of the default", "x baseline"], rows)
+
+
+def main() -> None:
+    """Measure the presets and print their tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS), help="which (default: all)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
+    parser.add_argument("--rounds", type=int, default=5, help="of all rows, after one that warms up (default: 5)")
+    parser.add_argument("--updates", type=int, help="per row and round (default: 1 to 200, by preset and device)")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.FIELD=VALUE", help="for all rows")
+    parser.add_argument("--json", type=Path, help="file for all rates")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    everything = {}
+    for preset in options.presets:
+        config = small(make_config(preset)).override(options.set)
+        updates = options.updates or (200 if device.type == "cuda" else {"laptop": 8}.get(preset, 1))
+        with contestants(config, device) as steps:
+            rates = measure(steps, options.rounds, updates, device)
+        everything[preset] = rates
+        print(f"\n{preset} on {device}, {torch.get_num_threads()} threads\n\n{table(rates)}", flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(everything, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

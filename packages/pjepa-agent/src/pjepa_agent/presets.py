@@ -1,0 +1,115 @@
+"""The scales at which the experiments run, and the experiments: data, not code paths."""
+
+import dataclasses
+import types
+import typing
+from typing import Any
+
+from pjepa_agent.config import (
+    EXPERIMENTS,
+    CollectionConfig,
+    Config,
+    EvaluationConfig,
+    Experiment,
+    NetworkConfig,
+    ObjectiveConfig,
+    OptimizationConfig,
+)
+from pjepa_agent.fields import ConfigError
+
+LAPTOP = Config(
+    objective=ObjectiveConfig(transition_weight=0.5, transition_warmup=1.0),
+    optimization=OptimizationConfig(
+        updates=1_000,
+        batch_size=256,
+        learning_rate=8e-3,
+        encoder_learning_rate_factor=0.15,
+        clip=1.0,
+        averaging=0.2,
+    ),
+    evaluation=EvaluationConfig(every=125, statistics=1_024),
+)
+"""Minutes on two cores. What p needs is learnt before L_dyn merges much, dynamics and head keep ahead of the encoder,
+rare batches with a large L_p do not drown L_dyn, and averaged weights, with batch statistics of their own, are compact
+while those that are trained still move about."""
+
+PAPER = Config(
+    preset="paper",
+    collection=CollectionConfig(transitions=100_000, online=True),
+    network=NetworkConfig(
+        width=32,
+        blocks=8,
+        stem="pooled",
+        normalization="none",
+        initialization="truncated-normal",
+        control_heads=True,
+        decoder=True,
+    ),
+    objective=ObjectiveConfig(transition_weight=2.0, auxiliary_weight=10.0),
+    optimization=OptimizationConfig(
+        updates=300_000,
+        batch_size=256,
+        learning_rate=3e-4,
+        encoder_learning_rate_factor=0.3,
+        schedule="constant",
+        warmup=0,
+        autocast=False,
+    ),
+    evaluation=EvaluationConfig(every=1_000),
+)
+"""The paper's model and training (Appendix D), with the loss weights of its authors' stored configuration of P-JEPA."""
+
+PRESETS: typing.Mapping[str, Config] = types.MappingProxyType({"laptop": LAPTOP, "paper": PAPER})
+"""Scales at which the experiments run."""
+
+_EXPERIMENT_OBJECTIVES: dict[str, dict[str, Any]] = {
+    "reward": {},
+    "random": {"auxiliary": "random"},
+    "reward-only": {"transition_reaches_encoder": False},
+    "transition-only": {"auxiliary_reaches_encoder": False},
+}
+
+_EXPERIMENT_OPTIMIZATION: dict[tuple[str, str], dict[str, Any]] = {
+    # "A smaller learning rate of 1e-5 for all components of the model" (Appendix D).
+    ("paper", "reward-only"): {"learning_rate": 1e-5, "encoder_learning_rate_factor": 1.0},
+}
+
+
+def make_config(
+    preset: str = "laptop",
+    experiment: str = "reward",
+    seed: int = 0,
+    updates: int | None = None,
+    auxiliary: str | None = None,
+) -> Config:
+    """The configuration of one of the paper's experiments at one of the scales.
+
+    Args:
+        preset: a name in `PRESETS`.
+        experiment: a name in `EXPERIMENTS` (Section 2.3): reward auxiliary, random auxiliary, reward loss alone, or
+            transition loss alone. A loss left out still trains its own head, with no gradient into the encoder.
+        seed: non-negative; fixes data, initialisation and sampling.
+        updates: optimisation steps instead of the preset's.
+        auxiliary: an auxiliary function instead of the experiment's. How many values a function of your own or a label
+            has is for `pjepa_agent.run.prepare` to find out.
+
+    Raises:
+        ConfigError: a value is not allowed.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"preset={preset!r}: must be one of {', '.join(PRESETS)}")
+    if experiment not in EXPERIMENTS:
+        raise ConfigError(f"experiment={experiment!r}: must be one of {', '.join(EXPERIMENTS)}")
+    base = PRESETS[preset]
+    objective = _EXPERIMENT_OBJECTIVES[experiment] | ({} if auxiliary is None else {"auxiliary": auxiliary})
+    optimization = _EXPERIMENT_OPTIMIZATION.get((preset, experiment), {})
+    return dataclasses.replace(
+        base,
+        preset=base.preset,
+        experiment=typing.cast(Experiment, experiment),
+        seed=seed,
+        objective=dataclasses.replace(base.objective, **objective),
+        optimization=dataclasses.replace(
+            base.optimization, **optimization | ({} if updates is None else {"updates": updates})
+        ),
+    )
