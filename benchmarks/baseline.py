@@ -5,7 +5,6 @@ at a time, one environment stepped once an update, both frames of every transiti
 device in every update.
 """
 
-import dataclasses
 from typing import Any
 
 import counting_env  # noqa: F401  # registers the environment
@@ -31,7 +30,7 @@ class Baseline:
 
     def __init__(self, config: Config, device: torch.device, transitions: int, joint_batch: bool) -> None:
         self.config, self.device, self.joint_batch = config, device, joint_batch
-        plain = dataclasses.replace(config, compute=dataclasses.replace(config.compute, channels_last=False))
+        plain = config.override(["compute.channels_last=false", "compute.dense=false"])
         torch.manual_seed(config.seed)
         self.model = PJEPA(plain).to(device).train()
         optimization = config.optimization

@@ -42,6 +42,7 @@ def variants(config: Config, device: torch.device) -> dict[str, list[str]]:
     off = {
         "observations encoded one after the other": ["compute.joint_batch=false"],
         "channels first": ["compute.channels_last=false"],
+        "convolutions of 2x2 as any other": ["compute.dense=false"],
         "Adam one tensor at a time": ["compute.fused=false"],
         "looked at after every update": ["compute.check_every=1"],
     }

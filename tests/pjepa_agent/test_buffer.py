@@ -15,9 +15,11 @@ from pjepa_agent.training import Interrupted
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True)
-def _small_blocks(monkeypatch):
+@pytest.fixture(autouse=True, params=[False, True], ids=["rings that fit", "rings that grow"])
+def _small_blocks(monkeypatch, request):
     monkeypatch.setattr(buffer, "BLOCK", 37)  # so that blocks end in the middle of episodes, and of rings
+    if request.param:
+        monkeypatch.setattr(buffer, "expected_frames", lambda block, transitions: 5)
 
 
 def online(config, transitions=60, initial=20, steps=1, **objective):

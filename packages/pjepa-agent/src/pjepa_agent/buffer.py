@@ -22,7 +22,7 @@ BLOCK = 1_000
 
 
 SPARE = 1.02
-"""Length of the rings of frames over what the first block lets expect."""
+"""Length of the rings of frames over what is expected, or known to be needed."""
 
 Frames = Literal["auto", "device", "host"]
 
@@ -126,9 +126,10 @@ class RecentTransitions(Sampler):
         self._next_block()
         assert self._block is not None
         assert self._block.observation is not None
-        self._sources: NDArray[np.int64] = np.zeros(most, np.int64)  # of the transitions in the buffer, as numbers of frames ever
+        # Of the transitions in the buffer, as numbers of all frames ever.
+        self._sources: NDArray[np.int64] = np.zeros(most, np.int64)
         # Frames and labels are in rings, which grow should episodes become so short that these are too small.
-        length = math.ceil(SPARE * most * self._block.frames / len(self._block))
+        length = expected_frames(self._block, most)
         images = self._block.observation
         place = frames_device(config.compute.frames, device, length * images[0].nbytes)
         self.frames = torch.zeros((length, *images.shape[1:]), dtype=torch.uint8, device=place)
@@ -216,6 +217,11 @@ class RecentTransitions(Sampler):
             self._labels[name] = np.zeros((length, *label.shape[1:]), label.dtype)
             self._labels[name][kept % length] = label[kept % len(self.frames)]
         self.frames = frames
+
+
+def expected_frames(block: TransitionDataset, transitions: int) -> int:
+    """How many frames so many transitions have, going by some of them, with a few to spare."""
+    return math.ceil(SPARE * transitions * block.frames / len(block))
 
 
 def frames_device(wanted: Frames, device: torch.device, size: int) -> torch.device:

@@ -176,6 +176,8 @@ class ComputeConfig:
     normalisation, where what is encoded together shares statistics, this changes what is computed."""
     channels_last: bool = True
     """Keep the channels of a pixel together in convolutions that are not very narrow."""
+    dense: bool = True
+    """Compute 3x3 convolutions of maps of 2x2 as the matrix products that they are."""
     fused: bool = True
     """Adam for all parameters in one kernel."""
     compile: Literal["auto", "on", "off"] = "auto"

@@ -39,6 +39,7 @@ class PJEPA(nn.Module):
             network.latent_normalization,
             network.stem,
             config.compute.channels_last,
+            config.compute.dense,
         )
         self.dynamics = mlp(
             network.latent_dim + action_dim,

@@ -61,14 +61,38 @@ def _stem(kind: Stem, normalization: Normalization, width: int) -> nn.Sequential
     )
 
 
+class Convolution(nn.Conv2d):
+    """A 3x3 convolution with zeros around the map: (B, C, H, W) -> (B, C', H / stride, W / stride).
+
+    On a map of 2x2 every output sees every input, and more than half of the kernel meets zeros. There, if `dense`, it
+    is computed as the product with a (4 C', 4 C) matrix of the parts of the kernel that do not.
+    """
+
+    dense = True
+
+    def __init__(self, channels_in: int, channels: int, stride: int = 1) -> None:
+        super().__init__(channels_in, channels, 3, stride, 1, bias=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve a map."""
+        if not self.dense or input.shape[2:] != (2, 2) or self.stride != (1, 1):
+            return super().forward(input)
+        kernel = self.weight.permute(0, 2, 3, 1)
+        # An output in the first row of the map is under the lower part of the kernel, and so on.
+        parts = [kernel[:, row : row + 2, column : column + 2] for row in (1, 0) for column in (1, 0)]
+        matrix = torch.stack(parts).reshape(4 * self.out_channels, 4 * self.in_channels)
+        outputs = nn.functional.linear(input.permute(0, 2, 3, 1).flatten(1), matrix)
+        return outputs.view(-1, 2, 2, self.out_channels).permute(0, 3, 1, 2)
+
+
 class BasicBlock(nn.Module):
     """Residual block of two 3x3 convolutions (He et al., 2016): (B, C, H, W) -> (B, C', H / stride, W / stride)."""
 
     def __init__(self, channels_in: int, channels: int, stride: int, normalization: Normalization) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
+        self.conv1 = Convolution(channels_in, channels, stride)
         self.norm1 = _normalization(normalization, channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.conv2 = Convolution(channels, channels)
         self.norm2 = _normalization(normalization, channels)
         self.relu = nn.ReLU(inplace=True)
         self.downsample: nn.Module = nn.Identity()
@@ -100,6 +124,7 @@ class ResNetEncoder(nn.Module):
         latent_normalization: Literal["none", "layer", "batch"] = "none",
         stem: Stem = "pooled",
         channels_last: bool = True,
+        dense: bool = True,
     ) -> None:
         super().__init__()
         self.black = black
@@ -113,6 +138,9 @@ class ResNetEncoder(nn.Module):
             stages.append(nn.Sequential(first, *rest))
             channels = out
         self.stages = nn.Sequential(*stages)
+        for layer in self.stages.modules():
+            if isinstance(layer, Convolution):
+                layer.dense = dense
         self.proj = nn.Linear(channels, latent_dim)
         initialize(self.proj, initialization)
         self.norm: nn.Module = nn.Identity()

@@ -77,6 +77,7 @@ class Optimization:
 
         Where they are not, no parameter changes. The fused kernel sees to that without anyone waiting for the device.
         """
+        self.forget()
         loss.backward()
         norms = [torch.nn.utils.clip_grad_norm_(parameters, self._clip) for parameters in self._clipped]
         finite = torch.isfinite(torch.stack([loss.detach(), *norms])).all()
@@ -85,8 +86,11 @@ class Optimization:
         if self._fused or finite:
             self._optimizer.step()
             self._schedule.step()
-        self._optimizer.zero_grad(set_to_none=True)
         return finite
+
+    def forget(self) -> None:
+        """Drop the last gradients, before anything of the next step: a CUDA graph keeps them where it writes others."""
+        self._optimizer.zero_grad(set_to_none=True)
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` takes."""

@@ -196,7 +196,7 @@ class Training:
         batch = self.sampler.sample()
         objective = self.config.objective.at((self.update + 1) / self.config.optimization.updates)
         if self.compiled:
-            torch.compiler.cudagraph_mark_step_begin()
+            self._begin_graphs()
         with self._objective_stream(), self._autocast():
             losses = self._joint(dict(batch.items()))
         total = losses.total(objective)
@@ -210,6 +210,13 @@ class Training:
             self._check()
         # A CUDA graph writes its next losses where these are.
         return {name: loss.detach().clone() for name, loss in scalars.items()}
+
+    def _begin_graphs(self) -> None:
+        """Say that nothing of the last update is needed any more, of which CUDA graphs keep their results."""
+        for optimization in (self.optimization, self.beside):
+            if optimization is not None:
+                optimization.forget()
+        torch.compiler.cudagraph_mark_step_begin()
 
     def _step_beside(
         self, optimization: Optimization, batch: TensorDictBase, source: Tensor, successor: Tensor
