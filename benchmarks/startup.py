@@ -1,15 +1,20 @@
-"""How long the commands take before they do anything: `--help`, and the bare interpreter beside it.
+"""How long the commands take before they do anything: `--help`, the bare interpreter beside it, and the first update.
 
 Run it with ``uv run python benchmarks/startup.py``.
 """
 
+import os
+import pty
+import re
 import statistics
 import subprocess
 import sys
+import tempfile
+import termios
 import time
 from pathlib import Path
 
-ROUNDS = 9
+ROUNDS, FIRST_UPDATES = 9, 3
 COMMANDS = {
     "python -c pass": [sys.executable, "-c", "pass"],
     "pjepa-train --help": [str(Path(sys.executable).with_name("pjepa-train")), "--help"],
@@ -17,6 +22,26 @@ COMMANDS = {
     "pjepa-curves --help": [str(Path(sys.executable).with_name("pjepa-curves")), "--help"],
     "bisim-check --help": [str(Path(sys.executable).with_name("bisim-check")), "--help"],
 }
+
+
+def first_update(folder: Path) -> float:
+    """Seconds from the start of `pjepa-train` until its progress bar, on a terminal of its own, shows an update."""
+    started = time.perf_counter()
+    ours, its = pty.openpty()
+    termios.tcsetwinsize(its, (24, 80))
+    command = [str(Path(sys.executable).with_name("pjepa-train")), "--run-dir", str(folder)]
+    with subprocess.Popen(command, stderr=its, stdout=subprocess.DEVNULL) as process:
+        os.close(its)
+        shown = ""
+        while not re.search(r"[ |][1-9]\d*/\d+ \[", shown):
+            try:
+                shown += os.read(ours, 4096).decode(errors="replace")
+            except OSError as error:
+                raise SystemExit(f"{command}: ended before its first update: {shown}") from error
+        taken = time.perf_counter() - started
+        process.kill()
+    os.close(ours)
+    return taken
 
 
 def main() -> None:
@@ -27,8 +52,11 @@ def main() -> None:
             started = time.perf_counter()
             subprocess.run(command, check=True, capture_output=True)
             seconds[name].append(time.perf_counter() - started)
+    with tempfile.TemporaryDirectory() as folder:
+        name = "pjepa-train, to its first update"
+        seconds[name] = [first_update(Path(folder) / str(number)) for number in range(FIRST_UPDATES)]
     for name, values in seconds.items():
-        print(f"{name:20} {statistics.median(values):.3f} s (largest {max(values):.3f} s)")
+        print(f"{name:34} {statistics.median(values):.3f} s (largest {max(values):.3f} s)")
 
 
 if __name__ == "__main__":

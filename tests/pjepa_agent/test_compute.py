@@ -1,6 +1,8 @@
 """The ways to compute the same thing faster: each computes the same thing, and without any of them a run trains too."""
 
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -187,6 +189,34 @@ def test_nothing_is_saved_of_an_update_that_was_not_finite(every, tiny, tmp_path
     with np.load(directory.offending_batch, allow_pickle=False) as kept:
         assert kept["update"] == 7
         assert np.isnan(kept["auxiliary"]).all()
+
+
+def test_a_collection_that_begins_early_is_the_same_and_one_that_is_lost_is_made_again():
+    """In a process without PyTorch, which is what it is for."""
+    code = """
+import dataclasses, sys
+import numpy as np
+from pjepa_agent import early
+from pjepa_agent.collection import collect
+from pjepa_agent.config import CollectionConfig, Config
+
+config = CollectionConfig(transitions=300)
+kept, lost = early.EarlyCollection(config, 5), early.EarlyCollection(config, 5)
+lost._process.kill()
+expected = collect(config, 5)
+for data in (kept.result(), lost.result()):
+    for field in dataclasses.fields(data):
+        if field.name not in ("labels", "metadata"):
+            np.testing.assert_equal(getattr(data, field.name), getattr(expected, field.name))
+    np.testing.assert_equal(data.labels, expected.labels)
+assert "torch" not in sys.modules
+begun = early.begin(Config())
+assert (begun is None) == (sys.platform != "linux")
+import torch
+assert early.begin(Config()) is None
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_transitions_that_cannot_be_written_end_the_run(tiny, tmp_path, monkeypatch, capsys):

@@ -105,6 +105,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, config: Config | None) -> int:
     log_to_terminal()
+    from pjepa_agent import early
+
+    collection = None if config is None else early.begin(config)
     with _no_garbage():
         from bisim_theory.transitions import DatasetError
 
@@ -124,7 +127,7 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
                 world.share(config.optimization.batch_size)
                 run = _begin(config, options.run_dir, world)
             with _signals() as received:
-                report = train_run(run, config, device, options.wandb, lambda: bool(received), world)
+                report = train_run(run, config, device, options.wandb, lambda: bool(received), world, collection)
         if report:
             say(_last_words(run.path, report))
     except Interrupted as interrupted:
@@ -148,7 +151,6 @@ def _no_garbage() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.freeze()
         gc.enable()
 
 

@@ -44,9 +44,9 @@ class RandomPolicy:
         """Whether the next transition starts where the last one ended."""
         return self._observation is not None
 
-    def collect(self, transitions: int) -> TransitionDataset:
+    def collect(self, transitions: int, images: NDArray[np.uint8] | None = None) -> TransitionDataset:
         """The next transitions, as of `collect`; in the middle of an episode their first frame was the last before."""
-        frames = _Frames(2 * transitions, self._environment)
+        frames = _Frames(2 * transitions, self._environment, images)
         rows: dict[str, list[Any]] = defaultdict(list)
         source = -1 if self._observation is None else frames.keep(*self._observation)
         for _ in range(transitions):
@@ -99,12 +99,14 @@ class RandomPolicy:
 class _Frames:
     """Frames with their labels, each kept once."""
 
-    def __init__(self, most: int, environment: gymnasium.Env[Any, Any]) -> None:
+    def __init__(
+        self, most: int, environment: gymnasium.Env[Any, Any], images: NDArray[np.uint8] | None = None
+    ) -> None:
         shape = environment.observation_space.shape
         assert shape is not None
         # Memory that was never written is not taken: allocate generously. NumPy asks for large pages for what it does
         # not clear, and most of the time of a collection would else go by in page faults.
-        self._images = np.empty((most + 1, *shape), np.uint8)
+        self._images = np.empty((most + 1, *shape), np.uint8) if images is None else images
         self._labels: dict[str, list[Any]] = defaultdict(list)
 
     def keep(self, observation: NDArray[np.uint8], info: dict[str, Any]) -> int:
@@ -123,12 +125,22 @@ class _Frames:
         return {name: np.asarray(value) for name, value in self._labels.items()}
 
 
-def collect(config: CollectionConfig, seed: int) -> TransitionDataset:
+def most_frames(config: CollectionConfig) -> tuple[int, ...]:
+    """Shape (F, H, W, C) of the images of a collection if every transition were an episode of its own."""
+    environment = make_environment(config)
+    shape = environment.observation_space.shape
+    environment.close()
+    assert shape is not None
+    return (2 * config.transitions + 1, *shape)
+
+
+def collect(config: CollectionConfig, seed: int, images: NDArray[np.uint8] | None = None) -> TransitionDataset:
     """Collect transitions with uniformly random actions, each held for `config.action_repeat` steps of an episode.
 
     Args:
         config: environment, episode length and number of transitions.
         seed: fixes the environment and the policy.
+        images: where to put the images, of the shape `most_frames`; in new memory if None.
 
     Returns:
         A dataset in which every frame is kept once. The auxiliary value is the reward of the source itself, r(o_t);
@@ -136,7 +148,7 @@ def collect(config: CollectionConfig, seed: int) -> TransitionDataset:
         frame: ``count``, ``shape`` (index), ``color`` (3,), ``positions`` (8, 2) flattened, -1 where there is none.
     """
     policy = RandomPolicy(config, seed)
-    data = policy.collect(config.transitions)
+    data = policy.collect(config.transitions, images)
     policy.close()
     return data
 

@@ -1,10 +1,11 @@
 """A whole run: collect, train, and leave everything in the run directory."""
 
 import dataclasses
+import functools
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from pjepa_agent.buffer import RecentTransitions
 from pjepa_agent.collection import collect
 from pjepa_agent.config import SINGLE_NUMBERS, Config
 from pjepa_agent.distributed import ALONE, World
+from pjepa_agent.early import EarlyCollection
 from pjepa_agent.held_out import compare_with_untrained
 from pjepa_agent.metrics import ACCURACY
 from pjepa_agent.progress import Progress
@@ -66,6 +68,7 @@ def train_run(
     wandb: WandbMode = "disabled",
     should_stop: Callable[[], bool] = lambda: False,
     world: World = ALONE,
+    early: EarlyCollection | None = None,
 ) -> dict[str, Any]:
     """Begin or continue a run and finish it.
 
@@ -76,6 +79,7 @@ def train_run(
         wandb: ``disabled``, ``offline`` or ``online``.
         should_stop: asked after each update.
         world: the processes that train this run together; each has to call this.
+        early: the collection of a new run that one process trains, if it has begun.
 
     Returns:
         What ``report.json`` then holds, and nothing where this process is not the one that writes it.
@@ -91,7 +95,7 @@ def train_run(
         _follow(run, config, choose_device(device), should_stop, world)
         return {}
     with run.exclusive():
-        return _lead(run, config, choose_device(device), wandb, should_stop, world)
+        return _lead(run, config, choose_device(device), wandb, should_stop, world, early)
 
 
 def _follow(
@@ -109,30 +113,35 @@ def _lead(
     wandb: WandbMode,
     should_stop: Callable[[], bool],
     world: World,
+    early: EarlyCollection | None,
 ) -> dict[str, Any]:
     begun = time.perf_counter()
     if run.report.exists():
         raise RunError(f"{run.path}: is finished; its numbers are in {run.report}")
     # The logger first, since it can refuse.
     with make_logger(wandb, run, config) as wandb_logger, ThreadPoolExecutor(1) as beside:
-        data, written = (None, None) if config.collection.online else _dataset(run, config, world, beside)
+        data, write = (None, None) if config.collection.online else _dataset(run, config, world, early)
+        writing: Future[None] | None = None
         training = Training(config, run, data, device, world)
         record_start(run, config, device)
         before = training.seconds
         with Progress(config.optimization.updates, training.update) as progress:
 
             def on_update(update: int) -> None:
+                nonlocal writing
                 progress.update(update)
-                if written is not None and written.done():
-                    written.result()  # raises what went wrong
+                if write is not None and writing is None:
+                    writing = beside.submit(write)
+                elif writing is not None and writing.done():
+                    writing.result()  # raises what went wrong
 
             def on_metrics(row: dict[str, float]) -> None:
                 progress.metrics(row)
                 wandb_logger.log(row)
 
             training.train(on_update, on_metrics, should_stop)
-        if written is not None:
-            written.result()
+        if write is not None:
+            (writing or beside.submit(write)).result()
         # All of it before wandb is waited for, which may be away.
         if data is None:
             data = _write_recent(run, config, training)
@@ -145,9 +154,9 @@ def _lead(
 
 
 def _dataset(
-    run: RunDirectory, config: Config, world: World, beside: Executor
-) -> tuple[TransitionDataset, Future[None] | None]:
-    """The run's transitions: those it has, else newly collected ones, which are written while the training begins.
+    run: RunDirectory, config: Config, world: World, early: EarlyCollection | None
+) -> tuple[TransitionDataset, Callable[[], None] | None]:
+    """The run's transitions and, if they are newly collected, what writes them, while the training goes on.
 
     A run that ends before they are written collects the very same ones again.
     """
@@ -156,9 +165,9 @@ def _dataset(
         _check_dataset(run, config, data)
         return data, None
     logger.info("collecting %d transitions", config.collection.transitions)
-    data = collect_dataset(config, world)
+    data = collect_dataset(config, world, early)
     _check_dataset(run, config, data)
-    return data, beside.submit(write_transitions, run.transitions, data)
+    return data, functools.partial(write_transitions, run.transitions, data)
 
 
 def _write_recent(run: RunDirectory, config: Config, training: Training) -> TransitionDataset:

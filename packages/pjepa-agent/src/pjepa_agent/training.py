@@ -24,6 +24,7 @@ from pjepa_agent.checkpoint import fits, newest_checkpoint, save_checkpoint
 from pjepa_agent.collection import collect
 from pjepa_agent.config import Config
 from pjepa_agent.distributed import ALONE, World
+from pjepa_agent.early import EarlyCollection
 from pjepa_agent.held_out import HeldOut
 from pjepa_agent.losses import Objective, beside_losses, beside_total, joint_losses
 from pjepa_agent.metrics import ACCURACY, MetricsFile
@@ -51,9 +52,15 @@ class Interrupted(Exception):
         self.update = update
 
 
-def collect_dataset(config: Config, world: World = ALONE) -> TransitionDataset:
-    """The transitions of a run, or of one of the processes that train it, with values of its auxiliary function."""
-    data = collect(config.collection, world.seed(config.seed))
+def collect_dataset(config: Config, world: World = ALONE, early: EarlyCollection | None = None) -> TransitionDataset:
+    """The transitions of a run, or of one of the processes that train it, with values of its auxiliary function.
+
+    Args:
+        config: of the run.
+        world: the processes that train it.
+        early: the collection of a process that trains alone, if it has begun.
+    """
+    data = collect(config.collection, world.seed(config.seed)) if early is None else early.result()
     assert data.observation is not None
     values = Auxiliary(config, world)(data.observation, data.labels)
     return dataclasses.replace(data, auxiliary=values[data.source], metadata=metadata(config))
