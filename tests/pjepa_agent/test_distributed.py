@@ -225,11 +225,11 @@ def test_torchrun_trains_a_run_with_two_processes(tmp_path):
     small = ("collection.transitions=200", "network.width=4", "optimization.batch_size=16",
              "evaluation.reference_per_count=4", "evaluation.scored_per_count=30", "evaluation.transitions=120",
              "evaluation.probe_per_count=0")  # fmt: skip
-    command = [scripts / "torchrun", "--standalone", "--nproc-per-node", "2", "--no-python", scripts / "pjepa-train",
-               "--updates", "4", "--run-dir", run, *(part for each in small for part in ("--set", each))]  # fmt: skip
-    done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
+    example = Path(__file__).parents[2] / "examples" / "several_processes.sh"
+    settings = [part for each in small for part in ("--set", each)]
+    command = [example, "2", "--updates", "4", "--run-dir", run, *settings]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("4 updates in ") == 1
     assert json.loads((run / "report.json").read_text())["updates"] == 4
