@@ -77,15 +77,16 @@ def loop(config: Config) -> Contestant:
     return Contestant(baseline.step, lambda: baseline.model, config.optimization.updates)
 
 
-def race(seed: int, every: int, folder: Path) -> dict[str, Contestant]:
+def race(seed: int, every: int, folder: Path, plain: bool) -> dict[str, Contestant]:
     """All contestants of a seed, when each has reached the accuracy or done all of its updates."""
     config = make_config(seed=seed)
     held_out = HeldOut(config)
     contestants = {
         "the laptop preset": preset(config, folder),
         "its recipe, plain loop": loop(config.override(["optimization.averaging=0"])),
-        "Adam 1e-3, plain loop": loop(config.override(PLAIN)),
     }
+    if plain:
+        contestants["Adam 1e-3, plain loop"] = loop(config.override(PLAIN))
     while going := [each for each in contestants.values() if not each.there and each.updates < each.most]:
         for each in going:
             each.go_on(every, held_out)
@@ -97,12 +98,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=seed_range, default=seed_range("20-22"), help="such as 20-22 (default)")
     parser.add_argument("--every", type=int, default=25, help="updates between two looks (default: 25)")
+    parser.add_argument("--plain", action="store_true", help="race Adam as one would first try it, too")
     parser.add_argument("--json", type=Path, help="file for what every seed took")
     options = parser.parse_args()
     found: dict[str, list[Contestant]] = {}
     for seed in options.seeds:
         with tempfile.TemporaryDirectory() as folder:
-            for name, each in race(seed, options.every, Path(folder)).items():
+            for name, each in race(seed, options.every, Path(folder), options.plain).items():
                 found.setdefault(name, []).append(each)
                 print(f"seed {seed}, {name}: {each.accuracy[-1]:.3f} after {each.updates} updates, "
                       f"{each.seconds:.0f} s", flush=True)  # fmt: skip

@@ -41,6 +41,9 @@ LEVERS = {
     "latent-batch-normalization": settings("network.latent_normalization=batch"),
     "horizon-2": settings("objective.horizon=2", "optimization.batch_size=170"),
     "latent-noise-0.5": settings("objective.latent_noise=0.5"),
+    "without-fast-paths": settings(
+        "compute.channels_last=false", "compute.dense=false", "compute.fused=false", "compute.check_every=1"
+    ),
     "sigreg": settings("objective.regularizer=sigreg", "objective.regularizer_weight=0.1"),
     "vicreg": settings("objective.regularizer=vicreg", "objective.regularizer_weight=1"),
 }

@@ -212,6 +212,8 @@ for data in (kept.result(), lost.result()):
 assert "torch" not in sys.modules
 begun = early.begin(Config())
 assert (begun is None) == (sys.platform != "linux")
+early.mmap.mmap = lambda *arguments: exec("raise OSError(12, 'Cannot allocate memory')")
+assert early.begin(Config()) is None
 import torch
 assert early.begin(Config()) is None
 """

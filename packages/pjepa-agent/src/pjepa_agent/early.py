@@ -55,7 +55,9 @@ def begin(config: Config) -> EarlyCollection | None:
     several = "TORCHELASTIC_RUN_ID" in os.environ  # each of which has a seed of its own
     if config.collection.online or several or sys.platform != "linux" or "torch" in sys.modules:
         return None
-    return EarlyCollection(config.collection, config.seed)
+    with contextlib.suppress(OSError, OverflowError, ValueError):  # there is no such memory, and collecting says so
+        return EarlyCollection(config.collection, config.seed)
+    return None
 
 
 def _collect_into(config: CollectionConfig, seed: int, images: NDArray[Any], sender: Connection) -> None:
