@@ -88,7 +88,6 @@ def prepared(preset: str, device: torch.device, assignments: list[str]) -> Itera
 def account(training: Training, device: torch.device, updates: int) -> dict[str, float]:
     """Seconds per update by what they went into, the median over updates of each."""
     watch = Stopwatch(device)
-    watch.wrap(training.sampler, "advance", "collection")
     watch.wrap(training.sampler, "sample", "sampling, gathering of frames")
     watch.wrap(training.model.encoder, "forward", "encoder, forward")
     watch.wrap(training._joint, "forward", "dynamics, head, losses")
@@ -108,8 +107,19 @@ def account(training: Training, device: torch.device, updates: int) -> dict[str,
             rows.append(dict(watch.seconds))
     finally:
         Tensor.backward = backward  # type: ignore[method-assign]
+    parts = {"collection": collection(training)}
     labels = [label for label in dict.fromkeys(label for row in rows for label in row) if label]
-    return {label: statistics.median(row.get(label, 0.0) for row in rows[2:]) for label in labels}
+    return parts | {label: statistics.median(row.get(label, 0.0) for row in rows[2:]) for label in labels}
+
+
+def collection(training: Training, updates: int = 3_000) -> float:
+    """Seconds per update over many: transitions are collected a thousand at a time, and some are there at first."""
+    first = max(training.update, training.config.collection.initial)
+    training.sampler.advance(first)
+    started = time.perf_counter()
+    for update in range(first, first + updates):
+        training.sampler.advance(update + 1)
+    return (time.perf_counter() - started) / updates
 
 
 def work(training: Training) -> tuple[int, int]:

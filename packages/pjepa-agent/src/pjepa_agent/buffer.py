@@ -176,6 +176,12 @@ class RecentTransitions(Sampler):
         assert block.observation is not None
         values = self.auxiliary(block.observation, block.labels)
         self._block, self._released = dataclasses.replace(block, auxiliary=values[block.source]), 0
+        # All rows at once: they are released one by one.
+        rows = _rows(self._block)
+        for name in ("source", "successor"):
+            rows[name] = rows[name] + self._first_frame
+        rows["number"] = torch.arange(len(block)) + self.transitions
+        self._rows = rows.to(self.device)
 
     def _release(self, count: int) -> None:
         """Put the next transitions of the block into the buffer, and their frames into the ring."""
@@ -196,11 +202,7 @@ class RecentTransitions(Sampler):
         self.frames[torch.from_numpy(places).to(self.frames.device)] = images.to(self.frames.device)
         for name, label in self._labels.items():
             label[places] = self._block.labels[name][first : last + 1]
-        td = _rows(self._block)[rows]
-        for name in ("source", "successor"):
-            td[name] = td[name] + self._first_frame
-        td["number"] = torch.from_numpy(numbers)
-        self.buffer.extend(td.to(self.device))
+        self.buffer.extend(self._rows[rows])
         self._released += count
         self.transitions += count
 
