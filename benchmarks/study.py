@@ -6,7 +6,6 @@ measured of it. Tables are made from records alone, so that they can be made ane
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -104,7 +103,8 @@ class Study:
             whole = Path(folder) / record.name
             whole.mkdir()
             for name in RECORDED:
-                shutil.copy(path / name, whole)
+                # A record is read on other machines, which have no such folder.
+                (whole / name).write_text((path / name).read_text().replace(str(path.absolute()), path.name))
             if measures is not None:
                 (whole / MEASURES).write_text(json.dumps(measures, indent=2) + "\n")
             whole.rename(record)

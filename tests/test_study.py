@@ -86,6 +86,14 @@ def test_a_record_is_of_a_finished_run_of_its_study(path):
     assert MetricsFile(path / "metrics.csv", until=10**9).rows[-1]["update"] == wanted.optimization.updates
 
 
+def test_records_name_no_folder_of_the_machine_they_are_of():
+    for path in RECORDS.glob("*/*/provenance.json"):
+        for start in json.loads(path.read_text()):
+            assert not any(Path(word.partition("=")[2] or word).is_absolute() for word in start["command"].split()), (
+                path
+            )
+
+
 def test_tables():
     assert seed_range("3") == [3]
     assert seed_range("0-2") == [0, 1, 2]

@@ -42,7 +42,8 @@ def whole(tiny):
 
 def losses_of(config, path, updates):
     training = Training(config, RunDirectory.create(path, config), None, CPU)
-    rows = []
+    training.encoded, rows = [], []
+    training.model.encoder.register_forward_hook(lambda layer, given, made: training.encoded.append(len(made)))
     for _ in range(updates):
         rows.append({name: float(loss) for name, loss in training.step().items()})
         training.update += 1
@@ -57,7 +58,11 @@ def test_what_is_turned_off_computes_the_same(names, whole, tmp_path):
     for row, other in zip(expected, found, strict=True):  # the digits of one update are the weights of the next
         assert other == pytest.approx(row, rel=1e-2, abs=1e-3)
     assert expected[0] != expected[-1]
-    model = training.model
+    model, rows = training.model, training.config.optimization.batch_size
+    assert training.encoded == ([rows] * 12 if "joint_batch" in names else [2 * rows] * 6)
+    groups = training.optimization._optimizer.param_groups
+    assert all(group["fused"] == ("fused" not in names) for group in groups)
+    assert len(training._unchecked) == (0 if "check_every" in names else 12)  # the core's steps, and those beside it
     first = model.encoder.stages[0][0].conv1.weight
     assert first.is_contiguous(memory_format=torch.channels_last) == ("channels_last" not in names)
     assert all(layer.dense == ("dense" not in names) for layer in model.modules() if isinstance(layer, Convolution))
@@ -87,7 +92,6 @@ def test_what_is_compiled_computes_the_same(whole, tmp_path):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("assignments", [[], ["compute.frames=host"], ["optimization.autocast=false"]])
 def test_a_graph_on_a_gpu_computes_the_same(assignments, whole, tmp_path):
     losses = []
@@ -167,9 +171,10 @@ def test_a_buffer_takes_little_more_memory_than_its_frames(tiny):
     assert Sampler(fixed, 16, 0, CPU).frames.nbytes == fixed.observation.nbytes
 
 
+@pytest.mark.parametrize("stop", [8, None])
 @pytest.mark.parametrize("every", [1, 4, 100])
-def test_nothing_is_saved_of_an_update_that_was_not_finite(every, tiny, tmp_path):
-    """Whenever it is looked at: here in time for a stop, at update 8 of evaluations after 5 and 10."""
+def test_nothing_is_saved_of_an_update_that_was_not_finite(every, stop, tiny, tmp_path):
+    """Whenever it is looked at, at the latest for a stop after update 8, or for the evaluation after 10."""
     config = tiny().override([f"compute.check_every={every}"])
     directory = RunDirectory.create(tmp_path / "run", config)
     training = Training(config, directory, collect_dataset(config), CPU)
@@ -183,8 +188,8 @@ def test_nothing_is_saved_of_an_update_that_was_not_finite(every, tiny, tmp_path
 
     training.sampler.sample = spoil
     with pytest.raises(TrainingError, match=r"loss nan or its gradient is not finite at update 7"):
-        training.train(should_stop=lambda: training.update == 8)
-    assert training.update == (6 if every == 1 else 7 if every == 4 else 8)
+        training.train(should_stop=lambda: training.update == stop)
+    assert training.update == {1: 6, 4: 7, 100: stop or 10}[every]
     assert torch.load(directory.checkpoint, weights_only=True)["update"] == 5
     with np.load(directory.offending_batch, allow_pickle=False) as kept:
         assert kept["update"] == 7
