@@ -40,10 +40,12 @@ def whole(tiny):
     ])  # fmt: skip
 
 
-def losses_of(config, path, updates):
+def losses_of(config, path, updates, encoded=None):
+    """The trained, and its losses; a list is given the rows of all that goes through the encoder, unless compiled."""
     training = Training(config, RunDirectory.create(path, config), None, CPU)
-    training.encoded, rows = [], []
-    training.model.encoder.register_forward_hook(lambda layer, given, made: training.encoded.append(len(made)))
+    if encoded is not None:
+        training.model.encoder.register_forward_hook(lambda layer, given, made: encoded.append(len(made)))
+    rows = []
     for _ in range(updates):
         rows.append({name: float(loss) for name, loss in training.step().items()})
         training.update += 1
@@ -53,13 +55,14 @@ def losses_of(config, path, updates):
 @pytest.mark.parametrize("names", [[name] for name in OFF] + [list(OFF)], ids=[*OFF, "all"])
 def test_what_is_turned_off_computes_the_same(names, whole, tmp_path):
     _, expected = losses_of(whole, tmp_path / "on", 6)
-    training, found = losses_of(whole.override([OFF[name] for name in names]), tmp_path / "off", 6)
+    encoded = []
+    training, found = losses_of(whole.override([OFF[name] for name in names]), tmp_path / "off", 6, encoded)
     assert found[0] == pytest.approx(expected[0], rel=1e-5, abs=1e-6)
     for row, other in zip(expected, found, strict=True):  # the digits of one update are the weights of the next
         assert other == pytest.approx(row, rel=1e-2, abs=1e-3)
     assert expected[0] != expected[-1]
     model, rows = training.model, training.config.optimization.batch_size
-    assert training.encoded == ([rows] * 12 if "joint_batch" in names else [2 * rows] * 6)
+    assert encoded == ([rows] * 12 if "joint_batch" in names else [2 * rows] * 6)
     groups = training.optimization._optimizer.param_groups
     assert all(group["fused"] == ("fused" not in names) for group in groups)
     assert len(training._unchecked) == (0 if "check_every" in names else 12)  # the core's steps, and those beside it
