@@ -1,7 +1,7 @@
 """Why compact clusters diffuse: a run at a constant learning rate is continued in several ways from one state.
 
-Run it with ``uv run python benchmarks/diffusion.py``: it trains the run (some six minutes) unless ``runs/diffusion``
-has it, continues it for 300 updates in each way, and prints a table.
+Run it with ``uv run python benchmarks/diffusion.py``: it trains the run (some six minutes) unless ``runs/stability``
+has it from the study of levers, continues it for 300 updates in each way, and prints a table.
 """
 
 import argparse
@@ -24,16 +24,13 @@ from pjepa_agent.held_out import VIEWS, HeldOut
 from pjepa_agent.model import PJEPA
 from pjepa_agent.run_directory import RunDirectory
 from pjepa_agent.training import Training
+from stability import VARIANTS
 from study import markdown, train
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 UPDATES, EVERY = 300, 10
-OPTIONS = [
-    part
-    for each in ("optimization.schedule=constant", "optimization.averaging=0", "evaluation.every=500")
-    for part in ("--set", each)
-]
+NAME = "constant-rate-no-averaging"
 Way = Callable[[Training], None]
 
 
@@ -83,11 +80,12 @@ WAYS: dict[str, Way] = {
 def main() -> None:
     """Train the run if need be, continue it in every way, and print what became of its clusters."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=Path, default=Path("runs/diffusion"), help="folder of the run directory")
+    parser.add_argument("--runs", type=Path, default=Path("runs/stability"), help="folder of the run directory")
     parser.add_argument("--seed", type=int, default=10, help="of the run (default: 10)")
     options = parser.parse_args()
-    path = options.runs / f"constant-rate-{options.seed}"
-    train(path, [*OPTIONS, "--seed", str(options.seed)])
+    path = options.runs / f"{NAME}-{options.seed}"
+    if train(path, [*VARIANTS[NAME], "--seed", str(options.seed)]):
+        parser.error(f"{path}: not trained")
     print(markdown(
         ["continued", "accuracy", "exact statistics", "averaged weights", "L_dyn", "of it unpredictable", "spread",
          "moved per update, of the smallest gap"],
@@ -111,6 +109,7 @@ def follow(path: Path, way: Way) -> list[dict[str, float]]:
         losses = []
         for update in range(1, UPDATES + 1):
             losses.append(float(training.step()["transition"]))
+            training.update += 1
             averaged.update_parameters(training.model)
             if update % EVERY == 0:
                 embedding, counts = training.held_out.embed(training.model)

@@ -4,20 +4,12 @@ Run it with ``uv run python benchmarks/stability.py``. It trains what has no rec
 be stopped and goes on where it was; ``--only NAME`` takes one lever, ``--list`` names all.
 """
 
-import argparse
-from pathlib import Path
-
 from pjepa_agent.curves import draw_curves_of
 from pjepa_agent.stability import read_groups, table
-from study import RECORDS, Study, seed_range
+from study import Study, arguments, settings
 
 EVERY = 50
 """Updates between two evaluations: more often than usual, which changes nothing of the training."""
-
-
-def settings(*assignments: str) -> list[str]:
-    """Options that set fields of the configuration."""
-    return [part for each in assignments for part in ("--set", each)]
 
 
 LEVERS = {
@@ -56,18 +48,7 @@ VARIANTS = {name: [*lever, *settings(f"evaluation.every={EVERY}")] for name, lev
 
 def main() -> None:
     """Train what is missing, print the table and draw the curves."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=Path, default=Path("runs/stability"), help="folder of the run directories")
-    parser.add_argument("--records", type=Path, default=RECORDS / "stability", help="folder of their records")
-    parser.add_argument("--seeds", type=seed_range, default=seed_range("10-12"), help="such as 10-12 (default)")
-    parser.add_argument("--lanes", type=int, default=2, help="runs at a time (default: 2)")
-    parser.add_argument("--only", nargs="+", choices=LEVERS, metavar="NAME", default=list(LEVERS), help="these alone")
-    parser.add_argument("--list", action="store_true", help="name the levers and what they set, and train nothing")
-    parser.add_argument("--out", type=Path, help="draw the curves too, into this picture")
-    options = parser.parse_args()
-    if options.list:
-        print("\n".join(f"{name}: {' '.join(settings)}" for name, settings in LEVERS.items()))
-        return
+    options = arguments(__doc__, "stability", LEVERS)
     study = Study(options.runs, {name: VARIANTS[name] for name in options.only}, options.seeds, options.records)
     study.complete(options.lanes)
     groups = read_groups([path for name in options.only for path in study.records(name)])

@@ -4,6 +4,7 @@ Of every finished run a record is kept beside the studies: the small files of it
 measured of it. Tables are made from records alone, so that they can be made anew, or gone on with, on any machine.
 """
 
+import argparse
 import json
 import os
 import subprocess
@@ -128,6 +129,32 @@ def train(path: Path, options: Sequence[str], threads: int | None = None) -> Pat
     last = (done.stderr.splitlines() or [""])[-1] if done.returncode else "trained"
     print(f"{path}: {last} ({time.monotonic() - started:.0f} s)", file=sys.stderr, flush=True)
     return path if done.returncode else None
+
+
+def settings(*assignments: str) -> list[str]:
+    """Options that set fields of the configuration."""
+    return [part for each in assignments for part in ("--set", each)]
+
+
+def arguments(description: str | None, name: str, variants: Mapping[str, Sequence[str]]) -> argparse.Namespace:
+    """The command line of a study that draws curves: ``runs``, ``records``, ``seeds``, ``lanes``, ``only``, ``out``.
+
+    Raises:
+        SystemExit: the variants were to be listed, and are.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--runs", type=Path, default=Path("runs") / name, help="folder of the run directories")
+    parser.add_argument("--records", type=Path, default=RECORDS / name, help="folder of their records")
+    parser.add_argument("--seeds", type=seed_range, default=seed_range("10-12"), help="such as 10-12 (default)")
+    parser.add_argument("--lanes", type=int, default=2, help="runs at a time (default: 2)")
+    parser.add_argument("--only", nargs="+", choices=variants, metavar="NAME", default=list(variants), help="these")
+    parser.add_argument("--list", action="store_true", help="name the variants and what they set, and train nothing")
+    parser.add_argument("--out", type=Path, help="draw the curves too, into this picture")
+    options = parser.parse_args()
+    if options.list:
+        print("\n".join(f"{name}: {' '.join(options)}" for name, options in variants.items()))
+        parser.exit()
+    return options
 
 
 def seed_range(text: str) -> list[int]:

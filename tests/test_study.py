@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
 import experiments
 import stability
+import unnormalized
 from pjepa_agent.cli import configure, make_parser
 from pjepa_agent.metrics import MetricsFile
 from pjepa_agent.presets import LAPTOP
@@ -19,7 +20,11 @@ from pjepa_agent.stability import read_groups
 from stability import LEVERS
 from study import RECORDS, Study, markdown, seed_range, spread
 
-STUDIES = {"experiments": experiments.VARIANTS, "stability": stability.VARIANTS}
+STUDIES = {
+    "experiments": experiments.VARIANTS,
+    "stability": stability.VARIANTS,
+    "unnormalized": unnormalized.VARIANTS,
+}
 
 SMALL = [
     part

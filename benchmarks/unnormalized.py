@@ -1,0 +1,100 @@
+"""The paper's encoder, which normalises nothing: what makes it train within a thousand updates, and what does not.
+
+Run it with ``uv run python benchmarks/unnormalized.py``. It trains what has no record in ``benchmarks/records`` yet,
+can be stopped and goes on where it was; ``--only NAME`` takes one variant, ``--list`` names all.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from pjepa_agent.checkpoint import load
+from pjepa_agent.curves import draw_curves_of
+from pjepa_agent.held_out import HeldOut
+from pjepa_agent.metrics import ACCURACY, MetricsFile
+from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.stability import read_groups
+from pjepa_agent.theorem import LEVELS
+from study import Measures, Study, arguments, markdown, settings, spread
+
+COMMON = settings(
+    "network.normalization=none",
+    "network.stem=pooled",
+    "network.initialization=truncated-normal",
+    "objective.transition_weight=2",
+    "objective.transition_warmup=0.25",
+    "evaluation.every=100",
+)
+"""The paper's encoder and weight of L_dyn in the recipe of the laptop preset."""
+
+SLOWER = settings("optimization.encoder_learning_rate_factor=0.08")
+HE = settings("network.convolution_gain=1.414")
+
+VARIANTS = {
+    "paper": [*COMMON, *SLOWER],
+    "he": [*COMMON, *SLOWER, *HE],
+    "he-black-0": [*COMMON, *SLOWER, *HE, *settings("network.black=0")],
+    "he-black-0.1": [*COMMON, *SLOWER, *HE, *settings("network.black=-0.1")],
+    "he-black-0.1-faster": [*COMMON, *HE, *settings("network.black=-0.1")],
+    "black-0.1": [*COMMON, *SLOWER, *settings("network.black=-0.1")],
+}
+"""Options of `pjepa-train`, one block a stage: initialisation, where black is, and how fast the encoder learns."""
+
+SCORES = (ACCURACY, "losses/auxiliary", "eval/spread")
+
+
+def main() -> None:
+    """Train what is missing and print the table."""
+    options = arguments(__doc__, "unnormalized", VARIANTS)
+    variants = {name: VARIANTS[name] for name in options.only}
+    study = Study(options.runs, variants, options.seeds, options.records, measure)
+    study.complete(options.lanes)
+    print(table(study))
+    if options.out:
+        draw_curves_of(read_groups([path for name in options.only for path in study.records(name)]), options.out)
+
+
+def table(study: Study) -> str:
+    """A row a variant: mean, lowest and highest over the seeds, at the last update."""
+    rows = []
+    for name in study.variants:
+        last = [MetricsFile(path / "metrics.csv").rows[-1] for path in study.records(name)]
+        lowest = [min(row[f"theorem/separation_{level}"] for level in range(1, LEVELS + 1)) for row in last]
+        rows.append([
+            name,
+            *(spread((row[score] for row in last), ".3f") for score in SCORES),
+            spread(lowest, ".3f"),
+            *(spread((each[key] for each in study.measures(name)), ".3f") for key in ("direction", "darkest")),
+        ])  # fmt: skip
+    return markdown(
+        ["variant", "accuracy", "L_p", "spread", "separation, lowest level", "accuracy of directions alone",
+         "accuracy of the darkest fifth"],
+        rows,
+    )  # fmt: skip
+
+
+def measure(path: Path) -> Measures:
+    """Whether an encoder tells counts by direction, and scales with the brightness.
+
+    With black at 0 and no biases the features of an image are as much larger as its pixels are: then directions, from
+    the embedding of the empty image, are classified better than embeddings, and dark observations worst.
+    """
+    held_out, model = HeldOut(RunDirectory.open(path)[1]), load(path)
+    embedding = model.encode(held_out.images).numpy().astype(np.float64)
+    directions = embedding - model.encode(np.zeros_like(held_out.images[:1])).numpy()
+    directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    return {"direction": held_out.accuracy(directions), "darkest": darkest(held_out, embedding)}
+
+
+def darkest(held_out: HeldOut, embedding: np.ndarray) -> float:
+    """Nearest-centroid accuracy of that fifth of the scored observations with an object whose colours are darkest."""
+    scored, counts = held_out.scored, held_out.counts
+    brightness = held_out.images.reshape(len(counts), -1, 3).max(1).mean(-1)
+    objects = scored & (counts > 0)
+    dark = objects & (brightness <= np.quantile(brightness[objects], 0.2))
+    centroids = np.stack([embedding[~scored & (counts == count)].mean(0) for count in np.unique(counts)])
+    distances = np.linalg.norm(embedding[dark, None] - centroids, axis=-1)
+    return float((distances.argmin(1) == counts[dark]).mean())
+
+
+if __name__ == "__main__":
+    main()
