@@ -7,6 +7,7 @@ has it from the study of levers, continues it for 300 updates in each way, and p
 import argparse
 import copy
 import dataclasses
+import logging
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -83,6 +84,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/stability"), help="folder of the run directory")
     parser.add_argument("--seed", type=int, default=10, help="of the run (default: 10)")
     options = parser.parse_args()
+    logging.getLogger("torchrl").setLevel(logging.WARNING)  # it announces storages in the middle of the table
     path = options.runs / f"{NAME}-{options.seed}"
     if train(path, [*VARIANTS[NAME], "--seed", str(options.seed)]):
         parser.error(f"{path}: not trained")
