@@ -66,7 +66,7 @@ def _fixed_statistics(training: Training) -> None:
     for layer in training.model.modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
             layer.eval()
-            layer.train = functools.partial(_stay, layer)  # type: ignore[method-assign]
+            layer.train = functools.partial(_stay, layer)
 
 
 def _stay(layer: nn.Module, mode: bool = True) -> nn.Module:

@@ -152,7 +152,7 @@ def arguments(description: str | None, name: str, variants: Mapping[str, Sequenc
     parser.add_argument("--out", type=Path, help="draw the curves too, into this picture")
     options = parser.parse_args()
     if options.list:
-        print("\n".join(f"{name}: {' '.join(options)}" for name, options in variants.items()))
+        print("\n".join(f"{variant}: {' '.join(set_)}" for variant, set_ in variants.items()))
         parser.exit()
     return options
 
