@@ -1,13 +1,15 @@
-"""Why compact clusters diffuse: a run at a constant learning rate is continued in several ways from one state.
+"""Why compact clusters diffuse: runs at a constant learning rate are continued in several ways from one state.
 
-Run it with ``uv run python benchmarks/diffusion.py``: it trains the run (some six minutes) unless ``runs/stability``
-has it from the study of levers, continues it for 300 updates in each way, and prints a table.
+Run it with ``uv run python benchmarks/diffusion.py``: it prints a table of what ``benchmarks/records`` has. What is
+missing there it makes first, and can be stopped: it continues a run for 200 updates in a way (two minutes of a core),
+having trained that (seven minutes) unless ``runs/stability`` has it from the study of levers.
 """
 
 import argparse
 import copy
 import dataclasses
 import functools
+import json
 import logging
 import shutil
 import tempfile
@@ -18,22 +20,24 @@ from typing import Any
 import numpy as np
 import torch
 from bisim_theory import read_transitions
+from bisim_theory.files import atomic_write
 from numpy.typing import NDArray
 from pjepa_agent import geometry
 from pjepa_agent.buffer import Sampler
 from pjepa_agent.collection import redrawn_scenes
-from pjepa_agent.held_out import VIEWS, HeldOut
+from pjepa_agent.held_out import VIEWS
 from pjepa_agent.model import PJEPA
 from pjepa_agent.run_directory import RunDirectory
 from pjepa_agent.training import Training
 from stability import VARIANTS
-from study import markdown, train
+from study import RECORDS, markdown, seed_range, train
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-UPDATES, EVERY = 300, 10
+UPDATES, EVERY = 200, 20
 NAME = "constant-rate-no-averaging"
 Way = Callable[[Training], None]
+Rows = list[dict[str, float]]
 
 
 def _rate(factor: float) -> Way:
@@ -75,84 +79,121 @@ def _stay(layer: nn.Module, mode: bool = True) -> nn.Module:
 
 
 WAYS: dict[str, Way] = {
-    "as it was": lambda training: None,
-    "a tenth of the learning rate": _rate(0.1),
-    "no learning rate: the statistics alone go on": _rate(0.0),
-    "the statistics of the batches fixed": _fixed_statistics,
-    "four times the batch": _larger_batch,
-    "without L_dyn": _objective(transition_weight=0.0),
-    "without L_p": _objective(auxiliary_weight=0.0),
+    "as-it-was": lambda training: None,
+    "tenth-of-the-rate": _rate(0.1),
+    "no-rate": _rate(0.0),
+    "fixed-statistics": _fixed_statistics,
+    "four-times-the-batch": _larger_batch,
+    "without-transition-loss": _objective(transition_weight=0.0),
+    "without-auxiliary-loss": _objective(auxiliary_weight=0.0),
 }
+"""What is changed of the training, once, in the middle of it. Without a rate the running statistics alone go on."""
 
 
 def main() -> None:
-    """Train the run if need be, continue it in every way, and print what became of its clusters."""
+    """Make what is missing, and print what became of the clusters in every way."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=Path, default=Path("runs/stability"), help="folder of the run directory")
-    parser.add_argument("--seed", type=int, default=10, help="of the run (default: 10)")
+    parser.add_argument("--runs", type=Path, default=Path("runs/stability"), help="folder of the run directories")
+    parser.add_argument("--records", type=Path, default=RECORDS / "diffusion", help="folder of the records")
+    parser.add_argument("--seeds", type=seed_range, default=seed_range("10-12"), help="such as 10-12 (default)")
+    parser.add_argument("--only", nargs="+", choices=WAYS, metavar="NAME", default=list(WAYS), help="these")
     options = parser.parse_args()
     logging.getLogger("torchrl").setLevel(logging.WARNING)  # it announces storages in the middle of the table
-    path = options.runs / f"{NAME}-{options.seed}"
-    if train(path, [*VARIANTS[NAME], "--seed", str(options.seed)]):
-        parser.error(f"{path}: not trained")
-    print(markdown(
-        ["continued", "accuracy", "exact statistics", "averaged weights", "L_dyn", "of it unpredictable", "spread",
-         "moved per update, of the smallest gap"],
-        [[name, *_row(follow(path, way))] for name, way in WAYS.items()],
-    ))  # fmt: skip
+    for seed in options.seeds:
+        for name in options.only:
+            record(options.records / f"{name}-{seed}.json", options.runs / f"{NAME}-{seed}", seed, WAYS[name])
+    print(table({
+        name: [json.loads((options.records / f"{name}-{seed}.json").read_text()) for seed in options.seeds]
+        for name in options.only
+    }))  # fmt: skip
 
 
-def follow(path: Path, way: Way) -> list[dict[str, float]]:
-    """Continue a copy of a run in some way; what is measured every few updates."""
+def record(path: Path, run: Path, seed: int, way: Way) -> None:
+    """Continue a run in some way, having trained it if need be, and keep what was measured; nothing if that is kept."""
+    if path.exists():
+        return
+    if train(run, [*VARIANTS[NAME], "--seed", str(seed)]):
+        raise SystemExit(f"{run}: not trained")
+    rows = follow(run, way)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        file.write((json.dumps(rows, indent=1) + "\n").encode())
+
+
+def table(recorded: dict[str, list[Rows]]) -> str:
+    """A row a way: means over evaluations and seeds, in brackets the lowest evaluation of any seed."""
+    rows = []
+    for name, seeds in recorded.items():
+        columns = {key: np.array([[row[key] for row in rows] for rows in seeds]) for key in seeds[0][0]}
+        rows.append([
+            name,
+            *(f"{columns[key].mean():.3f} ({columns[key].min():.3f})" for key in ("running", "exact", "averaged")),
+            f"{columns['transition'].mean():.4f}",
+            f"{columns['unpredictable'].mean() / columns['transition'].mean():.2f}",
+            f"{columns['spread'][:, 0].mean():.2f} to {columns['spread'][:, -1].mean():.2f}",
+            f"{columns['moved'].mean():.3f}",
+        ])  # fmt: skip
+    return markdown(
+        ["continued", "accuracy, running statistics", "exact statistics", "averaged weights too", "L_dyn",
+         "of it unpredictable", "spread", "moved per update, of the smallest gap"],
+        rows,
+    )  # fmt: skip
+
+
+def follow(path: Path, way: Way) -> Rows:
+    """Continue a copy of a run in some way; what is measured every few updates.
+
+    ``running`` is the accuracy of the weights with the batch statistics that ran along with them, ``exact`` of the same
+    weights with statistics of their own, ``averaged`` of exponentially averaged weights (0.995) with theirs. All but
+    the first is measured with exact statistics: ``moved`` is the root mean square way of an embedding, an update.
+    """
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(path, Path(folder) / "run")
         run, config = RunDirectory.open(Path(folder) / "run")
-        data = read_transitions(run.transitions)
-        training = Training(config, run, data, torch.device("cpu"))
+        training = Training(config, run, read_transitions(run.transitions), torch.device("cpu"))
         scenes, names = redrawn_scenes(config.collection, 16, VIEWS, 2**40)
+        held_out, frames = training.held_out, training.sampler.frames
         training.model.train()
         way(training)
         averaged = AveragedModel(training.model, multi_avg_fn=get_ema_multi_avg_fn(0.995), use_buffers=True)
         averaged.update_parameters(training.model)
-        rows, before = [], training.held_out.embed(training.model)[0]
-        losses = []
+        rows: Rows = []
+        losses: list[float] = []
+        before = with_exact_statistics(training.model, frames).encode(held_out.images).numpy()
         for update in range(1, UPDATES + 1):
             losses.append(float(training.step()["transition"]))
             training.update += 1
             averaged.update_parameters(training.model)
             if update % EVERY == 0:
-                embedding, counts = training.held_out.embed(training.model)
+                exact = with_exact_statistics(training.model, frames)
+                embedding = exact.encode(held_out.images).numpy()
+                of_averaged = with_exact_statistics(averaged.module, frames).encode(held_out.images).numpy()
                 moved = np.sqrt(np.square(embedding - before).sum(1).mean()) / EVERY
                 rows.append({
-                    "accuracy": accuracy(training.held_out, training.model),
-                    "exact": accuracy(training.held_out, with_exact_statistics(training)),
-                    "averaged": accuracy(training.held_out, averaged.module),
+                    "running": held_out.accuracy(training.model.encode(held_out.images).numpy()),
+                    "exact": held_out.accuracy(embedding),
+                    "averaged": held_out.accuracy(of_averaged),
                     "transition": float(np.mean(losses[-EVERY:])),
-                    "unpredictable": unpredictable(training.model, scenes, names),
+                    "unpredictable": unpredictable(exact, scenes, names),
                     "spread": geometry.spread(embedding),
-                    "moved": moved / smallest_gap(embedding, counts),
+                    "moved": moved / smallest_gap(embedding, held_out.counts),
                 })  # fmt: skip
                 before = embedding
         return rows
 
 
-def accuracy(held_out: HeldOut, model: PJEPA) -> float:
-    """Nearest-centroid accuracy of a model."""
-    return held_out.accuracy(model.encode(held_out.images).numpy())
-
-
-def with_exact_statistics(training: Training, batches: int = 16) -> PJEPA:
-    """The model with the statistics of all of 4,096 observations instead of those that ran along with its weights."""
-    model = copy.deepcopy(training.model)
+def with_exact_statistics(model: PJEPA, frames: torch.Tensor, batches: int = 16) -> PJEPA:
+    """The model with the statistics of 256 observations a batch instead of those that ran along with its weights."""
+    model = copy.deepcopy(model)
     for layer in model.modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
             layer.reset_running_stats()
             layer.momentum = None  # the mean of all batches
             nn.Module.train(layer)
-    rows = torch.randperm(len(training.sampler.frames), generator=torch.Generator().manual_seed(0))[: 256 * batches]
+    rows = torch.randperm(len(frames), generator=torch.Generator().manual_seed(0))[: 256 * batches]
     with torch.no_grad():
         for batch in rows.split(256):
-            model.encoder(training.sampler.frames[batch])
+            model.encoder(frames[batch])
     return model
 
 
@@ -167,14 +208,6 @@ def smallest_gap(embedding: NDArray[Any], counts: NDArray[Any]) -> float:
     """Smallest distance between the centroids of two counts."""
     _, centroids, _ = geometry.clusters(embedding, counts)
     return float(geometry.pairwise_distances(centroids, centroids)[np.triu_indices(len(centroids), 1)].min())
-
-
-def _row(rows: list[dict[str, float]]) -> list[str]:
-    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    shown = [f"{columns[name].mean():.3f} ({columns[name].min():.3f})" for name in ("accuracy", "exact", "averaged")]
-    share = columns["unpredictable"].mean() / columns["transition"].mean()
-    return [*shown, f"{columns['transition'].mean():.4f}", f"{share:.2f}",
-            f"{columns['spread'][0]:.2f} to {columns['spread'][-1]:.2f}", f"{columns['moved'].mean():.3f}"]  # fmt: skip
 
 
 if __name__ == "__main__":

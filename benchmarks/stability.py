@@ -20,7 +20,10 @@ LEVERS = {
     "no-averaging": settings("optimization.averaging=0"),
     "constant-rate": settings("optimization.schedule=constant"),
     "constant-rate-no-averaging": settings("optimization.schedule=constant", "optimization.averaging=0"),
-    "twice-as-long": ["--updates", "2000"],
+    "running-statistics": settings("evaluation.statistics=0"),
+    "constant-rate-no-averaging-running-statistics": settings(
+        "optimization.schedule=constant", "optimization.averaging=0", "evaluation.statistics=0"
+    ),
     "weights-of-the-paper": settings("objective.transition_weight=2"),
     "transition-weight-0.1": settings("objective.transition_weight=0.1"),
     "weight-decay-0.1": settings("optimization.weight_decay=0.1"),
@@ -39,8 +42,8 @@ LEVERS = {
     "sigreg": settings("objective.regularizer=sigreg", "objective.regularizer_weight=0.1"),
     "vicreg": settings("objective.regularizer=vicreg", "objective.regularizer_weight=1"),
 }
-"""Options of `pjepa-train` that take one thing away from the default, or put one in. All but the longer one encode as
-many observations as it does, whatever their batch."""
+"""Options of `pjepa-train` that take one thing away from the default, or put one in. All encode as many observations as
+it does, whatever their batch."""
 
 VARIANTS = {name: [*lever, *settings(f"evaluation.every={EVERY}")] for name, lever in LEVERS.items()}
 """The same with evaluations in between."""
