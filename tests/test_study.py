@@ -17,14 +17,16 @@ import diffusion
 import experiments
 import stability
 import unnormalized
+from bisim_theory import write_transitions
 from pjepa_agent.cli import configure, make_parser
 from pjepa_agent.metrics import MetricsFile
 from pjepa_agent.model import PJEPA
 from pjepa_agent.presets import LAPTOP
 from pjepa_agent.run_directory import RunDirectory
 from pjepa_agent.stability import read_groups
+from pjepa_agent.training import Training, collect_dataset
 from stability import LEVERS
-from study import RECORDS, Study, markdown, seed_range, spread, train
+from study import RECORDS, Study, markdown, seed_range, settings, spread
 from torch import nn
 
 STUDIES = {
@@ -126,7 +128,12 @@ def test_the_darkest_are_those_with_the_darkest_objects():
 def test_a_run_is_continued_in_each_way_from_one_state(tmp_path, monkeypatch):
     """Without a rate nothing moves; without a loss the other alone is minimised; nothing is written into the run."""
     path = tmp_path / "run"
-    assert train(path, [*SMALL, "--updates", "3", "--set", "optimization.schedule=constant"]) is None
+    config = configure(
+        make_parser().parse_args([*SMALL, *settings("optimization.schedule=constant"), "--updates", "3"])
+    )
+    run, data = RunDirectory.create(path, config), collect_dataset(config)
+    write_transitions(run.transitions, data)
+    Training(config, run, data, torch.device("cpu")).train()
     before = {file.name: file.read_bytes() for file in path.iterdir() if file.is_file()}
     monkeypatch.setattr(diffusion, "UPDATES", 4)
     monkeypatch.setattr(diffusion, "EVERY", 2)
