@@ -5,7 +5,7 @@ be stopped and goes on where it was; ``--only NAME`` takes one lever, ``--list``
 """
 
 from pjepa_agent.curves import draw_curves_of
-from pjepa_agent.stability import read_groups, table
+from pjepa_agent.stability import table
 from study import Study, arguments, settings
 
 EVERY = 50
@@ -54,10 +54,9 @@ def main() -> None:
     options = arguments(__doc__, "stability", LEVERS)
     study = Study(options.runs, {name: VARIANTS[name] for name in options.only}, options.seeds, options.records)
     study.complete(options.lanes)
-    groups = read_groups([path for name in options.only for path in study.records(name)])
-    print(table(groups))
+    print(table(study.groups()))
     if options.out:
-        draw_curves_of(groups, options.out)
+        draw_curves_of(study.groups(), options.out)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ measured of it. Tables are made from records alone, so that they can be made ane
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import subprocess
@@ -18,6 +19,7 @@ from typing import Any
 
 from pjepa_agent.cli import configure, make_parser
 from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.stability import Group, read_groups
 
 TRAIN = str(Path(sys.executable).with_name("pjepa-train"))
 
@@ -67,6 +69,10 @@ class Study:
     def measures(self, variant: str) -> list[Measures]:
         """What the study measured of each seed."""
         return [json.loads((path / MEASURES).read_text()) for path in self.records(variant)]
+
+    def groups(self) -> list[Group]:
+        """The courses of training of the seeds of each variant."""
+        return [dataclasses.replace(read_groups(self.records(name))[0], name=name) for name in self.variants]
 
     def complete(self, lanes: int) -> None:
         """Train and record what is not recorded, so many runs at a time, the cores shared among them.

@@ -14,7 +14,6 @@ from pjepa_agent.curves import draw_curves_of
 from pjepa_agent.held_out import HeldOut
 from pjepa_agent.metrics import ACCURACY, MetricsFile
 from pjepa_agent.run_directory import RunDirectory
-from pjepa_agent.stability import read_groups
 from pjepa_agent.theorem import LEVELS
 from study import Measures, Study, arguments, markdown, settings, spread
 
@@ -77,7 +76,7 @@ def main() -> None:
     study.complete(options.lanes)
     print(table(study))
     if options.out:
-        draw_curves_of(read_groups([path for name in options.only for path in study.records(name)]), options.out)
+        draw_curves_of(study.groups(), options.out)
 
 
 def table(study: Study) -> str:

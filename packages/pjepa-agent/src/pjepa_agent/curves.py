@@ -22,6 +22,9 @@ PANELS = {
 
 LOGARITHMIC = "eval/between_within_variance"
 
+LEAST_ERROR = 0.005
+"""Errors much below this one are drawn as none."""
+
 COLUMNS = 4
 
 
@@ -73,4 +76,13 @@ def _draw(panel: Axes, groups: Sequence[Group], name: str) -> None:
     if name == LOGARITHMIC:
         panel.set_yscale("log")
     elif name == ACCURACY or name.startswith("theorem/"):
-        panel.set_ylim(top=1.01)
+        _widen_towards_one(panel)
+
+
+def _widen_towards_one(panel: Axes) -> None:
+    """Scale by the logarithm of the error, for what tells compact encoders apart lies between 0.9 and 1."""
+    panel.set_yscale(
+        "function", functions=(lambda a: -np.log(1 + LEAST_ERROR - a), lambda e: 1 + LEAST_ERROR - np.exp(-e))
+    )
+    panel.set_ylim(0, 1)
+    panel.set_yticks([0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 1], labels=["0", ".5", ".8", ".9", ".95", ".98", ".99", "1"])
