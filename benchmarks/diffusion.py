@@ -169,7 +169,7 @@ def follow(path: Path, way: Way) -> Rows:
                 embedding = exact.encode(held_out.images).numpy()
                 of_averaged = with_exact_statistics(averaged.module, frames).encode(held_out.images).numpy()
                 moved = np.sqrt(np.square(embedding - before).sum(1).mean()) / EVERY
-                rows.append({
+                row = {
                     "running": held_out.accuracy(training.model.encode(held_out.images).numpy()),
                     "exact": held_out.accuracy(embedding),
                     "averaged": held_out.accuracy(of_averaged),
@@ -177,7 +177,8 @@ def follow(path: Path, way: Way) -> Rows:
                     "unpredictable": unpredictable(exact, scenes, names),
                     "spread": geometry.spread(embedding),
                     "moved": moved / smallest_gap(embedding, held_out.counts),
-                })  # fmt: skip
+                }
+                rows.append({name: float(value) for name, value in row.items()})
                 before = embedding
         return rows
 
