@@ -169,6 +169,7 @@ def test_an_interrupted_run_ends_like_one_left_alone(tiny, tmp_path, optimizatio
         ("network", {"normalization": "group"}),
         ("network", {"convolution_gain": 1.0}),
         ("network", {"black": 0.0}),
+        ("network", {"pixel_scale": "image"}),
         ("network", {"latent_normalization": "layer"}),
     ],
 )
@@ -324,6 +325,23 @@ def test_black_is_where_it_is_put():
     encoder(torch.stack([torch.zeros(64, 64, 3), torch.full((64, 64, 3), 255)]).to(torch.uint8))
     assert (seen[0][0] == 0.25).all()
     assert (seen[0][1] == 1.25).all()
+
+
+def test_how_bright_an_image_is_does_not_show_on_its_own_scale():
+    """A third of every pixel is embedded alike, whatever is beside it; another image and the empty one are not."""
+    torch.manual_seed(0)
+    image = torch.randint(86, (64, 64, 3), dtype=torch.uint8)
+    images = torch.stack([image, 3 * image, image.flip(0), torch.zeros_like(image)])
+    encoder = ResNetEncoder(latent_dim=8, width=4, blocks=1, pixel_scale="image", initialization="pytorch").eval()
+    dim, bright, other, empty = encoder(images)
+    torch.testing.assert_close(dim, bright)
+    torch.testing.assert_close(encoder(images[:1])[0], dim)
+    for different in (other, empty):
+        assert not torch.allclose(dim, different)
+    encoder.pixel_scale = "fixed"
+    dim, bright, _, same = encoder(images)
+    assert not torch.allclose(dim, bright)
+    torch.testing.assert_close(same, empty)
 
 
 @pytest.mark.parametrize(("kind", "axis"), [("layer", 1), ("batch", 0)])

@@ -66,6 +66,9 @@ class NetworkConfig:
     """Convolutions: 0 for PyTorch's default, as in the paper, or normal with this over sqrt(inputs); He's is 1.414."""
     black: float = -0.5
     """What a black pixel becomes, and a white one 1 more. The paper has -0.5."""
+    pixel_scale: Literal["fixed", "image"] = "fixed"
+    """What pixels are divided by: 255, as in the paper, or the largest value in the image, so that an image and a
+    darker one of the same are embedded alike."""
     hidden_dim: int = 512
     """Width of the hidden layers of dynamics and heads."""
     bins: int = 101

@@ -36,6 +36,7 @@ class PJEPA(nn.Module):
             network.initialization,
             network.convolution_gain,
             network.black,
+            network.pixel_scale,
             network.latent_normalization,
             network.stem,
             config.compute.channels_last,

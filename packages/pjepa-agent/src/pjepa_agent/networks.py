@@ -12,6 +12,7 @@ from torch import Tensor, nn
 Initialization = Literal["pytorch", "truncated-normal"]
 Normalization = Literal["batch", "group", "none"]
 Stem = Literal["pooled", "strided"]
+PixelScale = Literal["fixed", "image"]
 
 
 def initialize(module: nn.Module, initialization: Initialization) -> None:
@@ -121,13 +122,14 @@ class ResNetEncoder(nn.Module):
         initialization: Initialization = "truncated-normal",
         convolution_gain: float = 0.0,
         black: float = -0.5,
+        pixel_scale: PixelScale = "fixed",
         latent_normalization: Literal["none", "layer", "batch"] = "none",
         stem: Stem = "pooled",
         channels_last: bool = True,
         dense: bool = True,
     ) -> None:
         super().__init__()
-        self.black = black
+        self.black, self.pixel_scale = black, pixel_scale
         self.stem = _stem(stem, normalization, width)
         stages = []
         channels = width
@@ -157,10 +159,14 @@ class ResNetEncoder(nn.Module):
         self.to(memory_format=self._format)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (B, H, W, 3) uint8 -> embeddings (B, latent_dim); pixels are scaled to [black, black + 1]."""
+        """Images (B, H, W, 3) uint8 -> embeddings (B, latent_dim); pixels are scaled to [black, black + 1].
+
+        With the scale of the image it is the largest value in it that becomes black + 1, unless all of it is black.
+        """
         # Images come with channels last, so the permuted view is already in the layout the convolutions are fast in.
         pixels = images.permute(0, 3, 1, 2).to(self.proj.weight.dtype, copy=True, memory_format=self._format)
-        pixels.div_(255).add_(self.black)
+        largest = pixels.amax((1, 2, 3), keepdim=True).clamp_(min=1) if self.pixel_scale == "image" else 255
+        pixels.div_(largest).add_(self.black)
         features = self.stages(self.stem(pixels))
         embedding: Tensor = self.norm(self.proj(features.mean((2, 3))))
         return embedding
