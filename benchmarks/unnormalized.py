@@ -30,6 +30,7 @@ COMMON = settings(
 
 HE = settings("network.convolution_gain=1.414")
 NEAR_ZERO = settings("network.black=-0.1")
+IMAGE_SCALE = settings("network.pixel_scale=image")
 
 ALL_LAYERS = [
     *COMMON,
@@ -53,16 +54,18 @@ ALL_LAYERS = [
 
 VARIANTS = {
     "paper": COMMON,
-    "he": [*COMMON, *HE],
-    "he-black-0": [*COMMON, *HE, *settings("network.black=0")],
-    "he-black-0.1": [*COMMON, *HE, *NEAR_ZERO],
-    "he-black-0.1-longer": [*COMMON, *HE, *NEAR_ZERO, "--updates", "2500"],
     "black-0.1": [*COMMON, *NEAR_ZERO],
+    "he-black-0.1": [*COMMON, *HE, *NEAR_ZERO],
+    "he-black-0": [*COMMON, *HE, *settings("network.black=0")],
+    "he-black-0-image-scale": [*COMMON, *HE, *settings("network.black=0"), *IMAGE_SCALE],
+    "image-scale": [*COMMON, *IMAGE_SCALE],
+    "image-scale-longer": [*COMMON, *IMAGE_SCALE, "--updates", "2500"],
     "69-layers-paper": ALL_LAYERS,
     "69-layers-gain-0.8-black-0.1": [*ALL_LAYERS, *settings("network.convolution_gain=0.8"), *NEAR_ZERO],
+    "69-layers-image-scale": [*ALL_LAYERS, *IMAGE_SCALE],
 }
-"""Options of `pjepa-train`: initialisation, and where black is; one block a stage, or the paper's
-eight, where embeddings have a spread of thousands with He's initialisation and of 0.2 with a gain of 0.8."""
+"""Options of `pjepa-train`: initialisation, where black is, and what pixels are divided by; one block a stage, or the
+paper's eight, where embeddings have a spread of thousands with He's initialisation and of 0.2 with a gain of 0.8."""
 
 SCORES = (ACCURACY, "losses/auxiliary", "eval/spread")
 
