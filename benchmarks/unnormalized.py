@@ -29,8 +29,9 @@ COMMON = settings(
 """The paper's encoder and weight of L_dyn in the recipe of the laptop preset, the encoder at half that one's rate."""
 
 HE = settings("network.convolution_gain=1.414")
-NEAR_ZERO = settings("network.black=-0.1")
+SMALLER = settings("network.convolution_gain=0.8")
 IMAGE_SCALE = settings("network.pixel_scale=image")
+RELIABLE = [*COMMON, *HE, *settings("network.black=-0.25"), *IMAGE_SCALE]
 
 ALL_LAYERS = [
     *COMMON,
@@ -54,15 +55,21 @@ ALL_LAYERS = [
 
 VARIANTS = {
     "paper": COMMON,
-    "black-0.1": [*COMMON, *NEAR_ZERO],
-    "he-black-0.1": [*COMMON, *HE, *NEAR_ZERO],
+    "image-scale": [*COMMON, *IMAGE_SCALE],
+    "black-0.1": [*COMMON, *settings("network.black=-0.1")],
+    "he-black-0.1": [*COMMON, *HE, *settings("network.black=-0.1")],
     "he-black-0": [*COMMON, *HE, *settings("network.black=0")],
     "he-black-0-image-scale": [*COMMON, *HE, *settings("network.black=0"), *IMAGE_SCALE],
-    "image-scale": [*COMMON, *IMAGE_SCALE],
-    "image-scale-longer": [*COMMON, *IMAGE_SCALE, "--updates", "2500"],
-    "69-layers-paper": ALL_LAYERS,
-    "69-layers-gain-0.8-black-0.1": [*ALL_LAYERS, *settings("network.convolution_gain=0.8"), *NEAR_ZERO],
+    "he-black-0.25-image-scale": RELIABLE,
+    "he-black-0.25-image-scale-longer": [*RELIABLE, "--updates", "2000"],
     "69-layers-image-scale": [*ALL_LAYERS, *IMAGE_SCALE],
+    "69-layers-gain-0.8-black-0.1": [*ALL_LAYERS, *SMALLER, *settings("network.black=-0.1")],
+    "69-layers-gain-0.8-black-0.25-image-scale": [
+        *ALL_LAYERS,
+        *SMALLER,
+        *settings("network.black=-0.25"),
+        *IMAGE_SCALE,
+    ],
 }
 """Options of `pjepa-train`: initialisation, where black is, and what pixels are divided by; one block a stage, or the
 paper's eight, where embeddings have a spread of thousands with He's initialisation and of 0.2 with a gain of 0.8."""
