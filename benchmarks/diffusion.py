@@ -13,7 +13,7 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +102,7 @@ def main() -> None:
     for seed in options.seeds:
         for name in options.only:
             record(options.records / f"{name}-{seed}.json", options.runs / f"{NAME}-{seed}", seed, WAYS[name])
-    print(table({
-        name: [json.loads((options.records / f"{name}-{seed}.json").read_text()) for seed in options.seeds]
-        for name in options.only
-    }))  # fmt: skip
+    print(recorded_table(options.records, options.seeds, options.only))
 
 
 def record(path: Path, run: Path, seed: int, way: Way) -> None:
@@ -118,6 +115,13 @@ def record(path: Path, run: Path, seed: int, way: Way) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
         file.write((json.dumps(rows, indent=1) + "\n").encode())
+
+
+def recorded_table(records: Path, seeds: Sequence[int], ways: Iterable[str] = WAYS) -> str:
+    """The table of what is recorded."""
+    return table({
+        way: [json.loads((records / f"{way}-{seed}.json").read_text()) for seed in seeds] for way in ways
+    })  # fmt: skip
 
 
 def table(recorded: dict[str, list[Rows]]) -> str:

@@ -11,29 +11,22 @@ from study import Study, arguments, settings
 EVERY = 50
 """Updates between two evaluations: more often than usual, which changes nothing of the training."""
 
+CONSTANT = settings("optimization.schedule=constant")
+NO_AVERAGING = settings("optimization.averaging=0")
 
 LEVERS = {
     "default": [],
-    "one-learning-rate": settings("optimization.learning_rate=1.2e-3", "optimization.encoder_learning_rate_factor=1"),
-    "clip-200": settings("optimization.clip=200"),
-    "no-warmup": settings("objective.transition_warmup=0"),
-    "no-averaging": settings("optimization.averaging=0"),
-    "constant-rate": settings("optimization.schedule=constant"),
-    "constant-rate-no-averaging": settings("optimization.schedule=constant", "optimization.averaging=0"),
-    "running-statistics": settings("evaluation.statistics=0"),
-    "constant-rate-no-averaging-running-statistics": settings(
-        "optimization.schedule=constant", "optimization.averaging=0", "evaluation.statistics=0"
-    ),
+    "constant-rate": CONSTANT,
+    "no-averaging": NO_AVERAGING,
+    "constant-rate-no-averaging": [*CONSTANT, *NO_AVERAGING],
+    "constant-rate-no-averaging-running-statistics": [*CONSTANT, *NO_AVERAGING, *settings("evaluation.statistics=0")],
     "weights-of-the-paper": settings("objective.transition_weight=2"),
-    "transition-weight-0.1": settings("objective.transition_weight=0.1"),
+    "clip-200": settings("optimization.clip=200"),
     "weight-decay-0.1": settings("optimization.weight_decay=0.1"),
     "initialization-0.02": settings("network.initialization=truncated-normal"),
     "initialization-he": settings("network.convolution_gain=1.414"),
-    "pooled-stem": settings("network.stem=pooled"),
     "group-normalization": settings("network.normalization=group"),
     "no-normalization": settings("network.normalization=none"),
-    "latent-layer-normalization": settings("network.latent_normalization=layer"),
-    "latent-batch-normalization": settings("network.latent_normalization=batch"),
     "horizon-2": settings("objective.horizon=2", "optimization.batch_size=170"),
     "latent-noise-0.5": settings("objective.latent_noise=0.5"),
     "without-fast-paths": settings(

@@ -59,7 +59,6 @@ VARIANTS = {
     "black-0.1": [*COMMON, *settings("network.black=-0.1")],
     "he-black-0.1": [*COMMON, *HE, *settings("network.black=-0.1")],
     "he-black-0": [*COMMON, *HE, *settings("network.black=0")],
-    "he-black-0-image-scale": [*COMMON, *HE, *settings("network.black=0"), *IMAGE_SCALE],
     "he-black-0.25-image-scale": RELIABLE,
     "he-black-0.25-image-scale-longer": [*RELIABLE, "--updates", "2000"],
     "69-layers-image-scale": [*ALL_LAYERS, *IMAGE_SCALE],

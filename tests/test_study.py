@@ -173,6 +173,15 @@ def test_a_record_of_diffusion_is_whole(path):
     assert len(json.loads(path.read_text())) == diffusion.UPDATES / diffusion.EVERY
 
 
+def test_the_page_on_stability_has_the_tables_that_the_records_make():
+    page = (Path(__file__).parent.parent / "docs" / "stability.md").read_text()
+    levers = Study(Path(), LEVERS, seed_range("10-12"), RECORDS / "stability")
+    assert stability.table(levers.groups()) in page
+    assert diffusion.recorded_table(RECORDS / "diffusion", seed_range("10-12")) in page
+    few_layers = {name: options for name, options in unnormalized.VARIANTS.items() if not name.startswith("69")}
+    assert unnormalized.table(Study(Path(), few_layers, seed_range("10-12"), RECORDS / "unnormalized")) in page
+
+
 def test_tables():
     assert seed_range("3") == [3]
     assert seed_range("0-2") == [0, 1, 2]
