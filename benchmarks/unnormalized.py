@@ -31,7 +31,9 @@ COMMON = settings(
 HE = settings("network.convolution_gain=1.414")
 SMALLER = settings("network.convolution_gain=0.8")
 IMAGE_SCALE = settings("network.pixel_scale=image")
-RELIABLE = [*COMMON, *HE, *settings("network.black=-0.25"), *IMAGE_SCALE]
+EARLY = settings("objective.transition_warmup=0.1")
+# Pixels over the largest of their image, and L_dyn that comes in over the first 100 updates.
+RELIABLE = [*COMMON, *HE, *settings("network.black=-0.25"), *IMAGE_SCALE, *EARLY]
 
 ALL_LAYERS = [
     *COMMON,
@@ -55,20 +57,19 @@ ALL_LAYERS = [
 
 VARIANTS = {
     "paper": COMMON,
-    "image-scale": [*COMMON, *IMAGE_SCALE],
+    "he-black-0": [*COMMON, *HE, *settings("network.black=0")],
     "black-0.1": [*COMMON, *settings("network.black=-0.1")],
     "he-black-0.1": [*COMMON, *HE, *settings("network.black=-0.1")],
-    "he-black-0": [*COMMON, *HE, *settings("network.black=0")],
-    "he-black-0.25-image-scale": RELIABLE,
-    "he-black-0.25-image-scale-longer": [*RELIABLE, "--updates", "2000"],
+    "he-black-0.25-image-scale-early": RELIABLE,
+    "he-black-0.25-image-scale-early-longer": [
+        *RELIABLE,
+        "--updates",
+        "2000",
+        *settings("objective.transition_warmup=0.05"),
+    ],
     "69-layers-image-scale": [*ALL_LAYERS, *IMAGE_SCALE],
     "69-layers-gain-0.8-black-0.1": [*ALL_LAYERS, *SMALLER, *settings("network.black=-0.1")],
-    "69-layers-gain-0.8-black-0.25-image-scale": [
-        *ALL_LAYERS,
-        *SMALLER,
-        *settings("network.black=-0.25"),
-        *IMAGE_SCALE,
-    ],
+    "69-layers-gain-0.8-black-0.1-image-scale": [*ALL_LAYERS, *SMALLER, *settings("network.black=-0.1"), *IMAGE_SCALE],
 }
 """Options of `pjepa-train`: initialisation, where black is, and what pixels are divided by; one block a stage, or the
 paper's eight, where embeddings have a spread of thousands with He's initialisation and of 0.2 with a gain of 0.8."""
