@@ -32,8 +32,10 @@ HE = settings("network.convolution_gain=1.414")
 SMALLER = settings("network.convolution_gain=0.8")
 IMAGE_SCALE = settings("network.pixel_scale=image")
 EARLY = settings("objective.transition_warmup=0.1")
-# Pixels over the largest of their image, and L_dyn that comes in over the first 100 updates.
-RELIABLE = [*COMMON, *HE, *settings("network.black=-0.25"), *IMAGE_SCALE, *EARLY]
+EARLY_LONGER = ["--updates", "2000", *settings("objective.transition_warmup=0.05")]
+"""L_dyn comes in over the first 100 updates."""
+
+RELIABLE = [*COMMON, *HE, *settings("network.black=-0.25"), *IMAGE_SCALE]
 
 ALL_LAYERS = [
     *COMMON,
@@ -60,13 +62,8 @@ VARIANTS = {
     "he-black-0": [*COMMON, *HE, *settings("network.black=0")],
     "black-0.1": [*COMMON, *settings("network.black=-0.1")],
     "he-black-0.1": [*COMMON, *HE, *settings("network.black=-0.1")],
-    "he-black-0.25-image-scale-early": RELIABLE,
-    "he-black-0.25-image-scale-early-longer": [
-        *RELIABLE,
-        "--updates",
-        "2000",
-        *settings("objective.transition_warmup=0.05"),
-    ],
+    "he-black-0.25-image-scale-early": [*RELIABLE, *EARLY],
+    "he-black-0.25-image-scale-early-longer": [*RELIABLE, *EARLY_LONGER],
     "69-layers-image-scale": [*ALL_LAYERS, *IMAGE_SCALE],
     "69-layers-gain-0.8-black-0.1": [*ALL_LAYERS, *SMALLER, *settings("network.black=-0.1")],
     "69-layers-gain-0.8-black-0.1-image-scale": [*ALL_LAYERS, *SMALLER, *settings("network.black=-0.1"), *IMAGE_SCALE],
