@@ -344,6 +344,19 @@ def test_how_bright_an_image_is_does_not_show_on_its_own_scale():
     torch.testing.assert_close(same, empty)
 
 
+def test_the_largest_value_of_an_image_is_its_scale():
+    """Of all its channels, so that its hue stays; what is black stays where black is put, also with nothing beside it."""
+    seen = []
+    encoder = ResNetEncoder(latent_dim=8, width=8, blocks=1, black=-0.25, pixel_scale="image")
+    encoder.stem.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    images = torch.zeros(2, 64, 64, 3, dtype=torch.uint8)
+    images[0, 5, 7] = torch.tensor([100, 50, 25])
+    encoder(images)
+    torch.testing.assert_close(seen[0][0, :, 5, 7], torch.tensor([0.75, 0.25, 0.0]))
+    seen[0][0, :, 5, 7] = -0.25
+    assert (seen[0] == -0.25).all()
+
+
 @pytest.mark.parametrize(("kind", "axis"), [("layer", 1), ("batch", 0)])
 def test_embeddings_are_normalised(kind, axis):
     torch.manual_seed(0)

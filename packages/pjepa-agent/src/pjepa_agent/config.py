@@ -68,7 +68,7 @@ class NetworkConfig:
     """What a black pixel becomes, and a white one 1 more. The paper has -0.5."""
     pixel_scale: Literal["fixed", "image"] = "fixed"
     """What pixels are divided by: 255, as in the paper, or the largest value in the image, so that an image and a
-    darker one of the same are embedded alike."""
+    darker one of the same are embedded alike. What is nearly black becomes as bright as all else."""
     hidden_dim: int = 512
     """Width of the hidden layers of dynamics and heads."""
     bins: int = 101
