@@ -345,7 +345,7 @@ def test_how_bright_an_image_is_does_not_show_on_its_own_scale():
 
 
 def test_the_largest_value_of_an_image_is_its_scale():
-    """Of all its channels, so that its hue stays; what is black stays where black is put, also with nothing beside it."""
+    """Of all its channels, so that its hue stays; what is black stays where black is put, alone in an image too."""
     seen = []
     encoder = ResNetEncoder(latent_dim=8, width=8, blocks=1, black=-0.25, pixel_scale="image")
     encoder.stem.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
