@@ -88,7 +88,7 @@ def main() -> None:
     for seed in options.seeds:
         for name in options.only:
             record(options.records / f"{name}-{seed}.json", options.runs / f"{NAME}-{seed}", seed, WAYS[name])
-    print(recorded_table(options.records, options.seeds, options.only))
+    print(table(options.records, options.seeds, options.only))
 
 
 def record(path: Path, run: Path, seed: int, way: Way) -> None:
@@ -103,18 +103,12 @@ def record(path: Path, run: Path, seed: int, way: Way) -> None:
         file.write((json.dumps(rows, indent=1) + "\n").encode())
 
 
-def recorded_table(records: Path, seeds: Sequence[int], ways: Iterable[str] = WAYS) -> str:
-    """The table of what is recorded."""
-    return table({
-        way: [json.loads((records / f"{way}-{seed}.json").read_text()) for seed in seeds] for way in ways
-    })  # fmt: skip
-
-
-def table(recorded: dict[str, list[Rows]]) -> str:
+def table(records: Path, seeds: Sequence[int], ways: Iterable[str] = WAYS) -> str:
     """A row a way: means over evaluations and seeds, in brackets the lowest evaluation of any seed."""
     rows = []
-    for name, seeds in recorded.items():
-        columns = {key: np.array([[row[key] for row in rows] for rows in seeds]) for key in seeds[0][0]}
+    for name in ways:
+        runs: list[Rows] = [json.loads((records / f"{name}-{seed}.json").read_text()) for seed in seeds]
+        columns = {key: np.array([[row[key] for row in run] for run in runs]) for key in runs[0][0]}
         rows.append([
             name,
             *(f"{columns[key].mean():.3f} ({columns[key].min():.3f})" for key in ("running", "exact", "averaged")),

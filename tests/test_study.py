@@ -178,8 +178,10 @@ def test_the_page_on_stability_has_the_tables_that_the_records_make():
     page = (Path(__file__).parent.parent / "docs" / "stability.md").read_text()
     levers = Study(Path(), LEVERS, seed_range("10-12"), RECORDS / "stability")
     assert stability.table(levers.groups()) in page
-    assert diffusion.recorded_table(RECORDS / "diffusion", seed_range("10-12")) in page
-    for seeds, names in re.findall(r"unnormalized.py(?: --seeds (\S+))? --only (.*)", page):
+    assert diffusion.table(RECORDS / "diffusion", seed_range("10-12")) in page
+    commands = re.findall(r"unnormalized.py(?: --seeds (\S+))? --only (.*)", page)
+    assert {name for _, names in commands for name in names.split()} == set(unnormalized.VARIANTS)
+    for seeds, names in commands:
         variants = {name: unnormalized.VARIANTS[name] for name in names.split()}
         study = Study(Path(), variants, seed_range(seeds or "10-12"), RECORDS / "unnormalized")
         assert unnormalized.table(study) in page, names
