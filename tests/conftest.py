@@ -12,6 +12,21 @@ def pytest_addoption(parser):
         "--stride", type=int, default=25, metavar="N", help="kill runs at every so many of the calls that change a file"
     )
     parser.addoption("--fuzz-runs", type=int, default=10, metavar="N", help="how many mutated runs to read per file")
+    parser.addoption(
+        "--bfloat16",
+        choices=("auto", "on", "off"),
+        default="auto",
+        help="compute as on a processor that has it, or not",
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _bfloat16_of_the_processor(request):
+    wanted = request.config.getoption("--bfloat16")
+    if wanted != "auto":
+        from pjepa_agent import precision
+
+        precision.has_bfloat16 = lambda device_type: wanted == "on"
 
 
 def pytest_runtest_setup(item):

@@ -13,14 +13,16 @@ def _one_thread():
 
 @pytest.fixture
 def tiny():
-    """A configuration that trains in a second: all parts of the real one, small."""
+    """A configuration that trains in a second: all parts of the real one, small, and in float32 on every processor."""
 
     def make(experiment="reward", **optimization):
         return dataclasses.replace(
             make_config(experiment=experiment),
             collection=CollectionConfig(transitions=200),
             network=NetworkConfig(latent_dim=16, width=4, hidden_dim=32),
-            optimization=OptimizationConfig(**{"updates": 12, "batch_size": 16, "warmup": 2} | optimization),
+            optimization=OptimizationConfig(
+                **{"updates": 12, "batch_size": 16, "warmup": 2, "autocast": False} | optimization
+            ),
             evaluation=EvaluationConfig(
                 every=5, reference_per_count=4, scored_per_count=30, transitions=120, probe_per_count=0
             ),

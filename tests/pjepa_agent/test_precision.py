@@ -1,10 +1,21 @@
-"""bfloat16 only where a device has it."""
+"""bfloat16 only where a device has it, and what it may change of a training.
+
+All other tests of trainings compute in float32. These compute in bfloat16 on every processor: one that lacks it
+emulates it.
+"""
 
 import types
 
 import pytest
 import torch
+from faults import same
+from pjepa_agent import precision
 from pjepa_agent.precision import autocast, has_bfloat16
+from pjepa_agent.run import train_run
+from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.training import Interrupted, Training, collect_dataset
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -30,3 +41,37 @@ def test_a_processor_computes_in_bfloat16_where_it_has_it(monkeypatch, capabilit
         assert (a @ b).dtype == (torch.bfloat16 if has else torch.float32)
     with autocast("cpu", False):
         assert (a @ b).dtype == torch.float32
+
+
+@pytest.fixture
+def _bfloat16(monkeypatch):
+    monkeypatch.setattr(precision, "has_bfloat16", lambda device_type: True)
+
+
+def losses_of(config, path, updates=6):
+    training = Training(config, RunDirectory.create(path, config), collect_dataset(config), CPU)
+    rows = []
+    for _ in range(updates):
+        rows.append({name: float(loss) for name, loss in training.step().items()})
+        training.update += 1
+    return rows
+
+
+@pytest.mark.usefixtures("_bfloat16")
+def test_losses_in_bfloat16_are_those_of_float32_to_its_three_digits(tiny, tmp_path):
+    exact, rounded = (losses_of(tiny(autocast=wanted), tmp_path / str(wanted)) for wanted in (False, True))
+    assert exact != rounded
+    assert rounded[0] == pytest.approx(exact[0], rel=2e-2)
+    for row, other in zip(exact, rounded, strict=True):  # the digits of one update are the weights of the next
+        assert other == pytest.approx(row, rel=0.1, abs=1e-2)
+
+
+@pytest.mark.usefixtures("_bfloat16")
+def test_a_run_in_bfloat16_that_was_stopped_ends_like_one_left_alone(tiny, tmp_path):
+    config = tiny(autocast=True)
+    whole, parts = (RunDirectory.create(tmp_path / name, config) for name in ("whole", "parts"))
+    train_run(whole, config, CPU)
+    with pytest.raises(Interrupted):
+        train_run(parts, config, CPU, should_stop=lambda: True)
+    train_run(parts, config, CPU)
+    same(whole.path, parts.path)
