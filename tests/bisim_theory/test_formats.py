@@ -13,7 +13,7 @@ from bisim_theory import (
     write_representation,
     write_transitions,
 )
-from bisim_theory.transitions import chunks
+from bisim_theory.data.transitions import chunks
 
 N, F = 5, 7
 

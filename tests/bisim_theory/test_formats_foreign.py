@@ -9,8 +9,8 @@ import h5py
 import numpy as np
 import pytest
 from bisim_theory import DatasetError, read_transitions, write_transitions
+from bisim_theory.data.transitions import chunks
 from bisim_theory.formats import resolve
-from bisim_theory.transitions import chunks
 from gymnasium import spaces
 from written_datasets import (
     record,

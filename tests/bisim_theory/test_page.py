@@ -294,7 +294,7 @@ class Once:
 
 
 def test_frames_are_read_in_one_pass(monkeypatch):
-    monkeypatch.setattr("bisim_theory.transitions.FRAMES_AT_ONCE", 3)
+    monkeypatch.setattr("bisim_theory.data.transitions.FRAMES_AT_ONCE", 3)
     array = frames(11)
     stored = Once(array)
     pictures = read_pictures(stored, [7, 0, 7, 4])

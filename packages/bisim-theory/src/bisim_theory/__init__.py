@@ -11,23 +11,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bisim_theory.auxiliary import auxiliary_values
     from bisim_theory.bisimulation import empirical_bisimulation
     from bisim_theory.certificate import Lipschitz, distance_bounds
     from bisim_theory.closure import cannot_collapse
     from bisim_theory.codes import CodesForced, codes_forced
     from bisim_theory.collapse import TheoremCheck, Tolerance, check_theorem
     from bisim_theory.comparison import Comparison, compare
-    from bisim_theory.determinism import NoWellTrainedModelError, find_conflicts, fold, identify_by_content
+    from bisim_theory.data.auxiliary import auxiliary_values
+    from bisim_theory.data.folding import NoWellTrainedModelError, find_conflicts, fold, identify_by_content
+    from bisim_theory.data.representation import Representation
+    from bisim_theory.data.transitions import DatasetError, TransitionDataset
     from bisim_theory.distances import nearest_distinguished
     from bisim_theory.exploration import collect_next
     from bisim_theory.findings import to_json
     from bisim_theory.formats import read_representation, read_transitions, write_representation, write_transitions
     from bisim_theory.relation import Relation
     from bisim_theory.report import Report, analyse
-    from bisim_theory.representation import Representation
     from bisim_theory.text import to_text
-    from bisim_theory.transitions import DatasetError, TransitionDataset
 
 __all__ = [
     "CodesForced",
@@ -63,7 +63,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "auxiliary_values": "bisim_theory.auxiliary",
+    "auxiliary_values": "bisim_theory.data.auxiliary",
     "empirical_bisimulation": "bisim_theory.bisimulation",
     "Lipschitz": "bisim_theory.certificate",
     "distance_bounds": "bisim_theory.certificate",
@@ -75,10 +75,10 @@ _HOMES = {
     "check_theorem": "bisim_theory.collapse",
     "Comparison": "bisim_theory.comparison",
     "compare": "bisim_theory.comparison",
-    "NoWellTrainedModelError": "bisim_theory.determinism",
-    "find_conflicts": "bisim_theory.determinism",
-    "fold": "bisim_theory.determinism",
-    "identify_by_content": "bisim_theory.determinism",
+    "NoWellTrainedModelError": "bisim_theory.data.folding",
+    "find_conflicts": "bisim_theory.data.folding",
+    "fold": "bisim_theory.data.folding",
+    "identify_by_content": "bisim_theory.data.folding",
     "nearest_distinguished": "bisim_theory.distances",
     "collect_next": "bisim_theory.exploration",
     "to_json": "bisim_theory.findings",
@@ -89,10 +89,10 @@ _HOMES = {
     "Relation": "bisim_theory.relation",
     "Report": "bisim_theory.report",
     "analyse": "bisim_theory.report",
-    "Representation": "bisim_theory.representation",
+    "Representation": "bisim_theory.data.representation",
     "to_text": "bisim_theory.text",
-    "DatasetError": "bisim_theory.transitions",
-    "TransitionDataset": "bisim_theory.transitions",
+    "DatasetError": "bisim_theory.data.transitions",
+    "TransitionDataset": "bisim_theory.data.transitions",
 }
 
 

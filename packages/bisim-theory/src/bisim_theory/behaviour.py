@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bisim_theory.determinism import NoWellTrainedModelError, auxiliary_codes, find_conflicts
-from bisim_theory.transitions import DatasetError, Ids, TransitionDataset
+from bisim_theory.data.folding import NoWellTrainedModelError, auxiliary_codes, find_conflicts
+from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
 
 
 @dataclass(frozen=True, eq=False)

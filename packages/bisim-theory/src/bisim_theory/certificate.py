@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory.behaviour import ObservedGraph, observed_graph
-from bisim_theory.transitions import Ids, TransitionDataset
+from bisim_theory.data.transitions import Ids, TransitionDataset
 
 Floats = NDArray[np.float64]
 

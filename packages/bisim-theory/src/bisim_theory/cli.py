@@ -127,10 +127,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from bisim_theory.data.transitions import DatasetError
     from bisim_theory.files import write_json
     from bisim_theory.findings import to_json
     from bisim_theory.text import to_text
-    from bisim_theory.transitions import DatasetError
 
     try:
         if options.html is not None:
@@ -180,7 +180,7 @@ def _check(options: argparse.Namespace) -> "Report":
 
 def _check_outputs(options: argparse.Namespace, *inputs: Path | None) -> None:
     """Raise before anything is computed where a result could not be written, or would be written over an input."""
-    from bisim_theory.transitions import DatasetError
+    from bisim_theory.data.transitions import DatasetError
 
     taken = {Path(each).resolve() for each in (*inputs, options.representation) if each is not None}
     for name in ("json", "html"):
@@ -199,7 +199,7 @@ def _check_outputs(options: argparse.Namespace, *inputs: Path | None) -> None:
 
 def _tolerance(settings: list[str]) -> "Tolerance":
     from bisim_theory.collapse import Tolerance
-    from bisim_theory.transitions import DatasetError
+    from bisim_theory.data.transitions import DatasetError
 
     values: dict[str, Any] = {}
     for setting in settings:
@@ -219,8 +219,8 @@ def _tolerance(settings: list[str]) -> "Tolerance":
 @contextlib.contextmanager
 def _naming(transitions: Path, representation: str | Path | None) -> "Iterator[None]":
     """Put the file's name in front of what is wrong with it, once."""
-    from bisim_theory.representation import RepresentationError
-    from bisim_theory.transitions import DatasetError
+    from bisim_theory.data.representation import RepresentationError
+    from bisim_theory.data.transitions import DatasetError
 
     try:
         yield

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bisim_theory.behaviour import Edges
-from bisim_theory.determinism import auxiliary_codes
-from bisim_theory.transitions import DatasetError, Ids, TransitionDataset
+from bisim_theory.data.folding import auxiliary_codes
+from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
 
 
 class Closure:

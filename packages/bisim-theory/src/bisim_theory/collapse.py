@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory.certificate import Lipschitz, distance_bounds
+from bisim_theory.data.representation import Representation
+from bisim_theory.data.transitions import Ids, TransitionDataset
 from bisim_theory.distances import Floats, distances, nearest_distinguished
 from bisim_theory.progress import Progress, silent
 from bisim_theory.relation import Relation
-from bisim_theory.representation import Representation
 from bisim_theory.residuals import Residuals
-from bisim_theory.transitions import Ids, TransitionDataset
 
 Verdict = Literal["holds", "collapsed", "hypothesis-not-met"]
 

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bisim_theory.auxiliary import Values, auxiliary_values, given_values, with_auxiliary
 from bisim_theory.bisimulation import empirical_bisimulation
 from bisim_theory.codes import CodesForced, codes_forced
-from bisim_theory.determinism import NoWellTrainedModelError, fold
+from bisim_theory.data.auxiliary import Values, auxiliary_values, given_values, with_auxiliary
+from bisim_theory.data.folding import NoWellTrainedModelError, fold
+from bisim_theory.data.transitions import DatasetError, TransitionDataset
 from bisim_theory.progress import Progress, silent
-from bisim_theory.transitions import DatasetError, TransitionDataset
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def compare(
 
     Args:
         data: transitions; `auxiliary` is not needed.
-        candidates: names (see `bisim_theory.auxiliary.NAMES`), separated by commas or as a list; or by name arrays of
-            one row for each transition (p of its source) or for each observation, or `bisim_theory.auxiliary.Values`.
+        candidates: names (see `bisim_theory.data.auxiliary.NAMES`), separated by commas or as a list; or by name arrays of
+            one row for each transition (p of its source) or for each observation, or `bisim_theory.data.auxiliary.Values`.
             Where there are as many transitions as observations, a row is taken to be a transition's.
         labels: (F,) the ground truth of the certified share.
         folding: whether to merge the successors of one (observation, action) first.

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bisim_theory.data.transitions import DatasetError, Ids
 from bisim_theory.progress import Progress, silent
 from bisim_theory.relation import Relation
-from bisim_theory.transitions import DatasetError, Ids
 
 Floats = NDArray[np.float64]
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bisim_theory.data.transitions import Ids, TransitionDataset
 from bisim_theory.relation import Relation
-from bisim_theory.transitions import Ids, TransitionDataset
 
 CLASSES = 1_500
 """Behaviours that are looked at, drawn in proportion to their sources where there are more."""

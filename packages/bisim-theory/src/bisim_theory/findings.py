@@ -8,7 +8,7 @@ import numpy as np
 from bisim_theory.codes import CodesForced
 from bisim_theory.collapse import QUANTILES, LevelCheck, TheoremCheck
 from bisim_theory.comparison import Candidate, Comparison
-from bisim_theory.determinism import NoWellTrainedModelError
+from bisim_theory.data.folding import NoWellTrainedModelError
 from bisim_theory.report import Report
 
 SCHEMA = 1

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory.behaviour import Behaviour, ranges
+from bisim_theory.data.transitions import Ids
 from bisim_theory.progress import Progress, silent
 from bisim_theory.relation import Pairs, Relation
-from bisim_theory.transitions import Ids
 
 Table = NDArray[np.unsignedinteger[Any]]
 

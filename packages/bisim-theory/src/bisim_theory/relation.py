@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bisim_theory.behaviour import Behaviour
-from bisim_theory.transitions import DatasetError, Ids
+from bisim_theory.data.transitions import DatasetError, Ids
 
 PAIRS_AT_ONCE = 1_000_000
 """Pairs that `Relation.pairs` gives at a time."""

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bisim_theory.data.representation import Representation
+from bisim_theory.data.transitions import Ids, TransitionDataset
 from bisim_theory.distances import Floats
 from bisim_theory.relation import Relation
-from bisim_theory.representation import Representation
-from bisim_theory.transitions import Ids, TransitionDataset
 
 
 class Residuals:

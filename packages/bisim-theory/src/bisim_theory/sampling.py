@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory.behaviour import Behaviour
+from bisim_theory.data.transitions import DatasetError, Ids
 from bisim_theory.relation import Pairs, Relation
-from bisim_theory.transitions import DatasetError, Ids
 
 SAMPLED_PAIRS = 20_000
 """Pairs of sources, drawn uniformly, that stand for all of them."""

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bisim_theory.behaviour import Behaviour, Edges, ObservedGraph, group
+from bisim_theory.data.transitions import Ids
 from bisim_theory.relation import Pairs, Relation
-from bisim_theory.transitions import Ids
 
 _NEVER = 2**31 - 1
 """Length of the common prefix of a word with itself; odd, as of a pair that differs in an action."""

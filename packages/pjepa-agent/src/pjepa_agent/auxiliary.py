@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from bisim_theory.transitions import Frames, TransitionDataset, chunks
+from bisim_theory.data.transitions import Frames, TransitionDataset, chunks
 from counting_env import rules
 from counting_env.arguments import Arguments
 from numpy.typing import NDArray

@@ -109,7 +109,7 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
 
     collection = None if config is None else early.begin(config)
     with _no_garbage():
-        from bisim_theory.transitions import DatasetError
+        from bisim_theory.data.transitions import DatasetError
 
         from pjepa_agent.distributed import join
         from pjepa_agent.run import choose_device, prepare, train_run

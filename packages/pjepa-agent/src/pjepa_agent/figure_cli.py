@@ -51,7 +51,7 @@ def picture_path(parser: Parser, name: str) -> Path:
 
 
 def _draw(options: argparse.Namespace, out: Path) -> int:
-    from bisim_theory.transitions import DatasetError
+    from bisim_theory.data.transitions import DatasetError
 
     from pjepa_agent.cli import log_to_terminal
     from pjepa_agent.fields import ConfigError

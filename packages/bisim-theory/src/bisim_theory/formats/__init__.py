@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from bisim_theory.data.transitions import DatasetError, TransitionDataset
 from bisim_theory.formats.hdf5 import read_hdf5
 from bisim_theory.formats.hdf5_arrays import SIGNATURE
 from bisim_theory.formats.minari import find_local, is_minari, read_minari
@@ -15,7 +16,6 @@ from bisim_theory.formats.npz import (
     write_transitions,
 )
 from bisim_theory.formats.torchrl import find_storage, read_torchrl
-from bisim_theory.transitions import DatasetError, TransitionDataset
 
 __all__ = [
     "REPRESENTATION",

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bisim_theory.transitions import DatasetError, Ids, usable
+from bisim_theory.data.transitions import DatasetError, Ids, usable
 
 MOST_BINS = 1000
 _ADVICE = "name how actions become codes with --actions sign or --actions bins:K"

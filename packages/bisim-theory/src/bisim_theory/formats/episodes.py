@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset, is_label
 from bisim_theory.formats.limits import usable_name
-from bisim_theory.transitions import DatasetError, Ids, TransitionDataset, is_label
 
 
 def steps_within(offsets: Ids, lengths: Ids) -> tuple[Ids, Ids]:

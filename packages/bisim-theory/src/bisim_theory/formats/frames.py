@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bisim_theory.transitions import Frames, Ids
+from bisim_theory.data.transitions import Frames, Ids
 
 
 class Rows(Protocol):

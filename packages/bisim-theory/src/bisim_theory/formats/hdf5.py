@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
 from bisim_theory.formats.actions import encode_actions
 from bisim_theory.formats.episodes import assemble, steps_within
 from bisim_theory.formats.frames import images_last
 from bisim_theory.formats.hdf5_arrays import Hdf5File, StoredDataset
 from bisim_theory.formats.limits import check_expansion, shown, stored_bytes
-from bisim_theory.transitions import DatasetError, Ids, TransitionDataset
 
 _OBSERVATIONS = ("pixels", "observation")
 _STEP = ("reward", "terminated", "truncated")

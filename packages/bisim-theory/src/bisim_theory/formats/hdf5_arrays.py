@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bisim_theory.data.transitions import DatasetError
 from bisim_theory.formats.limits import FREE_BYTES, byte_count, first_line, plain, shown
-from bisim_theory.transitions import DatasetError
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bisim_theory.transitions import DatasetError
+from bisim_theory.data.transitions import DatasetError
 
 PIECE = 1 << 20
 """Bytes read at a time."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
 from bisim_theory.formats.actions import encode_actions
 from bisim_theory.formats.episodes import assemble, steps_within
 from bisim_theory.formats.frames import JoinedFrames, images_last
@@ -25,7 +26,6 @@ from bisim_theory.formats.limits import (
     stored_bytes,
     whole_number,
 )
-from bisim_theory.transitions import DatasetError, Ids, TransitionDataset
 
 METADATA, DATA = "metadata.json", "main_data.hdf5"
 _STEP = {"rewards": "reward", "terminations": "terminated", "truncations": "truncated"}

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from bisim_theory.data.representation import OPTIONAL, Representation
+from bisim_theory.data.transitions import DatasetError, TransitionDataset
 from bisim_theory.files import atomic_write
 from bisim_theory.formats.actions import encode_values
 from bisim_theory.formats.limits import (
@@ -26,8 +28,6 @@ from bisim_theory.formats.limits import (
     stored_bytes,
     usable_name,
 )
-from bisim_theory.representation import OPTIONAL, Representation
-from bisim_theory.transitions import DatasetError, TransitionDataset
 
 _REQUIRED = ("source", "action", "successor")
 _OPTIONAL = ("auxiliary", "action_value", "reward", "terminated", "truncated", "episode")

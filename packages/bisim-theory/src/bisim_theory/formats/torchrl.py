@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset, piece_rows
 from bisim_theory.formats.actions import encode_actions
 from bisim_theory.formats.episodes import assemble
 from bisim_theory.formats.frames import JoinedFrames, PickedFrames, images_last
@@ -26,7 +27,6 @@ from bisim_theory.formats.limits import (
     stored_bytes,
     whole_number,
 )
-from bisim_theory.transitions import DatasetError, Ids, TransitionDataset, piece_rows
 
 METADATA, FILLED = "meta.json", "storage_metadata.json"
 _DEEPEST = 8

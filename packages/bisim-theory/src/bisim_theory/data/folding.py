@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
 from bisim_theory.progress import Progress, silent
-from bisim_theory.transitions import DatasetError, Ids, TransitionDataset
 
 
 def identify_by_content(data: TransitionDataset, ids: Ids | None = None) -> TransitionDataset:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bisim_theory.transitions import LARGEST, DatasetError, TransitionDataset, chunks, usable
+from bisim_theory.data.transitions import LARGEST, DatasetError, TransitionDataset, chunks, usable
 
 ROWS_AT_ONCE = 4096
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bisim_theory.transitions import DatasetError, TransitionDataset, usable
+from bisim_theory.data.transitions import DatasetError, TransitionDataset, usable
 
 NAMES = {
     "auxiliary": "the values stored in the file",
