@@ -3,10 +3,11 @@ import itertools
 import numpy as np
 import pytest
 from bisim_theory import DatasetError, NoWellTrainedModelError, TransitionDataset, empirical_bisimulation
-from bisim_theory.behaviour import group, observed_graph, refine
-from bisim_theory.pair_table import table_relation
-from bisim_theory.sampling import SampledRelation
-from bisim_theory.words import WordRelation
+from bisim_theory.relation.graph import observed_graph
+from bisim_theory.relation.refinement import group, refine
+from bisim_theory.relation.sampled import SampledRelation
+from bisim_theory.relation.table import table_relation
+from bisim_theory.relation.trajectories import WordRelation
 from oracles import breadth_first_levels, datalog_relation, literal_levels, random_dataset
 
 INSTANCES = [
@@ -61,8 +62,8 @@ def test_levels_equal_the_literal_definition_and_two_oracles():
 
 @pytest.mark.parametrize("push_cost", [0, 10**9], ids=["pull", "push"])
 def test_every_algorithm_gives_the_same_answers(monkeypatch, push_cost):
-    monkeypatch.setattr("bisim_theory.pair_table._PUSH_COST", push_cost)
-    monkeypatch.setattr("bisim_theory.sampling.SAMPLED_PAIRS", 10)
+    monkeypatch.setattr("bisim_theory.relation.table._PUSH_COST", push_cost)
+    monkeypatch.setattr("bisim_theory.relation.sampled.SAMPLED_PAIRS", 10)
     cliques = 0
     for data in instances(60):
         labels = np.random.default_rng(len(data)).integers(3, size=data.frames)
@@ -101,7 +102,7 @@ def test_a_clique_is_one_and_that_of_words_is_largest():
 
 @pytest.mark.parametrize("arguments", [{"frontier": 2_000_000}, {"frontier": 50}], ids=["list", "lookup"])
 def test_a_long_corridor_has_as_many_levels_as_cells(monkeypatch, arguments):
-    monkeypatch.setattr("bisim_theory.pair_table.FRONTIER", arguments["frontier"])
+    monkeypatch.setattr("bisim_theory.relation.table.FRONTIER", arguments["frontier"])
     n = 300
     cells = np.arange(n)
     data = TransitionDataset(cells, cells * 0, np.minimum(cells + 1, n - 1), cells == n - 1)
@@ -135,12 +136,12 @@ def test_a_sample_estimates_what_the_table_counts(monkeypatch):
 def test_the_size_of_the_data_chooses_the_algorithm(monkeypatch):
     data = random_dataset(np.random.default_rng(0), frames=30, actions=2)
     assert empirical_bisimulation(data).exact
-    monkeypatch.setattr("bisim_theory.bisimulation.MOST_CLASSES", 5)
+    monkeypatch.setattr("bisim_theory.relation.compute.MOST_CLASSES", 5)
     assert not empirical_bisimulation(data).exact
 
 
 def test_enumeration_gives_every_pair_of_the_relation_once(monkeypatch):
-    monkeypatch.setattr("bisim_theory.relation.PAIRS_AT_ONCE", 7)
+    monkeypatch.setattr("bisim_theory.relation.base.PAIRS_AT_ONCE", 7)
     for data in instances(10):
         for relation in (empirical_bisimulation(data), by_table(data)):
             pairs = [

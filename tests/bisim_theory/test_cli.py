@@ -282,7 +282,7 @@ def test_tolerances_decide_and_are_printed(tmp_path, capsys):
 
 
 def test_estimates_are_called_estimates(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("bisim_theory.bisimulation.MOST_CLASSES", 3)
+    monkeypatch.setattr("bisim_theory.relation.compute.MOST_CLASSES", 3)
     rng = np.random.default_rng(0)
     source, action = np.divmod(np.arange(40), 2)
     arrays = {"source": source, "action": action, "successor": rng.integers(20, size=40), "count": np.arange(20)}

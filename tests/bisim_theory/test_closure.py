@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from bisim_theory import DatasetError, NoWellTrainedModelError, TransitionDataset, cannot_collapse, fold
 from bisim_theory import empirical_bisimulation as bisimulation
-from bisim_theory.closure import Closure
+from bisim_theory.relation.closure import Closure
 from oracles import literal_folding, random_dataset
 
 

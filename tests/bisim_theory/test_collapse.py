@@ -225,7 +225,7 @@ def test_collapsed_pairs_are_counted():
 
 
 def test_a_sampled_relation_is_checked_on_its_sample(monkeypatch):
-    monkeypatch.setattr("bisim_theory.bisimulation.MOST_CLASSES", 5)
+    monkeypatch.setattr("bisim_theory.relation.compute.MOST_CLASSES", 5)
     rng = np.random.default_rng(0)
     data = random_dataset(rng, frames=40, actions=2, coverage=0.8)
     relation = empirical_bisimulation(data)
@@ -263,14 +263,14 @@ def test_witnesses_of_folded_observations_find_a_residual_of_what_they_were_merg
 
 
 def test_levels_without_a_sampled_pair_do_not_spoil_the_verdict(monkeypatch):
-    monkeypatch.setattr("bisim_theory.bisimulation.MOST_CLASSES", 2)
+    monkeypatch.setattr("bisim_theory.relation.compute.MOST_CLASSES", 2)
     n = 40
     source = np.repeat(np.arange(n), 2)
     data = TransitionDataset(source, np.arange(2 * n) % 2, np.minimum(source + 1, n - 1), source == n - 1)
     embedding = np.arange(n, dtype=float)[:, None]
     model = Representation(embedding, embedding[data.successor], data.p.astype(float))
     for sampled in (3, 20, 300):
-        monkeypatch.setattr("bisim_theory.sampling.SAMPLED_PAIRS", sampled)
+        monkeypatch.setattr("bisim_theory.relation.sampled.SAMPLED_PAIRS", sampled)
         assert check_theorem(data, empirical_bisimulation(data), model).verdict == "holds"
 
 

@@ -11,21 +11,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bisim_theory.bisimulation import empirical_bisimulation
     from bisim_theory.certificate import Lipschitz, distance_bounds
-    from bisim_theory.closure import cannot_collapse
-    from bisim_theory.codes import CodesForced, codes_forced
     from bisim_theory.collapse import TheoremCheck, Tolerance, check_theorem
-    from bisim_theory.comparison import Comparison, compare
     from bisim_theory.data.auxiliary import auxiliary_values
     from bisim_theory.data.folding import NoWellTrainedModelError, find_conflicts, fold, identify_by_content
     from bisim_theory.data.representation import Representation
     from bisim_theory.data.transitions import DatasetError, TransitionDataset
     from bisim_theory.distances import nearest_distinguished
-    from bisim_theory.exploration import collect_next
     from bisim_theory.findings import to_json
     from bisim_theory.formats import read_representation, read_transitions, write_representation, write_transitions
-    from bisim_theory.relation import Relation
+    from bisim_theory.relation.base import Relation
+    from bisim_theory.relation.closure import cannot_collapse
+    from bisim_theory.relation.collect_next import collect_next
+    from bisim_theory.relation.comparison import Comparison, compare
+    from bisim_theory.relation.compute import empirical_bisimulation
+    from bisim_theory.relation.embeddings_needed import CodesForced, codes_forced
     from bisim_theory.report import Report, analyse
     from bisim_theory.text import to_text
 
@@ -64,29 +64,29 @@ __all__ = [
 
 _HOMES = {
     "auxiliary_values": "bisim_theory.data.auxiliary",
-    "empirical_bisimulation": "bisim_theory.bisimulation",
+    "empirical_bisimulation": "bisim_theory.relation.compute",
     "Lipschitz": "bisim_theory.certificate",
     "distance_bounds": "bisim_theory.certificate",
-    "cannot_collapse": "bisim_theory.closure",
-    "CodesForced": "bisim_theory.codes",
-    "codes_forced": "bisim_theory.codes",
+    "cannot_collapse": "bisim_theory.relation.closure",
+    "CodesForced": "bisim_theory.relation.embeddings_needed",
+    "codes_forced": "bisim_theory.relation.embeddings_needed",
     "TheoremCheck": "bisim_theory.collapse",
     "Tolerance": "bisim_theory.collapse",
     "check_theorem": "bisim_theory.collapse",
-    "Comparison": "bisim_theory.comparison",
-    "compare": "bisim_theory.comparison",
+    "Comparison": "bisim_theory.relation.comparison",
+    "compare": "bisim_theory.relation.comparison",
     "NoWellTrainedModelError": "bisim_theory.data.folding",
     "find_conflicts": "bisim_theory.data.folding",
     "fold": "bisim_theory.data.folding",
     "identify_by_content": "bisim_theory.data.folding",
     "nearest_distinguished": "bisim_theory.distances",
-    "collect_next": "bisim_theory.exploration",
+    "collect_next": "bisim_theory.relation.collect_next",
     "to_json": "bisim_theory.findings",
     "read_representation": "bisim_theory.formats",
     "read_transitions": "bisim_theory.formats",
     "write_representation": "bisim_theory.formats",
     "write_transitions": "bisim_theory.formats",
-    "Relation": "bisim_theory.relation",
+    "Relation": "bisim_theory.relation.base",
     "Report": "bisim_theory.report",
     "analyse": "bisim_theory.report",
     "Representation": "bisim_theory.data.representation",

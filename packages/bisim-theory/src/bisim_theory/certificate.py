@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bisim_theory.behaviour import ObservedGraph, observed_graph
 from bisim_theory.data.transitions import Ids, TransitionDataset
+from bisim_theory.relation.graph import ObservedGraph, observed_graph
 
 Floats = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from bisim_theory.data.representation import Representation
 from bisim_theory.data.transitions import Ids, TransitionDataset
 from bisim_theory.distances import Floats, distances, nearest_distinguished
 from bisim_theory.progress import Progress, silent
-from bisim_theory.relation import Relation
+from bisim_theory.relation.base import Relation
 from bisim_theory.residuals import Residuals
 
 Verdict = Literal["holds", "collapsed", "hypothesis-not-met"]

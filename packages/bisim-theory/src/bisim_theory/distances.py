@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from bisim_theory.data.transitions import DatasetError, Ids
 from bisim_theory.progress import Progress, silent
-from bisim_theory.relation import Relation
+from bisim_theory.relation.base import Relation
 
 Floats = NDArray[np.float64]
 

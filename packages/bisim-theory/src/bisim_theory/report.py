@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bisim_theory.bisimulation import empirical_bisimulation
-from bisim_theory.closure import cannot_collapse
-from bisim_theory.codes import CodesForced, codes_forced
 from bisim_theory.collapse import TheoremCheck, Tolerance, check_theorem
-from bisim_theory.comparison import Comparison, compare
 from bisim_theory.data.auxiliary import Values, auxiliary_values, offered, with_auxiliary
 from bisim_theory.data.folding import Conflicts, NoWellTrainedModelError, find_conflicts, fold, identify_by_content
 from bisim_theory.data.representation import Representation
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
-from bisim_theory.exploration import Suggestion, collect_next
 from bisim_theory.progress import Progress, silent
-from bisim_theory.relation import Relation
+from bisim_theory.relation.base import Relation
+from bisim_theory.relation.closure import cannot_collapse
+from bisim_theory.relation.collect_next import Suggestion, collect_next
+from bisim_theory.relation.comparison import Comparison, compare
+from bisim_theory.relation.compute import empirical_bisimulation
+from bisim_theory.relation.embeddings_needed import CodesForced, codes_forced
 
 Bar = Callable[[str], AbstractContextManager[Progress]]
 """Makes a progress bar of a title."""

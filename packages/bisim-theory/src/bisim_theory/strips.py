@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bisim_theory.data.transitions import Frames, TransitionDataset, piece_rows
 from bisim_theory.distances import distances
 from bisim_theory.markup import Markup, ends, escaped, image, join, section, tag
-from bisim_theory.relation import Relation
+from bisim_theory.relation.base import Relation
 from bisim_theory.report import Report
 
 LEVELS = 8

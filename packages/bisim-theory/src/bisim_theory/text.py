@@ -3,8 +3,8 @@
 import numpy as np
 
 from bisim_theory.collapse import LevelCheck, TheoremCheck, verdict_sentence
-from bisim_theory.comparison import Candidate, Comparison
-from bisim_theory.relation import Relation
+from bisim_theory.relation.base import Relation
+from bisim_theory.relation.comparison import Candidate, Comparison
 from bisim_theory.report import PairNote, Report
 
 CHAIN_SHOWN = 12

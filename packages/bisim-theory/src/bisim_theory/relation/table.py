@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bisim_theory.behaviour import Behaviour, ranges
 from bisim_theory.data.transitions import Ids
 from bisim_theory.progress import Progress, silent
-from bisim_theory.relation import Pairs, Relation
+from bisim_theory.relation.base import Pairs, Relation
+from bisim_theory.relation.graph import Behaviour, ranges
 
 Table = NDArray[np.unsignedinteger[Any]]
 

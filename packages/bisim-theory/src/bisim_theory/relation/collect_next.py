@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory.data.transitions import Ids, TransitionDataset
-from bisim_theory.relation import Relation
+from bisim_theory.relation.base import Relation
 
 CLASSES = 1_500
 """Behaviours that are looked at, drawn in proportion to their sources where there are more."""

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bisim_theory.behaviour import Behaviour
-from bisim_theory.closure import Closure
 from bisim_theory.data.transitions import Ids, TransitionDataset
-from bisim_theory.relation import Relation
+from bisim_theory.relation.base import Relation
+from bisim_theory.relation.closure import Closure
+from bisim_theory.relation.graph import Behaviour
 
 MOST_STEPS = 300_000
 """Merges that are tried in looking for a colouring, a few seconds; beyond it the search is given up."""

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bisim_theory.behaviour import Behaviour, Edges, ObservedGraph, group
 from bisim_theory.data.transitions import Ids
-from bisim_theory.relation import Pairs, Relation
+from bisim_theory.relation.base import Pairs, Relation
+from bisim_theory.relation.graph import Behaviour, Edges, ObservedGraph
+from bisim_theory.relation.refinement import group
 
 _NEVER = 2**31 - 1
 """Length of the common prefix of a word with itself; odd, as of a pair that differs in an action."""

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bisim_theory.behaviour import Edges
 from bisim_theory.data.folding import auxiliary_codes
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
+from bisim_theory.relation.graph import Edges
 
 
 class Closure:

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bisim_theory.bisimulation import empirical_bisimulation
-from bisim_theory.codes import CodesForced, codes_forced
 from bisim_theory.data.auxiliary import Values, auxiliary_values, given_values, with_auxiliary
 from bisim_theory.data.folding import NoWellTrainedModelError, fold
 from bisim_theory.data.transitions import DatasetError, TransitionDataset
 from bisim_theory.progress import Progress, silent
+from bisim_theory.relation.compute import empirical_bisimulation
+from bisim_theory.relation.embeddings_needed import CodesForced, codes_forced
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bisim_theory.behaviour import Behaviour
 from bisim_theory.data.transitions import DatasetError, Ids
-from bisim_theory.relation import Pairs, Relation
+from bisim_theory.relation.base import Pairs, Relation
+from bisim_theory.relation.graph import Behaviour
 
 SAMPLED_PAIRS = 20_000
 """Pairs of sources, drawn uniformly, that stand for all of them."""

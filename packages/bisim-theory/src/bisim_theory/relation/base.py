@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bisim_theory.behaviour import Behaviour
 from bisim_theory.data.transitions import DatasetError, Ids
+from bisim_theory.relation.graph import Behaviour
 
 PAIRS_AT_ONCE = 1_000_000
 """Pairs that `Relation.pairs` gives at a time."""

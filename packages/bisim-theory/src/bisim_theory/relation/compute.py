@@ -1,12 +1,13 @@
 """The empirical largest bisimulation B_D* and its complement R_D* (Definition 4): the algorithm that suits the data."""
 
-from bisim_theory.behaviour import group, observed_graph, refine
 from bisim_theory.data.transitions import Ids, TransitionDataset
-from bisim_theory.pair_table import table_relation
 from bisim_theory.progress import Progress, silent
-from bisim_theory.relation import Relation
-from bisim_theory.sampling import SampledRelation
-from bisim_theory.words import single_action, word_relation
+from bisim_theory.relation.base import Relation
+from bisim_theory.relation.graph import observed_graph
+from bisim_theory.relation.refinement import group, refine
+from bisim_theory.relation.sampled import SampledRelation
+from bisim_theory.relation.table import table_relation
+from bisim_theory.relation.trajectories import single_action, word_relation
 
 MOST_CLASSES = 30_000
 """Classes up to which the table of all class pairs is built; one byte a pair."""

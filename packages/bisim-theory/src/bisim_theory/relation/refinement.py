@@ -1,0 +1,72 @@
+"""Refinement of an observed graph into its exact quotient by behaviour: Moore's rounds, until no class splits."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bisim_theory.data.transitions import Ids
+from bisim_theory.relation.graph import Behaviour, Edges, ObservedGraph, ranges
+
+
+def group(graph: ObservedGraph, class_of_vertex: Ids) -> Behaviour:
+    """The quotient of a graph by classes 0..C-1 of vertices with equal behaviour."""
+    representative = np.unique(class_of_vertex, return_index=True)[1]
+    edges = graph.edges
+    rows = ranges(edges.start[representative], edges.degree[representative])
+    return Behaviour(
+        sources=graph.sources,
+        class_of=class_of_vertex[graph.vertex_of],
+        auxiliary=graph.auxiliary[representative],
+        actions=graph.actions,
+        edges=Edges(
+            len(representative),
+            np.repeat(np.arange(len(representative)), edges.degree[representative]),
+            edges.action[rows],
+            class_of_vertex[edges.successor[rows]],
+        ),
+    )
+
+
+def refine(auxiliary: NDArray[np.int64], edges: Edges) -> Ids:
+    """(V,) class 0..C-1 of every vertex by Moore's refinement: split by p, then by where edges lead, until stable.
+
+    After the first round only vertices with a successor that has left its class are looked at again.
+    """
+    classes = np.unique(auxiliary, return_inverse=True)[1].reshape(-1)
+    number = int(classes.max()) + 1
+    size = np.zeros(edges.vertices, np.int64)
+    size[:number] = np.bincount(classes)
+    dirty = np.flatnonzero(edges.degree)
+    while len(dirty):
+        signature = _signatures(classes, dirty, edges)
+        first = np.unique(signature, return_index=True)[1]
+        split, of_group = np.unique(classes[dirty[first]], return_inverse=True)
+        group_size = np.bincount(signature)
+        # The vertices that are not dirty stay; where a class has none of those, its largest group does.
+        all_dirty = np.bincount(of_group, group_size) == size[split]
+        by_size = np.lexsort((-group_size, of_group))
+        largest = np.zeros(len(first), bool)
+        largest[by_size[np.unique(of_group[by_size], return_index=True)[1]]] = True
+        leaves = ~(largest & all_dirty[of_group])
+        renamed = np.where(leaves, number + np.cumsum(leaves) - 1, split[of_group])
+        np.subtract.at(size, split[of_group[leaves]], group_size[leaves])
+        size[renamed[leaves]] = group_size[leaves]
+        number += int(leaves.sum())
+        classes[dirty] = renamed[signature]
+        dirty = edges.predecessors(dirty[leaves[signature]])
+    return np.unique(classes, return_inverse=True)[1].reshape(-1)
+
+
+def _signatures(classes: Ids, vertices: Ids, edges: Edges) -> Ids:
+    """(len(vertices),) codes 0.., equal for vertices of one class whose edges have equal actions and lead to equal
+    classes.
+    """
+    signature = np.unique(classes[vertices], return_inverse=True)[1].reshape(-1)
+    number = edges.vertices
+    degree = edges.degree[vertices]
+    for step in range(int(degree.max(initial=0))):
+        has = degree > step
+        edge = edges.start[vertices[has]] + step
+        code = np.zeros(len(vertices), np.int64)
+        code[has] = np.unique(edges.action[edge] * number + classes[edges.successor[edge]], return_inverse=True)[1] + 1
+        signature = np.unique(signature * (int(code.max()) + 1) + code, return_inverse=True)[1].reshape(-1)
+    return signature
