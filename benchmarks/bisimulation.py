@@ -24,9 +24,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from bisim_theory import TransitionDataset, codes_forced, empirical_bisimulation
-from bisim_theory.distances import nearest_distinguished
 from bisim_theory.relation.graph import observed_graph
 from bisim_theory.relation.refinement import refine
+from bisim_theory.theorem.nearest import nearest_distinguished
 
 EPISODE, QUERIES, DIMENSIONS = 16, 100_000, 256
 HELD, NOT_HELD = "actions held 4 steps", "actions not held"

@@ -1,6 +1,6 @@
 import numpy as np
 from bisim_theory import Lipschitz, Representation, distance_bounds, empirical_bisimulation
-from bisim_theory.residuals import auxiliary_residual, transition_residual
+from bisim_theory.theorem.residuals import auxiliary_residual, transition_residual
 from oracles import random_dataset
 
 

@@ -12,8 +12,8 @@ from bisim_theory import (
     empirical_bisimulation,
     fold,
 )
-from bisim_theory.distances import nearest_distinguished
-from bisim_theory.residuals import transition_residual
+from bisim_theory.theorem.nearest import nearest_distinguished
+from bisim_theory.theorem.residuals import transition_residual
 from oracles import literal_levels, random_dataset
 
 
@@ -74,9 +74,9 @@ def test_smallest_distance_equals_the_search_over_all_pairs():
 @pytest.mark.parametrize("few", [0, 4096], ids=["narrowed", "one by one"])
 @pytest.mark.parametrize("kind", ["spread", "clusters", "line", "duplicates", "point", "zero"])
 def test_nearest_pair_and_close_pairs_equal_the_search_over_all_pairs(monkeypatch, kind, few):
-    monkeypatch.setattr("bisim_theory.distances.CHUNK", 16)
-    monkeypatch.setattr("bisim_theory.distances._FEW", few)
-    monkeypatch.setattr("bisim_theory.distances._LEVELS_FIRST", few % 5)
+    monkeypatch.setattr("bisim_theory.theorem.nearest.CHUNK", 16)
+    monkeypatch.setattr("bisim_theory.theorem.nearest._FEW", few)
+    monkeypatch.setattr("bisim_theory.theorem.nearest._LEVELS_FIRST", few % 5)
     for seed in range(6):
         rng = np.random.default_rng(seed)
         one_action = bool(seed % 2)

@@ -11,13 +11,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bisim_theory.certificate import Lipschitz, distance_bounds
-    from bisim_theory.collapse import TheoremCheck, Tolerance, check_theorem
     from bisim_theory.data.auxiliary import auxiliary_values
     from bisim_theory.data.folding import NoWellTrainedModelError, find_conflicts, fold, identify_by_content
     from bisim_theory.data.representation import Representation
     from bisim_theory.data.transitions import DatasetError, TransitionDataset
-    from bisim_theory.distances import nearest_distinguished
     from bisim_theory.findings import to_json
     from bisim_theory.formats import read_representation, read_transitions, write_representation, write_transitions
     from bisim_theory.relation.base import Relation
@@ -28,6 +25,9 @@ if TYPE_CHECKING:
     from bisim_theory.relation.embeddings_needed import CodesForced, codes_forced
     from bisim_theory.report import Report, analyse
     from bisim_theory.text import to_text
+    from bisim_theory.theorem.bounds import Lipschitz, distance_bounds
+    from bisim_theory.theorem.check import TheoremCheck, Tolerance, check_theorem
+    from bisim_theory.theorem.nearest import nearest_distinguished
 
 __all__ = [
     "CodesForced",
@@ -65,21 +65,21 @@ __all__ = [
 _HOMES = {
     "auxiliary_values": "bisim_theory.data.auxiliary",
     "empirical_bisimulation": "bisim_theory.relation.compute",
-    "Lipschitz": "bisim_theory.certificate",
-    "distance_bounds": "bisim_theory.certificate",
+    "Lipschitz": "bisim_theory.theorem.bounds",
+    "distance_bounds": "bisim_theory.theorem.bounds",
     "cannot_collapse": "bisim_theory.relation.closure",
     "CodesForced": "bisim_theory.relation.embeddings_needed",
     "codes_forced": "bisim_theory.relation.embeddings_needed",
-    "TheoremCheck": "bisim_theory.collapse",
-    "Tolerance": "bisim_theory.collapse",
-    "check_theorem": "bisim_theory.collapse",
+    "TheoremCheck": "bisim_theory.theorem.check",
+    "Tolerance": "bisim_theory.theorem.check",
+    "check_theorem": "bisim_theory.theorem.check",
     "Comparison": "bisim_theory.relation.comparison",
     "compare": "bisim_theory.relation.comparison",
     "NoWellTrainedModelError": "bisim_theory.data.folding",
     "find_conflicts": "bisim_theory.data.folding",
     "fold": "bisim_theory.data.folding",
     "identify_by_content": "bisim_theory.data.folding",
-    "nearest_distinguished": "bisim_theory.distances",
+    "nearest_distinguished": "bisim_theory.theorem.nearest",
     "collect_next": "bisim_theory.relation.collect_next",
     "to_json": "bisim_theory.findings",
     "read_representation": "bisim_theory.formats",

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from bisim_theory.collapse import LevelCheck, TheoremCheck
 from bisim_theory.data.transitions import DatasetError
-from bisim_theory.distances import Floats
 from bisim_theory.markup import ends
 from bisim_theory.relation.comparison import Candidate, Comparison
+from bisim_theory.theorem.check import LevelCheck, TheoremCheck
+from bisim_theory.theorem.nearest import Floats
 
 ACCENT, PALE, GREY, INK = "#1f5a8c", "#c9d9e8", "#a9b0b6", "#24292e"
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bisim_theory.collapse import Tolerance
     from bisim_theory.report import Report
+    from bisim_theory.theorem.check import Tolerance
 
 DESCRIPTION = """\
 Which pairs of observations do saved transitions distinguish (Definition 4), and does a trained encoder keep
@@ -198,8 +198,8 @@ def _check_outputs(options: argparse.Namespace, *inputs: Path | None) -> None:
 
 
 def _tolerance(settings: list[str]) -> "Tolerance":
-    from bisim_theory.collapse import Tolerance
     from bisim_theory.data.transitions import DatasetError
+    from bisim_theory.theorem.check import Tolerance
 
     values: dict[str, Any] = {}
     for setting in settings:

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from bisim_theory.collapse import QUANTILES, LevelCheck, TheoremCheck
 from bisim_theory.data.folding import NoWellTrainedModelError
 from bisim_theory.relation.comparison import Candidate, Comparison
 from bisim_theory.relation.embeddings_needed import CodesForced
 from bisim_theory.report import Report
+from bisim_theory.theorem.check import QUANTILES, LevelCheck, TheoremCheck
 
 SCHEMA = 1
 """Version of what `to_json` returns; raised when a name changes its meaning or goes."""

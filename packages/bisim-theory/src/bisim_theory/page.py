@@ -6,15 +6,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from bisim_theory import charts
-from bisim_theory.collapse import TheoremCheck, verdict_sentence
-from bisim_theory.distances import Floats, distances
 from bisim_theory.files import atomic_write
 from bisim_theory.markup import STYLE, Markup, ends, figure, formula, join, section, table, tag
 from bisim_theory.relation.base import Relation
 from bisim_theory.relation.comparison import Candidate, Comparison
 from bisim_theory.report import PairNote, Report
-from bisim_theory.residuals import auxiliary_residual
 from bisim_theory.strips import after, picture_strips
+from bisim_theory.theorem.check import TheoremCheck, verdict_sentence
+from bisim_theory.theorem.nearest import Floats, distances
+from bisim_theory.theorem.residuals import auxiliary_residual
 
 charts.require()  # before anything is computed
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bisim_theory.collapse import TheoremCheck, Tolerance, check_theorem
 from bisim_theory.data.auxiliary import Values, auxiliary_values, offered, with_auxiliary
 from bisim_theory.data.folding import Conflicts, NoWellTrainedModelError, find_conflicts, fold, identify_by_content
 from bisim_theory.data.representation import Representation
@@ -21,6 +20,7 @@ from bisim_theory.relation.collect_next import Suggestion, collect_next
 from bisim_theory.relation.comparison import Comparison, compare
 from bisim_theory.relation.compute import empirical_bisimulation
 from bisim_theory.relation.embeddings_needed import CodesForced, codes_forced
+from bisim_theory.theorem.check import TheoremCheck, Tolerance, check_theorem
 
 Bar = Callable[[str], AbstractContextManager[Progress]]
 """Makes a progress bar of a title."""

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory.data.transitions import Frames, TransitionDataset, piece_rows
-from bisim_theory.distances import distances
 from bisim_theory.markup import Markup, ends, escaped, image, join, section, tag
 from bisim_theory.relation.base import Relation
 from bisim_theory.report import Report
+from bisim_theory.theorem.nearest import distances
 
 LEVELS = 8
 """Levels of which a pair is shown."""

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from bisim_theory.collapse import LevelCheck, TheoremCheck, verdict_sentence
 from bisim_theory.relation.base import Relation
 from bisim_theory.relation.comparison import Candidate, Comparison
 from bisim_theory.report import PairNote, Report
+from bisim_theory.theorem.check import LevelCheck, TheoremCheck, verdict_sentence
 
 CHAIN_SHOWN = 12
 LEVELS_SHOWN = 24

@@ -47,7 +47,7 @@ class UnseenTransitions:
         """Metrics by name: ``eval/transition_error``, and ``theorem/`` with the share of the pairs of different counts
         that the data certifies (of the data alone, so the same at every update), how many distinguished pairs are
         collapsed, and per level the separation from pairs of equal count and the residual ratio (see
-        `bisim_theory.collapse.LevelCheck`); NaN where a level does not occur.
+        `bisim_theory.theorem.check.LevelCheck`); NaN where a level does not occur.
         """
         share = self.relation.certified_share(self.data.labels["count"])
         row = {"eval/transition_error": math.nan, "theorem/certified_share": math.nan if share is None else share}

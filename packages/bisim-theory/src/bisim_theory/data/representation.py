@@ -38,7 +38,7 @@ class Representation:
             continuous actions, optional. Theorem 3 speaks of a T that depends on the code alone, so where this is
             given it is what the hypothesis is checked with.
         lipschitz_dynamics, lipschitz_auxiliary: constants of T(., a) and P, if known, optional; they turn residuals
-            into lower bounds on distances (`bisim_theory.certificate`).
+            into lower bounds on distances (`bisim_theory.theorem.bounds`).
 
     Raises:
         DatasetError: an array has a wrong shape or type or is not finite; the message names it.

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from bisim_theory.data.representation import Representation
 from bisim_theory.data.transitions import Ids, TransitionDataset
-from bisim_theory.distances import Floats
 from bisim_theory.relation.base import Relation
+from bisim_theory.theorem.nearest import Floats
 
 
 class Residuals:

@@ -6,13 +6,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bisim_theory.certificate import Lipschitz, distance_bounds
 from bisim_theory.data.representation import Representation
 from bisim_theory.data.transitions import Ids, TransitionDataset
-from bisim_theory.distances import Floats, distances, nearest_distinguished
 from bisim_theory.progress import Progress, silent
 from bisim_theory.relation.base import Relation
-from bisim_theory.residuals import Residuals
+from bisim_theory.theorem.bounds import Lipschitz, distance_bounds
+from bisim_theory.theorem.nearest import Floats, distances, nearest_distinguished
+from bisim_theory.theorem.residuals import Residuals
 
 Verdict = Literal["holds", "collapsed", "hypothesis-not-met"]
 
