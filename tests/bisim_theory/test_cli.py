@@ -346,7 +346,7 @@ def test_what_lies_beside_the_data_and_is_not_used_is_named(tmp_path, capsys):
 
 def test_a_fault_of_the_programs_own_is_no_verdict(tmp_path, capsys, monkeypatch):
     write(tmp_path / "transitions.npz", CHAIN)
-    monkeypatch.setattr("bisim_theory.report.find_conflicts", lambda data: 1 / 0)
+    monkeypatch.setattr("bisim_theory.analysis.find_conflicts", lambda data: 1 / 0)
     status, _, err = run(capsys, tmp_path)
     assert status == 70
     assert "ZeroDivisionError" in err

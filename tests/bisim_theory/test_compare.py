@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 from bisim_theory import DatasetError, TransitionDataset, compare, empirical_bisimulation, to_text
+from bisim_theory.analysis import analyse
 from bisim_theory.data.auxiliary import auxiliary_values, offered, with_auxiliary
 from bisim_theory.relation.collect_next import collect_next
-from bisim_theory.report import analyse
 from oracles import random_dataset
 
 

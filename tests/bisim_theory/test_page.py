@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from bisim_theory import DatasetError, Representation, TransitionDataset, analyse
 from bisim_theory.cli import main
-from bisim_theory.findings import to_json
-from bisim_theory.markup import ends
-from bisim_theory.page import to_html, write_page
-from bisim_theory.strips import SIDE, STEPS, Steps, make_strips, png, read_pictures, smaller
+from bisim_theory.report.html import to_html, write_page
+from bisim_theory.report.json import to_json
+from bisim_theory.report.markup import ends
+from bisim_theory.report.witness_images import SIDE, STEPS, Steps, make_strips, png, read_pictures, smaller
 from commands import run_command
 
 run = functools.partial(run_command, main)
@@ -357,7 +357,7 @@ def test_command_writes_the_page(tmp_path, capsys):
 def test_without_matplotlib_one_line_says_what_to_install(tmp_path, capsys, monkeypatch):
     np.savez(tmp_path / "d.npz", source=[0], action=[0], successor=[0], auxiliary=[0])
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.delitem(sys.modules, "bisim_theory.page", raising=False)
+    monkeypatch.delitem(sys.modules, "bisim_theory.report.html", raising=False)
     status, out, err = run(capsys, tmp_path / "d.npz", "--html", tmp_path / "p.html", "--json", tmp_path / "j.json")
     assert (status, out) == (2, "")
     assert err == "bisim-check: error: --html needs the extra html: pip install 'bisim-theory[html]'\n"

@@ -11,11 +11,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bisim_theory.analysis import Report, analyse
     from bisim_theory.data.auxiliary import auxiliary_values
     from bisim_theory.data.folding import NoWellTrainedModelError, find_conflicts, fold, identify_by_content
     from bisim_theory.data.representation import Representation
     from bisim_theory.data.transitions import DatasetError, TransitionDataset
-    from bisim_theory.findings import to_json
     from bisim_theory.formats import read_representation, read_transitions, write_representation, write_transitions
     from bisim_theory.relation.base import Relation
     from bisim_theory.relation.closure import cannot_collapse
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from bisim_theory.relation.comparison import Comparison, compare
     from bisim_theory.relation.compute import empirical_bisimulation
     from bisim_theory.relation.embeddings_needed import CodesForced, codes_forced
-    from bisim_theory.report import Report, analyse
-    from bisim_theory.text import to_text
+    from bisim_theory.report.json import to_json
+    from bisim_theory.report.text import to_text
     from bisim_theory.theorem.bounds import Lipschitz, distance_bounds
     from bisim_theory.theorem.check import TheoremCheck, Tolerance, check_theorem
     from bisim_theory.theorem.nearest import nearest_distinguished
@@ -81,16 +81,16 @@ _HOMES = {
     "identify_by_content": "bisim_theory.data.folding",
     "nearest_distinguished": "bisim_theory.theorem.nearest",
     "collect_next": "bisim_theory.relation.collect_next",
-    "to_json": "bisim_theory.findings",
+    "to_json": "bisim_theory.report.json",
     "read_representation": "bisim_theory.formats",
     "read_transitions": "bisim_theory.formats",
     "write_representation": "bisim_theory.formats",
     "write_transitions": "bisim_theory.formats",
     "Relation": "bisim_theory.relation.base",
-    "Report": "bisim_theory.report",
-    "analyse": "bisim_theory.report",
+    "Report": "bisim_theory.analysis",
+    "analyse": "bisim_theory.analysis",
     "Representation": "bisim_theory.data.representation",
-    "to_text": "bisim_theory.text",
+    "to_text": "bisim_theory.report.text",
     "DatasetError": "bisim_theory.data.transitions",
     "TransitionDataset": "bisim_theory.data.transitions",
 }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bisim_theory.report import Report
+    from bisim_theory.analysis import Report
     from bisim_theory.theorem.check import Tolerance
 
 DESCRIPTION = """\
@@ -129,12 +129,12 @@ def main(argv: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     from bisim_theory.data.transitions import DatasetError
     from bisim_theory.files import write_json
-    from bisim_theory.findings import to_json
-    from bisim_theory.text import to_text
+    from bisim_theory.report.json import to_json
+    from bisim_theory.report.text import to_text
 
     try:
         if options.html is not None:
-            from bisim_theory.page import write_page  # first, since what it needs may be missing
+            from bisim_theory.report.html import write_page  # first, since what it needs may be missing
         report = _check(options)
         if options.html is not None:
             write_page(options.html, report, title=str(options.path))
@@ -148,9 +148,9 @@ def _run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> "Report":
     """Read what the options name, and analyse it; every error names the file."""
+    from bisim_theory.analysis import analyse
     from bisim_theory.formats import read_representation, read_transitions, resolve
     from bisim_theory.progress import progress_bar
-    from bisim_theory.report import analyse
 
     tolerance = _tolerance(options.tolerance)
     path, beside = resolve(options.path)

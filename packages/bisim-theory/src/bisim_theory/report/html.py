@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bisim_theory import charts
+from bisim_theory.analysis import PairNote, Report
 from bisim_theory.files import atomic_write
-from bisim_theory.markup import STYLE, Markup, ends, figure, formula, join, section, table, tag
 from bisim_theory.relation.base import Relation
 from bisim_theory.relation.comparison import Candidate, Comparison
-from bisim_theory.report import PairNote, Report
-from bisim_theory.strips import after, picture_strips
+from bisim_theory.report import charts
+from bisim_theory.report.markup import STYLE, Markup, ends, figure, formula, join, section, table, tag
+from bisim_theory.report.witness_images import after, picture_strips
 from bisim_theory.theorem.check import TheoremCheck, verdict_sentence
 from bisim_theory.theorem.nearest import Floats, distances
 from bisim_theory.theorem.residuals import auxiliary_residual

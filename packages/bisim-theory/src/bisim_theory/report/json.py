@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from bisim_theory.analysis import Report
 from bisim_theory.data.folding import NoWellTrainedModelError
 from bisim_theory.relation.comparison import Candidate, Comparison
 from bisim_theory.relation.embeddings_needed import CodesForced
-from bisim_theory.report import Report
 from bisim_theory.theorem.check import QUANTILES, LevelCheck, TheoremCheck
 
 SCHEMA = 1

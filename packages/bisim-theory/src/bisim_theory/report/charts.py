@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from bisim_theory.data.transitions import DatasetError
-from bisim_theory.markup import ends
 from bisim_theory.relation.comparison import Candidate, Comparison
+from bisim_theory.report.markup import ends
 from bisim_theory.theorem.check import LevelCheck, TheoremCheck
 from bisim_theory.theorem.nearest import Floats
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bisim_theory.analysis import Report
 from bisim_theory.data.transitions import Frames, TransitionDataset, piece_rows
-from bisim_theory.markup import Markup, ends, escaped, image, join, section, tag
 from bisim_theory.relation.base import Relation
-from bisim_theory.report import Report
+from bisim_theory.report.markup import Markup, ends, escaped, image, join, section, tag
 from bisim_theory.theorem.nearest import distances
 
 LEVELS = 8

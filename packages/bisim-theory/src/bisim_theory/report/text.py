@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from bisim_theory.analysis import PairNote, Report
 from bisim_theory.relation.base import Relation
 from bisim_theory.relation.comparison import Candidate, Comparison
-from bisim_theory.report import PairNote, Report
 from bisim_theory.theorem.check import LevelCheck, TheoremCheck, verdict_sentence
 
 CHAIN_SHOWN = 12

@@ -1,0 +1,1 @@
+"""A report as text, as JSON and as one HTML page."""
