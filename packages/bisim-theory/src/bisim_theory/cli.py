@@ -8,7 +8,9 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
+
+from bisim_theory.console import Parser, fail, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,36 +27,6 @@ exit status, the first that applies: 2 bad input or usage; 4 no well-trained mod
 collapsed; 3 hypothesis not met, so nothing can be concluded; 0 holds, or only the relation was asked for"""
 
 EXIT_STATUS = {"holds": 0, "relation-only": 0, "collapsed": 1, "hypothesis-not-met": 3, "no-well-trained-model": 4}
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """End with exit status 2."""
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
-
-
-def fail(program: str, error: BaseException) -> int:
-    """Say what went wrong in one line, whatever is in the message, and return exit status 2."""
-    text = str(error)
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        text = f"{error.filename}: {error.strerror}"
-    text = " ".join(text.split()) or ("not enough memory" if isinstance(error, MemoryError) else repr(error))
-    if sys.stderr is not None:  # it may have been closed
-        sys.stderr.write(f"{program}: error: {text}\n")
-    return 2
-
-
-def say(text: str) -> None:
-    """Print the last words; raises `OSError` where they cannot be written, as on a full disk."""
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character still gets the rest
-    try:
-        print(text, flush=True)
-    except OSError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the flush at the interpreter's end would fail again
-        raise
 
 
 def make_parser() -> Parser:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bisim_theory.cli import Parser, fail, say
+from bisim_theory.console import Parser, fail, say
 
 from pjepa_agent.config import EXPERIMENTS, Config
 from pjepa_agent.fields import ConfigError

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from bisim_theory.cli import Parser, fail, say
+from bisim_theory.console import Parser, fail, say
 
 from pjepa_agent.figure_cli import picture_path
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from bisim_theory.cli import Parser, fail, say
+from bisim_theory.console import Parser, fail, say
 
 DESCRIPTION = """\
 Draw the paper's Figure 2 for trained runs, one column each: PCA of 256 held-out embeddings, the distances between them

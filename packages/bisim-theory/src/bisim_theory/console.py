@@ -1,0 +1,36 @@
+"""What the commands of these packages share: a parser with one-line errors, results and errors on the terminal."""
+
+import argparse
+import os
+import sys
+from typing import NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit status 2."""
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def fail(program: str, error: BaseException) -> int:
+    """Say what went wrong in one line, whatever is in the message, and return exit status 2."""
+    text = str(error)
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        text = f"{error.filename}: {error.strerror}"
+    text = " ".join(text.split()) or ("not enough memory" if isinstance(error, MemoryError) else repr(error))
+    if sys.stderr is not None:  # it may have been closed
+        sys.stderr.write(f"{program}: error: {text}\n")
+    return 2
+
+
+def say(text: str) -> None:
+    """Print the last words; raises `OSError` where they cannot be written, as on a full disk."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character still gets the rest
+    try:
+        print(text, flush=True)
+    except OSError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the flush at the interpreter's end would fail again
+        raise
