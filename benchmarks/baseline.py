@@ -11,7 +11,7 @@ import counting_env  # noqa: F401  # registers the environment
 import gymnasium
 import numpy as np
 import torch
-from pjepa_agent.config import Config
+from pjepa_agent.config.schema import Config
 from pjepa_agent.losses import beside_losses, beside_total
 from pjepa_agent.model import PJEPA
 from pjepa_agent.optimization import learning_rate_factor

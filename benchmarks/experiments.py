@@ -11,7 +11,7 @@ from typing import Any
 
 from pjepa_agent import geometry
 from pjepa_agent.checkpoint import load
-from pjepa_agent.config import EXPERIMENTS
+from pjepa_agent.config.schema import EXPERIMENTS
 from pjepa_agent.decoder import reconstruction
 from pjepa_agent.held_out import HeldOut
 from pjepa_agent.run_directory import RunDirectory

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from baseline import Buffer
 from pjepa_agent.buffer import RecentTransitions
-from pjepa_agent.presets import make_config
+from pjepa_agent.config.presets import make_config
 from study import markdown
 
 

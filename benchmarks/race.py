@@ -14,10 +14,10 @@ from pathlib import Path
 
 import torch
 from baseline import Baseline
-from pjepa_agent.config import Config
+from pjepa_agent.config.presets import make_config
+from pjepa_agent.config.schema import Config
 from pjepa_agent.held_out import HeldOut
 from pjepa_agent.model import PJEPA
-from pjepa_agent.presets import make_config
 from pjepa_agent.run_directory import RunDirectory
 from pjepa_agent.training import Training, collect_dataset
 from study import markdown, seed_range, spread

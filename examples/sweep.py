@@ -15,7 +15,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
 import torch
-from pjepa_agent.presets import make_config
+from pjepa_agent.config.presets import make_config
 from pjepa_agent.run import prepare, train_run
 from pjepa_agent.run_directory import RunDirectory
 from ray import tune

@@ -9,7 +9,7 @@ import sys
 
 from bisim_theory import analyse, read_representation, read_transitions, to_text
 from pjepa_agent import load
-from pjepa_agent.presets import make_config
+from pjepa_agent.config.presets import make_config
 from pjepa_agent.run import train_run
 from pjepa_agent.run_directory import RunDirectory
 

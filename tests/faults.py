@@ -25,8 +25,8 @@ import torch
 from bisim_theory import files
 from pjepa_agent import checkpoint, training
 from pjepa_agent.checkpoint import load_checkpoint, newest_checkpoint
-from pjepa_agent.config import Config
-from pjepa_agent.presets import make_config
+from pjepa_agent.config.presets import make_config
+from pjepa_agent.config.schema import Config
 from pjepa_agent.run import train_run
 from pjepa_agent.run_directory import RunDirectory
 

@@ -40,8 +40,8 @@ def folder(tmp_path_factory):
     """A folder with a small trained run where the documents say runs/NAME."""
     import dataclasses
 
-    from pjepa_agent.config import CollectionConfig, EvaluationConfig
-    from pjepa_agent.presets import make_config
+    from pjepa_agent.config.presets import make_config
+    from pjepa_agent.config.schema import CollectionConfig, EvaluationConfig
     from pjepa_agent.run import train_run
     from pjepa_agent.run_directory import RunDirectory
 
@@ -94,7 +94,8 @@ def small_preset(monkeypatch):
     """The laptop preset made so small that an example takes seconds."""
     import dataclasses
 
-    from pjepa_agent import config, presets
+    from pjepa_agent.config import presets
+    from pjepa_agent.config import schema as config
 
     small = dataclasses.replace(
         presets.PRESETS["laptop"].override(["optimization.batch_size=64"]),

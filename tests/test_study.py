@@ -20,9 +20,9 @@ import stability
 import unnormalized
 from bisim_theory import write_transitions
 from pjepa_agent.cli import configure, make_parser
+from pjepa_agent.config.presets import LAPTOP
 from pjepa_agent.metrics import MetricsFile
 from pjepa_agent.model import PJEPA
-from pjepa_agent.presets import LAPTOP
 from pjepa_agent.run_directory import RunDirectory
 from pjepa_agent.stability import read_groups
 from pjepa_agent.training import Training, collect_dataset

@@ -2,8 +2,8 @@ import dataclasses
 
 import pytest
 import torch
-from pjepa_agent.config import CollectionConfig, EvaluationConfig, NetworkConfig, OptimizationConfig
-from pjepa_agent.presets import make_config
+from pjepa_agent.config.presets import make_config
+from pjepa_agent.config.schema import CollectionConfig, EvaluationConfig, NetworkConfig, OptimizationConfig
 
 
 @pytest.fixture(scope="session", autouse=True)

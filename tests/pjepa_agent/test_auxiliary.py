@@ -6,9 +6,9 @@ from bisim_theory import read_representation, read_transitions
 from pjepa_agent import load
 from pjepa_agent.auxiliary import Auxiliary, action_values
 from pjepa_agent.collection import collect
-from pjepa_agent.config import CollectionConfig
-from pjepa_agent.fields import ConfigError
-from pjepa_agent.presets import make_config
+from pjepa_agent.config.fields import ConfigError
+from pjepa_agent.config.presets import make_config
+from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.run import prepare, train_run
 from pjepa_agent.run_directory import RunDirectory, RunError
 

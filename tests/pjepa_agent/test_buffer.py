@@ -7,7 +7,7 @@ from bisim_theory import read_representation, read_transitions
 from pjepa_agent import buffer
 from pjepa_agent.buffer import RecentTransitions
 from pjepa_agent.collection import RandomPolicy, collect
-from pjepa_agent.config import CollectionConfig
+from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.run import train_run
 from pjepa_agent.run_directory import RunDirectory
 from pjepa_agent.training import Interrupted

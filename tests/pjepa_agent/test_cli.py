@@ -149,7 +149,7 @@ def test_a_damaged_run_is_refused_by_resume(tiny, tmp_path, capsys):
 
 
 def test_a_function_of_the_users_takes_the_rewards_place(tiny, tmp_path, capsys, monkeypatch):
-    from pjepa_agent import presets
+    from pjepa_agent.config import presets
 
     (tmp_path / "halves_of_mine.py").write_text(
         "import numpy as np\n"

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from pjepa_agent.collection import balanced_observations, collect, redrawn_scenes
-from pjepa_agent.config import CollectionConfig
+from pjepa_agent.config.schema import CollectionConfig
 
 
 @pytest.fixture(scope="module")

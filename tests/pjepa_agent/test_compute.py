@@ -11,7 +11,7 @@ from bisim_theory import read_transitions
 from pjepa_agent import load, run
 from pjepa_agent.buffer import RecentTransitions, Sampler, frames_device
 from pjepa_agent.cli import main
-from pjepa_agent.config import CollectionConfig
+from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.networks import Convolution, Decoder, ResNetEncoder
 from pjepa_agent.run import train_run
 from pjepa_agent.run_directory import RunDirectory
@@ -206,7 +206,7 @@ import dataclasses, sys
 import numpy as np
 from pjepa_agent import early
 from pjepa_agent.collection import collect
-from pjepa_agent.config import CollectionConfig, Config
+from pjepa_agent.config.schema import CollectionConfig, Config
 
 config = CollectionConfig(transitions=300)
 kept, lost = early.EarlyCollection(config, 5), early.EarlyCollection(config, 5)

@@ -11,9 +11,9 @@ from commands import run_command
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from pjepa_agent.config.presets import make_config
 from pjepa_agent.curves_cli import main
 from pjepa_agent.metrics import ACCURACY, MetricsFile
-from pjepa_agent.presets import make_config
 from pjepa_agent.run_directory import RunDirectory
 from pjepa_agent.stability import course, read_groups, table
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 from pjepa_agent import load
-from pjepa_agent.config import EXPERIMENTS, Config, EvaluationConfig
-from pjepa_agent.fields import ConfigError
+from pjepa_agent.config.fields import ConfigError
+from pjepa_agent.config.presets import PRESETS, make_config
+from pjepa_agent.config.schema import EXPERIMENTS, Config, EvaluationConfig
 from pjepa_agent.metrics import MetricsFile
 from pjepa_agent.model import PJEPA
 from pjepa_agent.optimization import Optimization, learning_rate_factor
-from pjepa_agent.presets import PRESETS, make_config
 from pjepa_agent.run import prepare, train_run
 from pjepa_agent.run_directory import RunDirectory
 from pjepa_agent.training import Interrupted, Training, TrainingError

@@ -157,8 +157,8 @@ def original(tmp_path_factory):
     """A folder with a small run that was stopped two updates before its end."""
     import dataclasses
 
-    from pjepa_agent.config import CollectionConfig, EvaluationConfig, NetworkConfig, OptimizationConfig
-    from pjepa_agent.presets import make_config
+    from pjepa_agent.config.presets import make_config
+    from pjepa_agent.config.schema import CollectionConfig, EvaluationConfig, NetworkConfig, OptimizationConfig
     from pjepa_agent.run import train_run
     from pjepa_agent.run_directory import RunDirectory
     from pjepa_agent.training import Interrupted

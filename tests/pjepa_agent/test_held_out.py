@@ -7,7 +7,7 @@ import pytest
 import torch
 from bisim_theory import Representation, empirical_bisimulation
 from pjepa_agent.auxiliary import Auxiliary
-from pjepa_agent.config import EvaluationConfig
+from pjepa_agent.config.schema import EvaluationConfig
 from pjepa_agent.held_out import HeldOut
 from pjepa_agent.model import PJEPA
 from pjepa_agent.run import train_run

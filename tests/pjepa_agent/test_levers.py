@@ -8,8 +8,8 @@ import pytest
 import torch
 from pjepa_agent import load, losses
 from pjepa_agent.buffer import RecentTransitions, Sampler
-from pjepa_agent.config import CollectionConfig
-from pjepa_agent.fields import ConfigError
+from pjepa_agent.config.fields import ConfigError
+from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.held_out import HeldOut
 from pjepa_agent.losses import Losses, joint_losses
 from pjepa_agent.model import PJEPA

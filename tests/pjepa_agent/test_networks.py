@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from pjepa_agent.auxiliary import Auxiliary
-from pjepa_agent.config import ObjectiveConfig
+from pjepa_agent.config.presets import make_config
+from pjepa_agent.config.schema import ObjectiveConfig
 from pjepa_agent.heads import TwoHotHead
 from pjepa_agent.model import PJEPA
 from pjepa_agent.networks import ResNetEncoder, mlp
-from pjepa_agent.presets import make_config
 from torch import nn
 
 

@@ -12,11 +12,11 @@ from bisim_theory import empirical_bisimulation, read_representation, read_trans
 from bisim_theory.cli import main as bisim_check
 from pjepa_agent import load
 from pjepa_agent.buffer import Sampler
-from pjepa_agent.config import Config
-from pjepa_agent.fields import ConfigError
+from pjepa_agent.config.fields import ConfigError
+from pjepa_agent.config.presets import make_config
+from pjepa_agent.config.schema import Config
 from pjepa_agent.held_out import HeldOut
 from pjepa_agent.optimization import learning_rate_factor
-from pjepa_agent.presets import make_config
 from pjepa_agent.progress import Progress
 from pjepa_agent.run import train_run
 from pjepa_agent.run_directory import RunDirectory, RunError

@@ -14,7 +14,7 @@ from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
 
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.collection import RandomPolicy
-from pjepa_agent.config import Config
+from pjepa_agent.config.schema import Config
 from pjepa_agent.distributed import ALONE, World
 
 BLOCK = 1_000

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from bisim_theory.console import Parser, fail, say
 
-from pjepa_agent.config import EXPERIMENTS, Config
-from pjepa_agent.fields import ConfigError
-from pjepa_agent.presets import PRESETS, make_config
+from pjepa_agent.config.fields import ConfigError
+from pjepa_agent.config.presets import PRESETS, make_config
+from pjepa_agent.config.schema import EXPERIMENTS, Config
 
 if TYPE_CHECKING:
     from pjepa_agent.distributed import World

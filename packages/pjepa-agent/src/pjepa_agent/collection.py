@@ -11,7 +11,7 @@ from bisim_theory import TransitionDataset
 from counting_env.drawing import SHAPES
 from numpy.typing import NDArray
 
-from pjepa_agent.config import CollectionConfig
+from pjepa_agent.config.schema import CollectionConfig
 
 
 def make_environment(config: CollectionConfig) -> gymnasium.Env[Any, Any]:

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pjepa_agent.config import NetworkConfig
+from pjepa_agent.config.schema import NetworkConfig
 from pjepa_agent.heads import TwoHot, TwoHotHead
 from pjepa_agent.networks import Ensemble, frozen_copy, mlp
 

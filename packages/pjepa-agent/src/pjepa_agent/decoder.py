@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pjepa_agent.checkpoint import At, fits, load, load_checkpoint, save_checkpoint
-from pjepa_agent.config import Config
+from pjepa_agent.config.schema import Config
 from pjepa_agent.held_out import HeldOut
 from pjepa_agent.losses import decoder_loss
 from pjepa_agent.model import PJEPA

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, distributed, nn
 
-from pjepa_agent.fields import ConfigError
+from pjepa_agent.config.fields import ConfigError
 
 STREAM = 2**48
 """What is added to a seed for every rank, beyond all that a run adds to its seed elsewhere."""

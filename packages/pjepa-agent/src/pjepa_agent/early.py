@@ -18,7 +18,7 @@ from bisim_theory import TransitionDataset
 from numpy.typing import NDArray
 
 from pjepa_agent.collection import collect, most_frames
-from pjepa_agent.config import CollectionConfig, Config
+from pjepa_agent.config.schema import CollectionConfig, Config
 
 
 class EarlyCollection:

@@ -54,7 +54,7 @@ def _draw(options: argparse.Namespace, out: Path) -> int:
     from bisim_theory.data.transitions import DatasetError
 
     from pjepa_agent.cli import log_to_terminal
-    from pjepa_agent.fields import ConfigError
+    from pjepa_agent.config.fields import ConfigError
     from pjepa_agent.run_directory import RunDirectory, RunError
 
     log_to_terminal()

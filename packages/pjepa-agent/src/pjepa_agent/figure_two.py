@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pjepa_agent.checkpoint import At, load
-from pjepa_agent.config import Config
+from pjepa_agent.config.schema import Config
 from pjepa_agent.decoder import Reconstruction, reconstruct, run_decoder
 from pjepa_agent.figures import POINTS, draw_distances, draw_pca
 from pjepa_agent.held_out import HeldOut

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torchrl.objectives import symexp, symlog, two_hot_cross_entropy, two_hot_decode, two_hot_encode
 
-from pjepa_agent.config import NetworkConfig, ObjectiveConfig
+from pjepa_agent.config.schema import NetworkConfig, ObjectiveConfig
 from pjepa_agent.networks import Initialization, mlp
 
 

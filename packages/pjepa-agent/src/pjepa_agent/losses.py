@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pjepa_agent.config import ObjectiveConfig
+from pjepa_agent.config.schema import ObjectiveConfig
 from pjepa_agent.control import ControlHeads
 from pjepa_agent.model import PJEPA
 from pjepa_agent.networks import Decoder

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pjepa_agent.config import Config
+from pjepa_agent.config.schema import Config
 from pjepa_agent.control import ControlHeads
 from pjepa_agent.heads import make_head
 from pjepa_agent.networks import Decoder, ResNetEncoder, mlp

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pjepa_agent.config import OptimizationConfig
+from pjepa_agent.config.schema import OptimizationConfig
 
 
 def learning_rate_factor(update: int, config: OptimizationConfig) -> float:

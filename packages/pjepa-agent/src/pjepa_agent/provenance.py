@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from bisim_theory.files import write_json
 
-from pjepa_agent.config import Config
+from pjepa_agent.config.schema import Config
 from pjepa_agent.run_directory import RunDirectory, RunError
 
 PACKAGES = (

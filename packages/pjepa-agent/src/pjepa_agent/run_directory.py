@@ -9,8 +9,8 @@ from pathlib import Path
 from bisim_theory.files import write_json
 from bisim_theory.formats import REPRESENTATION, TRANSITIONS
 
-from pjepa_agent.config import Config
-from pjepa_agent.fields import ConfigError
+from pjepa_agent.config.fields import ConfigError
+from pjepa_agent.config.schema import Config
 
 
 class RunError(ValueError):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pjepa_agent.config import Config
+from pjepa_agent.config.schema import Config
 from pjepa_agent.metrics import ACCURACY, MetricsFile
 from pjepa_agent.run_directory import RunDirectory, RunError
 

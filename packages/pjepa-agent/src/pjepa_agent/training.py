@@ -22,7 +22,7 @@ from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.buffer import RecentTransitions, Sampler
 from pjepa_agent.checkpoint import fits, newest_checkpoint, save_checkpoint
 from pjepa_agent.collection import collect
-from pjepa_agent.config import Config
+from pjepa_agent.config.schema import Config
 from pjepa_agent.distributed import ALONE, World
 from pjepa_agent.early import EarlyCollection
 from pjepa_agent.held_out import HeldOut

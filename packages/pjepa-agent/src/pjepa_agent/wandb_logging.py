@@ -5,7 +5,7 @@ import logging
 import os
 from typing import Any, Literal
 
-from pjepa_agent.config import Config
+from pjepa_agent.config.schema import Config
 from pjepa_agent.run_directory import RunDirectory, RunError
 
 logger = logging.getLogger("pjepa_agent")

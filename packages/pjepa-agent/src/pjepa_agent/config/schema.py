@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pjepa_agent.fields import ConfigError, assigned, from_plain
+from pjepa_agent.config.fields import ConfigError, assigned, from_plain
 
 SINGLE_NUMBERS = ("reward", "q")
 """Auxiliary functions of one number per observation, whatever else is configured."""

@@ -5,7 +5,8 @@ import types
 import typing
 from typing import Any
 
-from pjepa_agent.config import (
+from pjepa_agent.config.fields import ConfigError
+from pjepa_agent.config.schema import (
     EXPERIMENTS,
     CollectionConfig,
     Config,
@@ -15,7 +16,6 @@ from pjepa_agent.config import (
     ObjectiveConfig,
     OptimizationConfig,
 )
-from pjepa_agent.fields import ConfigError
 
 LAPTOP = Config(
     objective=ObjectiveConfig(transition_weight=0.5, transition_warmup=1.0),
