@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pjepa_agent.compute.precision import autocast
 from pjepa_agent.config.presets import PRESETS, make_config
-from pjepa_agent.precision import autocast
 from pjepa_agent.run_directory import RunDirectory
 from pjepa_agent.training import Training, collect_dataset
 from study import markdown

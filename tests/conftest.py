@@ -24,7 +24,7 @@ def pytest_addoption(parser):
 def _bfloat16_of_the_processor(request):
     wanted = request.config.getoption("--bfloat16")
     if wanted != "auto":
-        from pjepa_agent import precision
+        from pjepa_agent.compute import precision
 
         precision.has_bfloat16 = lambda device_type: wanted == "on"
 

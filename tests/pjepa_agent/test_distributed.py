@@ -14,8 +14,8 @@ import pytest
 import torch
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.buffer import RecentTransitions
+from pjepa_agent.compute.processes import ALONE, World
 from pjepa_agent.config.fields import ConfigError
-from pjepa_agent.distributed import ALONE, World
 from pjepa_agent.metrics import MetricsFile
 from pjepa_agent.run import train_run
 from pjepa_agent.run_directory import RunDirectory, RunError

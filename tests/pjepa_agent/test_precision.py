@@ -9,8 +9,8 @@ import types
 import pytest
 import torch
 from faults import same
-from pjepa_agent import precision
-from pjepa_agent.precision import autocast, has_bfloat16
+from pjepa_agent.compute import precision
+from pjepa_agent.compute.precision import autocast, has_bfloat16
 from pjepa_agent.run import train_run
 from pjepa_agent.run_directory import RunDirectory
 from pjepa_agent.training import Interrupted, Training, collect_dataset

@@ -13,9 +13,9 @@ from counting_env import rules
 from counting_env.arguments import Arguments
 from numpy.typing import NDArray
 
+from pjepa_agent.compute.processes import ALONE, World
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.schema import RANDOM_MAPS, CollectionConfig, Config
-from pjepa_agent.distributed import ALONE, World
 from pjepa_agent.networks import ResNetEncoder
 
 Labels = Mapping[str, NDArray[Any]]

@@ -14,8 +14,8 @@ from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
 
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.collection import RandomPolicy
+from pjepa_agent.compute.processes import ALONE, World
 from pjepa_agent.config.schema import Config
-from pjepa_agent.distributed import ALONE, World
 
 BLOCK = 1_000
 """Transitions that are collected at a time online, and released as updates come to them."""

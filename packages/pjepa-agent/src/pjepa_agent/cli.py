@@ -19,7 +19,7 @@ from pjepa_agent.config.presets import PRESETS, make_config
 from pjepa_agent.config.schema import EXPERIMENTS, Config
 
 if TYPE_CHECKING:
-    from pjepa_agent.distributed import World
+    from pjepa_agent.compute.processes import World
     from pjepa_agent.run_directory import RunDirectory
 
 DESCRIPTION = """\
@@ -111,7 +111,7 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
     with _no_garbage():
         from bisim_theory.data.transitions import DatasetError
 
-        from pjepa_agent.distributed import join
+        from pjepa_agent.compute.processes import join
         from pjepa_agent.run import choose_device, prepare, train_run
         from pjepa_agent.run_directory import RunDirectory, RunError
         from pjepa_agent.training import Interrupted, TrainingError

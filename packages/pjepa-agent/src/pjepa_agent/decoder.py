@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pjepa_agent.checkpoint import At, fits, load, load_checkpoint, save_checkpoint
+from pjepa_agent.compute.precision import autocast
+from pjepa_agent.compute.random import random_stream
 from pjepa_agent.config.schema import Config
 from pjepa_agent.held_out import HeldOut
 from pjepa_agent.losses import decoder_loss
 from pjepa_agent.model import PJEPA
 from pjepa_agent.networks import Decoder
-from pjepa_agent.precision import autocast
-from pjepa_agent.randomness import random_stream
 from pjepa_agent.run_directory import RunDirectory, RunError
 
 logger = logging.getLogger("pjepa_agent")
