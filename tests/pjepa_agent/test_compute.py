@@ -12,7 +12,8 @@ from pjepa_agent import load, run
 from pjepa_agent.buffer import RecentTransitions, Sampler, frames_device
 from pjepa_agent.cli import main
 from pjepa_agent.config.schema import CollectionConfig
-from pjepa_agent.networks import Convolution, Decoder, ResNetEncoder
+from pjepa_agent.networks.decoder import Decoder
+from pjepa_agent.networks.encoder import Convolution, ResNetEncoder
 from pjepa_agent.run import train_run
 from pjepa_agent.run_directory import RunDirectory
 from pjepa_agent.training import Interrupted, Training, TrainingError, collect_dataset

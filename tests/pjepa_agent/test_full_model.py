@@ -7,10 +7,11 @@ import pytest
 import torch
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.config.schema import NetworkConfig
-from pjepa_agent.control import ControlHeads
 from pjepa_agent.losses import beside_losses, beside_total, joint_losses
 from pjepa_agent.model import PJEPA
-from pjepa_agent.networks import Decoder, Ensemble, frozen_copy, mlp
+from pjepa_agent.networks.control import ControlHeads
+from pjepa_agent.networks.decoder import Decoder
+from pjepa_agent.networks.mlp import Ensemble, frozen_copy, mlp
 from pjepa_agent.run import train_run
 from pjepa_agent.run_directory import RunDirectory
 from tensordict import TensorDict

@@ -13,7 +13,7 @@ from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.held_out import HeldOut
 from pjepa_agent.losses import Losses, joint_losses
 from pjepa_agent.model import PJEPA
-from pjepa_agent.networks import ResNetEncoder
+from pjepa_agent.networks.encoder import ResNetEncoder
 from pjepa_agent.optimization import averaging_weight
 from pjepa_agent.regularizers import sigreg, vicreg
 from pjepa_agent.run import train_run

@@ -8,9 +8,10 @@ import torch
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.config.schema import ObjectiveConfig
-from pjepa_agent.heads import TwoHotHead
 from pjepa_agent.model import PJEPA
-from pjepa_agent.networks import ResNetEncoder, mlp
+from pjepa_agent.networks.encoder import ResNetEncoder
+from pjepa_agent.networks.heads import TwoHotHead
+from pjepa_agent.networks.mlp import mlp
 from torch import nn
 
 
@@ -63,7 +64,7 @@ def test_gradients_of_narrow_networks_stay_within_their_memory():
     """In a process of its own, which memory that was written over ends."""
     code = """
 import torch
-from pjepa_agent.networks import ResNetEncoder
+from pjepa_agent.networks.encoder import ResNetEncoder
 torch.set_num_threads(1)
 for width in (2, 4, 6, 8, 12):
     encoder = ResNetEncoder(16, width, 1, "batch", stem="strided" if width % 4 else "pooled")

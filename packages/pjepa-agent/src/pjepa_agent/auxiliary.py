@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pjepa_agent.compute.processes import ALONE, World
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.schema import RANDOM_MAPS, CollectionConfig, Config
-from pjepa_agent.networks import ResNetEncoder
+from pjepa_agent.networks.encoder import ResNetEncoder
 
 Labels = Mapping[str, NDArray[Any]]
 

@@ -21,7 +21,7 @@ from pjepa_agent.config.schema import Config
 from pjepa_agent.held_out import HeldOut
 from pjepa_agent.losses import decoder_loss
 from pjepa_agent.model import PJEPA
-from pjepa_agent.networks import Decoder
+from pjepa_agent.networks.decoder import Decoder
 from pjepa_agent.run_directory import RunDirectory, RunError
 
 logger = logging.getLogger("pjepa_agent")

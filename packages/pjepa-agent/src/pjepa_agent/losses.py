@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from pjepa_agent.config.schema import ObjectiveConfig
-from pjepa_agent.control import ControlHeads
 from pjepa_agent.model import PJEPA
-from pjepa_agent.networks import Decoder
+from pjepa_agent.networks.control import ControlHeads
+from pjepa_agent.networks.decoder import Decoder
 from pjepa_agent.regularizers import REGULARIZERS
 
 Batch = Mapping[str, Tensor]

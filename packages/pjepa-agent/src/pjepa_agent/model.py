@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from pjepa_agent.compute.random import random_stream
 from pjepa_agent.config.schema import Config
-from pjepa_agent.control import ControlHeads
-from pjepa_agent.heads import make_head
-from pjepa_agent.networks import Decoder, ResNetEncoder, mlp
+from pjepa_agent.networks.control import ControlHeads
+from pjepa_agent.networks.decoder import Decoder
+from pjepa_agent.networks.encoder import ResNetEncoder
+from pjepa_agent.networks.heads import make_head
+from pjepa_agent.networks.mlp import mlp
 
 ROWS_AT_ONCE = 128
 """Few enough for the activations of a piece to stay near the processor: a fifth faster than 512."""

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torchrl.objectives import symexp, symlog, two_hot_cross_entropy, two_hot_decode, two_hot_encode
 
 from pjepa_agent.config.schema import NetworkConfig, ObjectiveConfig
-from pjepa_agent.networks import Initialization, mlp
+from pjepa_agent.networks.mlp import Initialization, mlp
 
 
 class TwoHot(nn.Module):

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from pjepa_agent.config.schema import NetworkConfig
-from pjepa_agent.heads import TwoHot, TwoHotHead
-from pjepa_agent.networks import Ensemble, frozen_copy, mlp
+from pjepa_agent.networks.heads import TwoHot, TwoHotHead
+from pjepa_agent.networks.mlp import Ensemble, frozen_copy, mlp
 
 LOG_STD_MIN, LOG_STD_MAX = -10.0, 2.0
 """Range of the logarithm of the policy prior's standard deviation, before the tanh; TD-MPC2's."""

@@ -1,31 +1,16 @@
-"""Encoder, decoder and multilayer perceptrons of the paper's Appendix D: shapes only, nothing is trained here."""
+"""The encoder of the paper's Appendix D, a residual network."""
 
-import copy
-import itertools
 import math
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-Initialization = Literal["pytorch", "truncated-normal"]
+from pjepa_agent.networks.mlp import Initialization, initialize
+
 Normalization = Literal["batch", "group", "none"]
 Stem = Literal["pooled", "strided"]
 PixelScale = Literal["fixed", "image"]
-
-
-def initialize(module: nn.Module, initialization: Initialization) -> None:
-    """Set the linear layers of a module, itself included; convolutions keep PyTorch's default.
-
-    ``"truncated-normal"`` is a standard deviation of 0.02 and zero biases, as in the authors' code.
-    """
-    if initialization == "truncated-normal":
-        for layer in module.modules():
-            if isinstance(layer, nn.Linear):
-                nn.init.trunc_normal_(layer.weight, std=0.02)
-                nn.init.zeros_(layer.bias)
-
 
 STATISTICS_MOMENTUM = 0.02
 """Share of a batch in the running statistics: averaged over some 50 batches, they no longer move an accuracy by 0.02
@@ -170,119 +155,3 @@ class ResNetEncoder(nn.Module):
         features = self.stages(self.stem(pixels))
         embedding: Tensor = self.norm(self.proj(features.mean((2, 3))))
         return embedding
-
-
-class Decoder(nn.Module):
-    """Embeddings (B, latent_dim) -> images (B, 64, 64, 3) in [-1, 1]: the paper's six layers and 202,883 parameters.
-
-    Appendix D gives the number of layers and of parameters; kernel sizes and strides are those of the authors' code.
-    """
-
-    def __init__(
-        self, latent_dim: int = 256, initialization: Initialization = "truncated-normal", channels_last: bool = True
-    ) -> None:
-        super().__init__()
-        self._format = torch.channels_last if channels_last else torch.contiguous_format
-        self.proj = nn.Linear(latent_dim, 512)
-        self.layers = nn.Sequential(
-            nn.ConvTranspose2d(32, 32, 3, 1, 1),
-            nn.ReLU(),
-            nn.ConvTranspose2d(32, 32, 3, 2, 1, 1),
-            nn.ReLU(),
-            nn.ConvTranspose2d(32, 32, 5, 2, 2, 1),
-            nn.ReLU(),
-            nn.ConvTranspose2d(32, 32, 5, 2, 2, 1),
-            nn.ReLU(),
-            nn.ConvTranspose2d(32, 3, 4, 2, 1),
-            nn.Tanh(),
-        )
-        initialize(self, initialization)
-        self.to(memory_format=self._format)
-
-    def forward(self, embedding: Tensor) -> Tensor:
-        """Embeddings (B, latent_dim) -> images (B, 64, 64, 3) in [-1, 1]."""
-        features = self.proj(embedding).relu().view(-1, 32, 4, 4)
-        last = self.layers[:-1](features.contiguous(memory_format=self._format))
-        # In bfloat16 a tanh near the black of the background is -1 to the last digit, its gradient zero for good.
-        images: Tensor = self.layers[-1](last.float())
-        return images.permute(0, 2, 3, 1)
-
-
-class NormedLinear(nn.Sequential):
-    """Linear layer, layer normalisation, Mish: (B, features_in) -> (B, features_out).
-
-    A `dropout` above zero is applied before the normalisation, as in TD-MPC2.
-    """
-
-    def __init__(self, features_in: int, features_out: int, dropout: float = 0.0) -> None:
-        layers = [nn.Linear(features_in, features_out), nn.LayerNorm(features_out), nn.Mish()]
-        if dropout:
-            layers.insert(1, nn.Dropout(dropout))
-        super().__init__(*layers)
-
-
-def mlp(
-    features_in: int,
-    hidden: int,
-    layers: int,
-    features_out: int,
-    zero_last: bool = False,
-    initialization: Initialization = "truncated-normal",
-    dropout: float = 0.0,
-) -> nn.Sequential:
-    """Multilayer perceptron of `layers` layers in all, the last of them linear: (B, features_in) -> (B, features_out).
-
-    With `zero_last` the last layer starts at zero, so that a two-hot head starts at the uniform distribution. `dropout`
-    is that of the first layer.
-    """
-    widths = [features_in, *[hidden] * (layers - 1)]
-    hidden_layers = [NormedLinear(a, b, 0 if i else dropout) for i, (a, b) in enumerate(itertools.pairwise(widths))]
-    network = nn.Sequential(*hidden_layers, nn.Linear(hidden, features_out))
-    initialize(network, initialization)
-    if zero_last:
-        nn.init.zeros_(network[-1].weight)  # type: ignore[arg-type]
-    return network
-
-
-class Ensemble(nn.Module):
-    """k networks of one shape, applied at once: (B, features_in) -> (k, B, features_out).
-
-    Their parameters are kept stacked, each with a first axis of k, and the networks are mapped over that axis.
-
-    Args:
-        members: the networks, whose values are copied; they have parameters alone, no buffers.
-    """
-
-    def __init__(self, members: Sequence[nn.Module]) -> None:
-        super().__init__()
-        stacked, _ = torch.func.stack_module_state(list(members))
-        self._names = {name: name.replace(".", "_") for name in stacked}
-        for name, value in stacked.items():
-            self.register_parameter(self._names[name], nn.Parameter(value.detach()))
-        # Lends its shape alone: in a tuple it is no submodule, so its own parameters are not counted among the stacked.
-        self._shape = (copy.deepcopy(members[0]).to("meta"),)
-
-    def forward(self, x: Tensor, detached: bool = False) -> Tensor:
-        """(B, features_in) -> (k, B, features_out); with `detached`, gradients reach `x` but not the parameters."""
-        (shape,) = self._shape
-        shape.train(self.training)
-        values = {name: getattr(self, own) for name, own in self._names.items()}
-        if detached:
-            values = {name: value.detach() for name, value in values.items()}
-
-        def apply(member: dict[str, Tensor]) -> Tensor:
-            output: Tensor = torch.func.functional_call(shape, member, (x,))
-            return output
-
-        mapped: Tensor = torch.vmap(apply, randomness="different")(values)
-        return mapped
-
-
-def frozen_copy(network: nn.Module) -> nn.Module:
-    """A copy in evaluation mode whose parameters are buffers: saved with a model, never counted nor optimised."""
-    network = copy.deepcopy(network).eval()
-    for module in network.modules():
-        for name, value in list(module.named_parameters(recurse=False)):
-            delattr(module, name)
-            module.register_buffer(name, value.detach().clone())
-    return network
