@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import torch
 from baseline import Buffer
-from pjepa_agent.buffer import RecentTransitions
+from pjepa_agent.collection.replay import RecentTransitions
 from pjepa_agent.config.presets import make_config
 from study import markdown
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from pjepa_agent.checkpoint import load_checkpoint, save_checkpoint
-from pjepa_agent.collection import make_environment
+from pjepa_agent.collection.policy import make_environment
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.model import PJEPA

@@ -5,7 +5,7 @@ import pytest
 from bisim_theory import read_representation, read_transitions
 from pjepa_agent import load
 from pjepa_agent.auxiliary import Auxiliary, action_values
-from pjepa_agent.collection import collect
+from pjepa_agent.collection.policy import collect
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.config.schema import CollectionConfig

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from bisim_theory import read_representation, read_transitions
-from pjepa_agent import buffer
-from pjepa_agent.buffer import RecentTransitions
-from pjepa_agent.collection import RandomPolicy, collect
+from pjepa_agent.collection import replay as buffer
+from pjepa_agent.collection.policy import RandomPolicy, collect
+from pjepa_agent.collection.replay import RecentTransitions
 from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.run import train_run
 from pjepa_agent.run_directory import RunDirectory

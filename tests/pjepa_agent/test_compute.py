@@ -9,8 +9,8 @@ import pytest
 import torch
 from bisim_theory import read_transitions
 from pjepa_agent import load, run
-from pjepa_agent.buffer import RecentTransitions, Sampler, frames_device
 from pjepa_agent.cli import main
+from pjepa_agent.collection.replay import RecentTransitions, Sampler, frames_device
 from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.networks.decoder import Decoder
 from pjepa_agent.networks.encoder import Convolution, ResNetEncoder
@@ -206,7 +206,7 @@ def test_a_collection_that_begins_early_is_the_same_and_one_that_is_lost_is_made
 import dataclasses, sys
 import numpy as np
 from pjepa_agent import early
-from pjepa_agent.collection import collect
+from pjepa_agent.collection.policy import collect
 from pjepa_agent.config.schema import CollectionConfig, Config
 
 config = CollectionConfig(transitions=300)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from pjepa_agent.auxiliary import Auxiliary
-from pjepa_agent.buffer import RecentTransitions
+from pjepa_agent.collection.replay import RecentTransitions
 from pjepa_agent.compute.processes import ALONE, World
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.metrics import MetricsFile

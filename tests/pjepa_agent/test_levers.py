@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from pjepa_agent import load, losses
-from pjepa_agent.buffer import RecentTransitions, Sampler
+from pjepa_agent.collection.replay import RecentTransitions, Sampler
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.held_out import HeldOut

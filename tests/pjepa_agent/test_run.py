@@ -11,7 +11,7 @@ import torch
 from bisim_theory import empirical_bisimulation, read_representation, read_transitions
 from bisim_theory.cli import main as bisim_check
 from pjepa_agent import load
-from pjepa_agent.buffer import Sampler
+from pjepa_agent.collection.replay import Sampler
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.config.schema import Config

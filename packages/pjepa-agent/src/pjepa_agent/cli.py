@@ -105,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, config: Config | None) -> int:
     log_to_terminal()
-    from pjepa_agent import early
+    from pjepa_agent.collection import prefetch as early
 
     collection = None if config is None else early.begin(config)
     with _no_garbage():

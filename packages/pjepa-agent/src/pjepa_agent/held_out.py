@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from pjepa_agent import geometry
 from pjepa_agent.auxiliary import Auxiliary
-from pjepa_agent.collection import balanced_observations, collect, redrawn_scenes
+from pjepa_agent.collection.policy import balanced_observations, collect, redrawn_scenes
 from pjepa_agent.config.schema import Config
 from pjepa_agent.effective_rank import lidar, rankme
 from pjepa_agent.metrics import ACCURACY

@@ -13,11 +13,11 @@ from bisim_theory import TransitionDataset, read_transitions, write_transitions
 from bisim_theory.files import write_json
 
 from pjepa_agent.auxiliary import Auxiliary
-from pjepa_agent.buffer import RecentTransitions
-from pjepa_agent.collection import collect
+from pjepa_agent.collection.policy import collect
+from pjepa_agent.collection.prefetch import EarlyCollection
+from pjepa_agent.collection.replay import RecentTransitions
 from pjepa_agent.compute.processes import ALONE, World
 from pjepa_agent.config.schema import SINGLE_NUMBERS, Config
-from pjepa_agent.early import EarlyCollection
 from pjepa_agent.held_out import compare_with_untrained
 from pjepa_agent.metrics import ACCURACY
 from pjepa_agent.progress import Progress

@@ -19,14 +19,14 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from pjepa_agent.auxiliary import Auxiliary
-from pjepa_agent.buffer import RecentTransitions, Sampler
 from pjepa_agent.checkpoint import fits, newest_checkpoint, save_checkpoint
-from pjepa_agent.collection import collect
+from pjepa_agent.collection.policy import collect
+from pjepa_agent.collection.prefetch import EarlyCollection
+from pjepa_agent.collection.replay import RecentTransitions, Sampler
 from pjepa_agent.compute.precision import autocast
 from pjepa_agent.compute.processes import ALONE, World
 from pjepa_agent.compute.random import random_stream
 from pjepa_agent.config.schema import Config
-from pjepa_agent.early import EarlyCollection
 from pjepa_agent.held_out import HeldOut
 from pjepa_agent.losses import Objective, beside_losses, beside_total, joint_losses
 from pjepa_agent.metrics import ACCURACY, MetricsFile

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
 
 from pjepa_agent.auxiliary import Auxiliary
-from pjepa_agent.collection import RandomPolicy
+from pjepa_agent.collection.policy import RandomPolicy
 from pjepa_agent.compute.processes import ALONE, World
 from pjepa_agent.config.schema import Config
 

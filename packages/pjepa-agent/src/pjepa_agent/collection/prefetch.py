@@ -17,7 +17,7 @@ import numpy as np
 from bisim_theory import TransitionDataset
 from numpy.typing import NDArray
 
-from pjepa_agent.collection import collect, most_frames
+from pjepa_agent.collection.policy import collect, most_frames
 from pjepa_agent.config.schema import CollectionConfig, Config
 
 
