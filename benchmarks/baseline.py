@@ -12,8 +12,8 @@ import gymnasium
 import numpy as np
 import torch
 from pjepa_agent.config.schema import Config
-from pjepa_agent.losses import beside_losses, beside_total
 from pjepa_agent.model import PJEPA
+from pjepa_agent.objectives.readouts import beside_losses, beside_total
 from pjepa_agent.optimization import learning_rate_factor
 from torch import Tensor, nn
 

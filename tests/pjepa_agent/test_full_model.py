@@ -7,11 +7,12 @@ import pytest
 import torch
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.config.schema import NetworkConfig
-from pjepa_agent.losses import beside_losses, beside_total, joint_losses
 from pjepa_agent.model import PJEPA
 from pjepa_agent.networks.control import ControlHeads
 from pjepa_agent.networks.decoder import Decoder
 from pjepa_agent.networks.mlp import Ensemble, frozen_copy, mlp
+from pjepa_agent.objectives.pjepa import joint_losses
+from pjepa_agent.objectives.readouts import beside_losses, beside_total
 from pjepa_agent.run import train_run
 from pjepa_agent.run_directory import RunDirectory
 from tensordict import TensorDict
@@ -241,7 +242,7 @@ def test_control_heads_learn_the_counting_world(tiny):
     """On embeddings that are the count itself: rewards, ends, and a policy prior that goes to the target."""
     from counting_env import rules
     from counting_env.arguments import Arguments
-    from pjepa_agent.losses import control_losses
+    from pjepa_agent.objectives.readouts import control_losses
 
     heads = make_heads().train()
     optimizer = torch.optim.Adam(heads.parameters(), lr=3e-3)
@@ -289,7 +290,7 @@ def test_a_decoder_gives_images(tiny):
 
 
 def test_the_decoder_learns_images_scaled_to_minus_one_and_one():
-    from pjepa_agent.losses import decoder_loss
+    from pjepa_agent.objectives.readouts import decoder_loss
 
     torch.manual_seed(0)
     images = torch.zeros(2, 64, 64, 3, dtype=torch.uint8)

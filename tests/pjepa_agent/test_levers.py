@@ -6,16 +6,17 @@ import math
 import numpy as np
 import pytest
 import torch
-from pjepa_agent import load, losses
+from pjepa_agent import load
 from pjepa_agent.collection.replay import RecentTransitions, Sampler
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.held_out import HeldOut
-from pjepa_agent.losses import Losses, joint_losses
 from pjepa_agent.model import PJEPA
 from pjepa_agent.networks.encoder import ResNetEncoder
+from pjepa_agent.objectives import pjepa as losses
+from pjepa_agent.objectives.pjepa import Losses, joint_losses
+from pjepa_agent.objectives.regularizers import sigreg, vicreg
 from pjepa_agent.optimization import averaging_weight
-from pjepa_agent.regularizers import sigreg, vicreg
 from pjepa_agent.run import train_run
 from pjepa_agent.run_directory import RunDirectory
 from pjepa_agent.training import Interrupted, Training, collect_dataset

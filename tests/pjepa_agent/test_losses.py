@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from pjepa_agent.losses import joint_losses
 from pjepa_agent.model import PJEPA
+from pjepa_agent.objectives.pjepa import joint_losses
 from tensordict import TensorDict
 
 REACHED = {

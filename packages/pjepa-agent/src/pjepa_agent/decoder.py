@@ -19,9 +19,9 @@ from pjepa_agent.compute.precision import autocast
 from pjepa_agent.compute.random import random_stream
 from pjepa_agent.config.schema import Config
 from pjepa_agent.held_out import HeldOut
-from pjepa_agent.losses import decoder_loss
 from pjepa_agent.model import PJEPA
 from pjepa_agent.networks.decoder import Decoder
+from pjepa_agent.objectives.readouts import decoder_loss
 from pjepa_agent.run_directory import RunDirectory, RunError
 
 logger = logging.getLogger("pjepa_agent")

@@ -28,9 +28,11 @@ from pjepa_agent.compute.processes import ALONE, World
 from pjepa_agent.compute.random import random_stream
 from pjepa_agent.config.schema import Config
 from pjepa_agent.held_out import HeldOut
-from pjepa_agent.losses import Objective, beside_losses, beside_total, joint_losses
 from pjepa_agent.metrics import ACCURACY, MetricsFile
 from pjepa_agent.model import PJEPA
+from pjepa_agent.objectives.base import Objective
+from pjepa_agent.objectives.pjepa import joint_losses
+from pjepa_agent.objectives.readouts import beside_losses, beside_total
 from pjepa_agent.optimization import Optimization, averaging_weight
 from pjepa_agent.run_directory import RunDirectory, RunError
 

@@ -1,0 +1,1 @@
+"""What is minimised: the joint objective, and the losses of readouts."""
