@@ -14,7 +14,7 @@ import torch
 from pjepa_agent.config.schema import Config
 from pjepa_agent.model import PJEPA
 from pjepa_agent.objectives.readouts import beside_losses, beside_total
-from pjepa_agent.optimization import learning_rate_factor
+from pjepa_agent.training.optimizer import learning_rate_factor
 from torch import Tensor, nn
 
 

@@ -27,7 +27,7 @@ from pjepa_agent.collection.replay import Sampler
 from pjepa_agent.held_out import VIEWS
 from pjepa_agent.model import PJEPA
 from pjepa_agent.run_directory import RunDirectory
-from pjepa_agent.training import Training
+from pjepa_agent.training.trainer import Training
 from stability import VARIANTS
 from study import RECORDS, markdown, seed_range, train
 from torch import nn

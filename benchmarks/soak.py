@@ -19,7 +19,7 @@ from pjepa_agent.config.presets import make_config
 from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.model import PJEPA
 from pjepa_agent.run_directory import RunDirectory
-from pjepa_agent.training import Interrupted, Training
+from pjepa_agent.training.trainer import Interrupted, Training
 from study import markdown
 
 SAMPLES = 200

@@ -15,7 +15,7 @@ from counting_env import CountingEnv
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.run_directory import RunDirectory
 from pjepa_agent.theorem import represent
-from pjepa_agent.training import Training
+from pjepa_agent.training.trainer import Training
 
 COLORS = [[225, 90, 70], [95, 140, 225]]
 

@@ -23,12 +23,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from bisim_theory import files
-from pjepa_agent import checkpoint, training
+from pjepa_agent import checkpoint
 from pjepa_agent.checkpoint import load_checkpoint, newest_checkpoint
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.config.schema import Config
 from pjepa_agent.run import train_run
 from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.training import trainer as training
 
 SMALL = (
     "collection.transitions=200", "network.width=4", "network.latent_dim=16", "network.hidden_dim=32",

@@ -25,7 +25,7 @@ from pjepa_agent.metrics import MetricsFile
 from pjepa_agent.model import PJEPA
 from pjepa_agent.run_directory import RunDirectory
 from pjepa_agent.stability import read_groups
-from pjepa_agent.training import Training, collect_dataset
+from pjepa_agent.training.trainer import Training, collect_dataset
 from stability import LEVERS
 from study import RECORDS, Study, markdown, seed_range, settings, spread
 from torch import nn

@@ -19,7 +19,7 @@ from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.metrics import MetricsFile
 from pjepa_agent.run import train_run
 from pjepa_agent.run_directory import RunDirectory, RunError
-from pjepa_agent.training import Interrupted, Training, collect_dataset
+from pjepa_agent.training.trainer import Interrupted, Training, collect_dataset
 from torch import distributed
 
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ from pjepa_agent.model import PJEPA
 from pjepa_agent.run import train_run
 from pjepa_agent.run_directory import RunDirectory
 from pjepa_agent.theorem import represent
-from pjepa_agent.training import Training, collect_dataset
+from pjepa_agent.training.trainer import Training, collect_dataset
 
 LEVELS = range(1, 6)
 

@@ -13,7 +13,7 @@ from pjepa_agent.compute import precision
 from pjepa_agent.compute.precision import autocast, has_bfloat16
 from pjepa_agent.run import train_run
 from pjepa_agent.run_directory import RunDirectory
-from pjepa_agent.training import Interrupted, Training, collect_dataset
+from pjepa_agent.training.trainer import Interrupted, Training, collect_dataset
 
 CPU = torch.device("cpu")
 

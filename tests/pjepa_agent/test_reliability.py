@@ -18,13 +18,14 @@ from pathlib import Path
 import pytest
 import torch
 from faults import same
-from pjepa_agent import cli, training, wandb_logging
+from pjepa_agent import cli, wandb_logging
 from pjepa_agent.checkpoint import load, load_checkpoint, save_checkpoint
 from pjepa_agent.held_out import HeldOut
 from pjepa_agent.metrics import ACCURACY
 from pjepa_agent.run import train_run
 from pjepa_agent.run_directory import RunDirectory, RunError
-from pjepa_agent.training import Interrupted
+from pjepa_agent.training import trainer as training
+from pjepa_agent.training.trainer import Interrupted
 
 FAULTS = Path(__file__).parent.parent / "faults.py"
 

@@ -24,7 +24,7 @@ from pjepa_agent.progress import Progress
 from pjepa_agent.provenance import record_start
 from pjepa_agent.representation import write_run_representation
 from pjepa_agent.run_directory import RunDirectory, RunError
-from pjepa_agent.training import Training, collect_dataset, metadata
+from pjepa_agent.training.trainer import Training, collect_dataset, metadata
 from pjepa_agent.wandb_logging import WandbMode, make_logger
 
 logger = logging.getLogger("pjepa_agent")

@@ -33,8 +33,9 @@ from pjepa_agent.model import PJEPA
 from pjepa_agent.objectives.base import Objective
 from pjepa_agent.objectives.pjepa import joint_losses
 from pjepa_agent.objectives.readouts import beside_losses, beside_total
-from pjepa_agent.optimization import Optimization, averaging_weight
 from pjepa_agent.run_directory import RunDirectory, RunError
+from pjepa_agent.training.averaging import averaging_weight
+from pjepa_agent.training.optimizer import Optimization
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 

@@ -21,16 +21,6 @@ def learning_rate_factor(update: int, config: OptimizationConfig) -> float:
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def averaging_weight(update: int, share: float) -> float:
-    """What the weights of an update, counted from 1, count in the average of all until then.
-
-    Polynomial-decay averaging (Shamir and Zhang, 2013): those of update s have a weight of about s^g, g = 1/share - 2,
-    so that their mean age is `share` of the updates so far, however many these are. A share of 1/2 is the plain mean.
-    """
-    power = 1 / share - 2
-    return (power + 1) / (update + power)
-
-
 class Optimization:
     """Adam on some modules, whose gradients are clipped in groups.
 
