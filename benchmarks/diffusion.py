@@ -21,10 +21,10 @@ import torch
 from bisim_theory import read_transitions
 from bisim_theory.files import atomic_write
 from numpy.typing import NDArray
-from pjepa_agent import geometry
 from pjepa_agent.collection.policy import redrawn_scenes
 from pjepa_agent.collection.replay import Sampler
-from pjepa_agent.held_out import VIEWS
+from pjepa_agent.evaluation import clusters as geometry
+from pjepa_agent.evaluation.held_out import VIEWS
 from pjepa_agent.model import PJEPA
 from pjepa_agent.run_directory import RunDirectory
 from pjepa_agent.training.trainer import Training

@@ -5,7 +5,7 @@ be stopped and goes on where it was; ``--only NAME`` takes one lever, ``--list``
 """
 
 from pjepa_agent.curves import draw_curves_of
-from pjepa_agent.stability import table
+from pjepa_agent.evaluation.compactness import table
 from study import Study, arguments, settings
 
 EVERY = 50

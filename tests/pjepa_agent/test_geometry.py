@@ -2,8 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from pjepa_agent.effective_rank import lidar, rankme
-from pjepa_agent.geometry import (
+from pjepa_agent.evaluation.clusters import (
     between_within_variance,
     gap_over_radius,
     nearest_centroid_accuracy,
@@ -12,6 +11,7 @@ from pjepa_agent.geometry import (
     spread,
     within_across_ratio,
 )
+from pjepa_agent.evaluation.effective_rank import lidar, rankme
 
 
 def test_pairwise_distances_keep_their_digits_far_from_the_origin():

@@ -8,11 +8,11 @@ import torch
 from bisim_theory import Representation, empirical_bisimulation
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.config.schema import EvaluationConfig
-from pjepa_agent.held_out import HeldOut
+from pjepa_agent.evaluation.held_out import HeldOut
+from pjepa_agent.evaluation.theorem import represent
 from pjepa_agent.model import PJEPA
 from pjepa_agent.run import train_run
 from pjepa_agent.run_directory import RunDirectory
-from pjepa_agent.theorem import represent
 from pjepa_agent.training.trainer import Training, collect_dataset
 
 LEVELS = range(1, 6)

@@ -10,7 +10,7 @@ from pjepa_agent import load
 from pjepa_agent.collection.replay import RecentTransitions, Sampler
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.schema import CollectionConfig
-from pjepa_agent.held_out import HeldOut
+from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.model import PJEPA
 from pjepa_agent.networks.encoder import ResNetEncoder
 from pjepa_agent.objectives import pjepa as losses

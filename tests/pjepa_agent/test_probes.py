@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from pjepa_agent.collection.policy import balanced_observations
 from pjepa_agent.config.schema import CollectionConfig
-from pjepa_agent.probes import mean_position, occupancy, probe
+from pjepa_agent.evaluation.probes import mean_position, occupancy, probe
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ import torch
 from faults import same
 from pjepa_agent import cli, wandb_logging
 from pjepa_agent.checkpoint import load, load_checkpoint, save_checkpoint
-from pjepa_agent.held_out import HeldOut
+from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.metrics import ACCURACY
 from pjepa_agent.run import train_run
 from pjepa_agent.run_directory import RunDirectory, RunError

@@ -15,7 +15,7 @@ from pjepa_agent.collection.replay import Sampler
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.config.schema import Config
-from pjepa_agent.held_out import HeldOut
+from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.progress import Progress
 from pjepa_agent.run import train_run
 from pjepa_agent.run_directory import RunDirectory, RunError

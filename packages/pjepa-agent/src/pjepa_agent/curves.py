@@ -8,9 +8,9 @@ from bisim_theory.files import atomic_write
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+from pjepa_agent.evaluation.compactness import COMPACT, Group
+from pjepa_agent.evaluation.theorem import LEVELS
 from pjepa_agent.metrics import ACCURACY
-from pjepa_agent.stability import COMPACT, Group
-from pjepa_agent.theorem import LEVELS
 
 PANELS = {
     ACCURACY: "nearest-centroid accuracy",

@@ -47,7 +47,7 @@ def _draw(options: argparse.Namespace, out: Path) -> int:
     from pjepa_agent.run_directory import RunError
 
     try:
-        from pjepa_agent.stability import read_groups, table
+        from pjepa_agent.evaluation.compactness import read_groups, table
 
         groups = read_groups(options.runs, options.compact)
         from pjepa_agent.curves import draw_curves_of

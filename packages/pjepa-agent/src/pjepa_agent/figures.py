@@ -8,7 +8,7 @@ import numpy as np
 from bisim_theory.files import atomic_write
 from numpy.typing import NDArray
 
-from pjepa_agent.geometry import pairwise_distances
+from pjepa_agent.evaluation.clusters import pairwise_distances
 from pjepa_agent.metrics import MetricsFile
 
 matplotlib.use("Agg")  # pictures are written to files, on machines without a screen too

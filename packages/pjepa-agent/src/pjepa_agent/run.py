@@ -18,11 +18,11 @@ from pjepa_agent.collection.prefetch import EarlyCollection
 from pjepa_agent.collection.replay import RecentTransitions
 from pjepa_agent.compute.processes import ALONE, World
 from pjepa_agent.config.schema import SINGLE_NUMBERS, Config
-from pjepa_agent.held_out import compare_with_untrained
+from pjepa_agent.evaluation.held_out import compare_with_untrained
+from pjepa_agent.evaluation.theorem import write_run_representation
 from pjepa_agent.metrics import ACCURACY
 from pjepa_agent.progress import Progress
 from pjepa_agent.provenance import record_start
-from pjepa_agent.representation import write_run_representation
 from pjepa_agent.run_directory import RunDirectory, RunError
 from pjepa_agent.training.trainer import Training, collect_dataset, metadata
 from pjepa_agent.wandb_logging import WandbMode, make_logger

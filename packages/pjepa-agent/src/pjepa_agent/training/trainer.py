@@ -27,7 +27,7 @@ from pjepa_agent.compute.precision import autocast
 from pjepa_agent.compute.processes import ALONE, World
 from pjepa_agent.compute.random import random_stream
 from pjepa_agent.config.schema import Config
-from pjepa_agent.held_out import HeldOut
+from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.metrics import ACCURACY, MetricsFile
 from pjepa_agent.model import PJEPA
 from pjepa_agent.objectives.base import Objective

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pjepa_agent.geometry import Floats
+from pjepa_agent.evaluation.clusters import Floats
 
 RANKME_EPSILON = 1e-7
 """Added to every normalised singular value (Garrido et al., 2023)."""

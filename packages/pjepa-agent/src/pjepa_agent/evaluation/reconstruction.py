@@ -18,7 +18,7 @@ from pjepa_agent.checkpoint import At, fits, load, load_checkpoint, save_checkpo
 from pjepa_agent.compute.precision import autocast
 from pjepa_agent.compute.random import random_stream
 from pjepa_agent.config.schema import Config
-from pjepa_agent.held_out import HeldOut
+from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.model import PJEPA
 from pjepa_agent.networks.decoder import Decoder
 from pjepa_agent.objectives.readouts import decoder_loss

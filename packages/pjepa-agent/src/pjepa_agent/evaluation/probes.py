@@ -8,7 +8,7 @@ import numpy as np
 from counting_env.drawing import RADIUS
 from numpy.typing import NDArray
 
-from pjepa_agent.geometry import Floats
+from pjepa_agent.evaluation.clusters import Floats
 
 Labels = Mapping[str, NDArray[Any]]
 

@@ -13,10 +13,12 @@ from bisim_theory import (
     TransitionDataset,
     check_theorem,
     empirical_bisimulation,
+    write_representation,
 )
 from numpy.typing import NDArray
 
 from pjepa_agent.model import PJEPA
+from pjepa_agent.run_directory import RunDirectory
 
 LEVELS = 5
 """Levels of R_D* with metrics of their own: as many as the paper's world has with a target of 4."""
@@ -97,4 +99,15 @@ def represent(data: TransitionDataset, model: PJEPA) -> Representation:
         lambda images: model.encode(images).numpy(),
         lambda embedding, action: model.predict(embedding, action).numpy(),
         lambda embedding: model.auxiliary(embedding).numpy(),
+    )
+
+
+def write_run_representation(run: RunDirectory, data: TransitionDataset, model: PJEPA) -> None:
+    """Apply E, T and P of a model to the run's transitions and write its ``representation.npz``."""
+    write_representation(
+        run.representation,
+        data,
+        encode=lambda images: model.encode(images).numpy(),
+        predict=lambda embedding, action: model.predict(embedding, action).numpy(),
+        auxiliary=lambda embedding: model.auxiliary(embedding).numpy(),
     )

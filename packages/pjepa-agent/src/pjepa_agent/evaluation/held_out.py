@@ -10,15 +10,15 @@ from bisim_theory import TransitionDataset
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from pjepa_agent import geometry
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.collection.policy import balanced_observations, collect, redrawn_scenes
 from pjepa_agent.config.schema import Config
-from pjepa_agent.effective_rank import lidar, rankme
+from pjepa_agent.evaluation import clusters as geometry
+from pjepa_agent.evaluation.effective_rank import lidar, rankme
+from pjepa_agent.evaluation.probes import probe
+from pjepa_agent.evaluation.theorem import UnseenTransitions
 from pjepa_agent.metrics import ACCURACY
 from pjepa_agent.model import PJEPA
-from pjepa_agent.probes import probe
-from pjepa_agent.theorem import UnseenTransitions
 
 HELD_OUT_SEED = 2**31
 """Added to the seed of a run for its held-out observations, beyond every seed a run can have."""
