@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from pjepa_agent.compute.precision import autocast
 from pjepa_agent.config.presets import PRESETS, make_config
-from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training.trainer import Training, collect_dataset
 from study import markdown
 from throughput import small, updating, wait

@@ -26,7 +26,7 @@ from pjepa_agent.collection.replay import Sampler
 from pjepa_agent.evaluation import clusters as geometry
 from pjepa_agent.evaluation.held_out import VIEWS
 from pjepa_agent.model import PJEPA
-from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training.trainer import Training
 from stability import VARIANTS
 from study import RECORDS, markdown, seed_range, train

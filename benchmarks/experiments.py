@@ -9,13 +9,13 @@ import math
 from pathlib import Path
 from typing import Any
 
-from pjepa_agent.checkpoint import load
 from pjepa_agent.config.schema import EXPERIMENTS
 from pjepa_agent.evaluation import clusters as geometry
 from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.evaluation.reconstruction import reconstruction
 from pjepa_agent.evaluation.theorem import LEVELS
-from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.runs.checkpoint import load
+from pjepa_agent.runs.directory import RunDirectory
 from study import RECORDS, Measures, Study, markdown, seed_range, spread
 
 GEOMETRY = {

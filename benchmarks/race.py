@@ -18,7 +18,7 @@ from pjepa_agent.config.presets import make_config
 from pjepa_agent.config.schema import Config
 from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.model import PJEPA
-from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training.trainer import Training, collect_dataset
 from study import markdown, seed_range, spread
 from throughput import Step, updating

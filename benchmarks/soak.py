@@ -13,12 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from pjepa_agent.checkpoint import load_checkpoint, save_checkpoint
 from pjepa_agent.collection.policy import make_environment
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.model import PJEPA
-from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.runs.checkpoint import load_checkpoint, save_checkpoint
+from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training.trainer import Interrupted, Training
 from study import markdown
 

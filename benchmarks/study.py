@@ -19,7 +19,7 @@ from typing import Any
 
 from pjepa_agent.cli import configure, make_parser
 from pjepa_agent.evaluation.compactness import Group, read_groups
-from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.runs.directory import RunDirectory
 
 TRAIN = str(Path(sys.executable).with_name("pjepa-train"))
 

@@ -18,7 +18,7 @@ from baseline import Baseline
 from pjepa_agent.compute.precision import has_bfloat16
 from pjepa_agent.config.presets import PRESETS, make_config
 from pjepa_agent.config.schema import Config
-from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training.trainer import Training, collect_dataset
 from study import markdown
 

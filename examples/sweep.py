@@ -17,7 +17,7 @@ import ray
 import torch
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.run import prepare, train_run
-from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.runs.directory import RunDirectory
 from ray import tune
 
 VARIED = {"objective.transition_weight": tune.grid_search([0.2, 0.5])}

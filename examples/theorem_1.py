@@ -14,7 +14,7 @@ from bisim_theory import TransitionDataset, check_theorem, empirical_bisimulatio
 from counting_env import CountingEnv
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.evaluation.theorem import represent
-from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training.trainer import Training
 
 COLORS = [[225, 90, 70], [95, 140, 225]]

@@ -11,7 +11,7 @@ from bisim_theory import analyse, read_representation, read_transitions, to_text
 from pjepa_agent import load
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.run import train_run
-from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.runs.directory import RunDirectory
 
 
 def main(path: str, updates: int | None = None) -> None:

@@ -23,12 +23,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from bisim_theory import files
-from pjepa_agent import checkpoint
-from pjepa_agent.checkpoint import load_checkpoint, newest_checkpoint
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.config.schema import Config
 from pjepa_agent.run import train_run
-from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.runs import checkpoint
+from pjepa_agent.runs.checkpoint import load_checkpoint, newest_checkpoint
+from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training import trainer as training
 
 SMALL = (

@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
     from pjepa_agent.config.presets import make_config
     from pjepa_agent.config.schema import CollectionConfig, EvaluationConfig
     from pjepa_agent.run import train_run
-    from pjepa_agent.run_directory import RunDirectory
+    from pjepa_agent.runs.directory import RunDirectory
 
     path = tmp_path_factory.mktemp("readme")
     config = dataclasses.replace(

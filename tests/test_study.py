@@ -22,9 +22,9 @@ from bisim_theory import write_transitions
 from pjepa_agent.cli import configure, make_parser
 from pjepa_agent.config.presets import LAPTOP
 from pjepa_agent.evaluation.compactness import read_groups
-from pjepa_agent.metrics import MetricsFile
 from pjepa_agent.model import PJEPA
-from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.runs.directory import RunDirectory
+from pjepa_agent.runs.metrics import MetricsFile
 from pjepa_agent.training.trainer import Training, collect_dataset
 from stability import LEVERS
 from study import RECORDS, Study, markdown, seed_range, settings, spread

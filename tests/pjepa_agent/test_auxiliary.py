@@ -10,7 +10,7 @@ from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.run import prepare, train_run
-from pjepa_agent.run_directory import RunDirectory, RunError
+from pjepa_agent.runs.directory import RunDirectory, RunError
 
 MINE = """
 import numpy as np

@@ -9,7 +9,7 @@ from pjepa_agent.collection.policy import RandomPolicy, collect
 from pjepa_agent.collection.replay import RecentTransitions
 from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.run import train_run
-from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training.trainer import Interrupted
 
 CPU = torch.device("cpu")

@@ -93,9 +93,9 @@ def test_help_imports_nothing_heavy():
 
 def test_a_damaged_run_is_refused_by_resume(tiny, tmp_path, capsys):
     import numpy as np
-    from pjepa_agent.checkpoint import load_checkpoint, save_checkpoint
     from pjepa_agent.run import train_run
-    from pjepa_agent.run_directory import RunDirectory
+    from pjepa_agent.runs.checkpoint import load_checkpoint, save_checkpoint
+    from pjepa_agent.runs.directory import RunDirectory
 
     whole = RunDirectory.create(tmp_path / "whole", tiny())
     train_run(whole, tiny(), "cpu")

@@ -15,7 +15,7 @@ from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.networks.decoder import Decoder
 from pjepa_agent.networks.encoder import Convolution, ResNetEncoder
 from pjepa_agent.run import train_run
-from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training.trainer import Interrupted, Training, TrainingError, collect_dataset
 from torch import nn
 

@@ -14,8 +14,8 @@ from PIL import Image
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.curves_cli import main
 from pjepa_agent.evaluation.compactness import course, read_groups, table
-from pjepa_agent.metrics import ACCURACY, MetricsFile
-from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.runs.directory import RunDirectory
+from pjepa_agent.runs.metrics import ACCURACY, MetricsFile
 
 run = functools.partial(run_command, main)
 

@@ -16,9 +16,9 @@ from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.collection.replay import RecentTransitions
 from pjepa_agent.compute.processes import ALONE, World
 from pjepa_agent.config.fields import ConfigError
-from pjepa_agent.metrics import MetricsFile
 from pjepa_agent.run import train_run
-from pjepa_agent.run_directory import RunDirectory, RunError
+from pjepa_agent.runs.directory import RunDirectory, RunError
+from pjepa_agent.runs.metrics import MetricsFile
 from pjepa_agent.training.trainer import Interrupted, Training, collect_dataset
 from torch import distributed
 

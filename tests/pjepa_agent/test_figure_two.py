@@ -10,14 +10,14 @@ import torch
 from commands import run_command
 from PIL import Image
 from pjepa_agent import load
-from pjepa_agent.checkpoint import SCHEMA
 from pjepa_agent.evaluation import reconstruction as decoder_module
 from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.evaluation.reconstruction import fit_decoder, reconstruct, reconstruction, run_decoder
 from pjepa_agent.figure_cli import main
 from pjepa_agent.figure_two import look_at, mosaic, name_of, normalized
 from pjepa_agent.run import train_run
-from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.runs.checkpoint import SCHEMA
+from pjepa_agent.runs.directory import RunDirectory
 
 run = functools.partial(run_command, main)
 

@@ -14,7 +14,7 @@ from pjepa_agent.networks.mlp import Ensemble, frozen_copy, mlp
 from pjepa_agent.objectives.pjepa import joint_losses
 from pjepa_agent.objectives.readouts import beside_losses, beside_total
 from pjepa_agent.run import train_run
-from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.runs.directory import RunDirectory
 from tensordict import TensorDict
 
 PAPERS_PARAMETERS = {

@@ -160,7 +160,7 @@ def original(tmp_path_factory):
     from pjepa_agent.config.presets import make_config
     from pjepa_agent.config.schema import CollectionConfig, EvaluationConfig, NetworkConfig, OptimizationConfig
     from pjepa_agent.run import train_run
-    from pjepa_agent.run_directory import RunDirectory
+    from pjepa_agent.runs.directory import RunDirectory
     from pjepa_agent.training.trainer import Interrupted
 
     folder = tmp_path_factory.mktemp("fuzz")

@@ -12,7 +12,7 @@ from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.evaluation.theorem import represent
 from pjepa_agent.model import PJEPA
 from pjepa_agent.run import train_run
-from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training.trainer import Training, collect_dataset
 
 LEVELS = range(1, 6)

@@ -17,7 +17,7 @@ from pjepa_agent.objectives import pjepa as losses
 from pjepa_agent.objectives.pjepa import Losses, joint_losses
 from pjepa_agent.objectives.regularizers import sigreg, vicreg
 from pjepa_agent.run import train_run
-from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training.averaging import averaging_weight
 from pjepa_agent.training.trainer import Interrupted, Training, collect_dataset
 from torch import nn

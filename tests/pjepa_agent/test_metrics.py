@@ -1,6 +1,6 @@
 import math
 
-from pjepa_agent.metrics import MetricsFile
+from pjepa_agent.runs.metrics import MetricsFile
 
 
 def test_metrics_file_keeps_rows_up_to_a_checkpoint(tmp_path):

@@ -12,7 +12,7 @@ from faults import same
 from pjepa_agent.compute import precision
 from pjepa_agent.compute.precision import autocast, has_bfloat16
 from pjepa_agent.run import train_run
-from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training.trainer import Interrupted, Training, collect_dataset
 
 CPU = torch.device("cpu")

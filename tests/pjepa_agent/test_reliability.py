@@ -18,12 +18,13 @@ from pathlib import Path
 import pytest
 import torch
 from faults import same
-from pjepa_agent import cli, wandb_logging
-from pjepa_agent.checkpoint import load, load_checkpoint, save_checkpoint
+from pjepa_agent import cli
 from pjepa_agent.evaluation.held_out import HeldOut
-from pjepa_agent.metrics import ACCURACY
 from pjepa_agent.run import train_run
-from pjepa_agent.run_directory import RunDirectory, RunError
+from pjepa_agent.runs import loggers as wandb_logging
+from pjepa_agent.runs.checkpoint import load, load_checkpoint, save_checkpoint
+from pjepa_agent.runs.directory import RunDirectory, RunError
+from pjepa_agent.runs.metrics import ACCURACY
 from pjepa_agent.training import trainer as training
 from pjepa_agent.training.trainer import Interrupted
 
@@ -241,7 +242,7 @@ def test_a_dataset_that_vanished_is_collected_again(tiny, tmp_path):
 def test_two_processes_cannot_train_one_run(tiny, tmp_path):
     run = stopped(tmp_path / "run", tiny(), 7)
     holder = f"""
-from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.runs.directory import RunDirectory
 with RunDirectory({str(run.path)!r}).exclusive():
     print("mine", flush=True)
     input()

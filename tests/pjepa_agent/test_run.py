@@ -16,9 +16,9 @@ from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.config.schema import Config
 from pjepa_agent.evaluation.held_out import HeldOut
-from pjepa_agent.progress import Progress
 from pjepa_agent.run import train_run
-from pjepa_agent.run_directory import RunDirectory, RunError
+from pjepa_agent.runs.directory import RunDirectory, RunError
+from pjepa_agent.runs.progress import Progress
 from pjepa_agent.training.optimizer import learning_rate_factor
 from pjepa_agent.training.trainer import Interrupted, TrainingError
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pjepa_agent.checkpoint import load
+    from pjepa_agent.runs.checkpoint import load
 
 __all__ = ["load"]
 
@@ -11,7 +11,7 @@ __all__ = ["load"]
 def __getattr__(name: str) -> Any:
     # PyTorch takes seconds to import, and `pjepa-train --help` need not wait for it.
     if name == "load":
-        from pjepa_agent.checkpoint import load
+        from pjepa_agent.runs.checkpoint import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,7 +20,7 @@ from pjepa_agent.config.schema import EXPERIMENTS, Config
 
 if TYPE_CHECKING:
     from pjepa_agent.compute.processes import World
-    from pjepa_agent.run_directory import RunDirectory
+    from pjepa_agent.runs.directory import RunDirectory
 
 DESCRIPTION = """\
 Train a P-JEPA on the counting environment: collect transitions of a random policy, train encoder, latent dynamics
@@ -113,7 +113,7 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
 
         from pjepa_agent.compute.processes import join
         from pjepa_agent.run import choose_device, prepare, train_run
-        from pjepa_agent.run_directory import RunDirectory, RunError
+        from pjepa_agent.runs.directory import RunDirectory, RunError
         from pjepa_agent.training.trainer import Interrupted, TrainingError
 
     logging.getLogger("torchrl").setLevel(logging.WARNING)  # TorchRL announces every storage that it allocates
@@ -156,7 +156,7 @@ def _no_garbage() -> Iterator[None]:
 
 def _begin(config: Config, path: str | None, world: "World") -> "RunDirectory":
     """The new directory of a run, which rank 0 makes."""
-    from pjepa_agent.run_directory import RunDirectory
+    from pjepa_agent.runs.directory import RunDirectory
 
     made = None
     if world.leads:

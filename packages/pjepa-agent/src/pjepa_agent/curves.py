@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from pjepa_agent.evaluation.compactness import COMPACT, Group
 from pjepa_agent.evaluation.theorem import LEVELS
-from pjepa_agent.metrics import ACCURACY
+from pjepa_agent.runs.metrics import ACCURACY
 
 PANELS = {
     ACCURACY: "nearest-centroid accuracy",

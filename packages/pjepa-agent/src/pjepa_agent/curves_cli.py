@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _draw(options: argparse.Namespace, out: Path) -> int:
-    from pjepa_agent.run_directory import RunError
+    from pjepa_agent.runs.directory import RunError
 
     try:
         from pjepa_agent.evaluation.compactness import read_groups, table

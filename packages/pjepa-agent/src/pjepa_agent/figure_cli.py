@@ -55,7 +55,7 @@ def _draw(options: argparse.Namespace, out: Path) -> int:
 
     from pjepa_agent.cli import log_to_terminal
     from pjepa_agent.config.fields import ConfigError
-    from pjepa_agent.run_directory import RunDirectory, RunError
+    from pjepa_agent.runs.directory import RunDirectory, RunError
 
     log_to_terminal()
     try:

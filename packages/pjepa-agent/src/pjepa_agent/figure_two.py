@@ -13,12 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pjepa_agent.checkpoint import At, load
 from pjepa_agent.config.schema import Config
 from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.evaluation.reconstruction import Reconstruction, reconstruct, run_decoder
 from pjepa_agent.figures import POINTS, draw_distances, draw_pca
-from pjepa_agent.run_directory import RunDirectory, RunError
+from pjepa_agent.runs.checkpoint import At, load
+from pjepa_agent.runs.directory import RunDirectory, RunError
 
 EXAMPLES = 8
 """Observations that are shown with their reconstructions: one of each count from 1."""

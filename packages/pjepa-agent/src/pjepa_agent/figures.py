@@ -9,7 +9,7 @@ from bisim_theory.files import atomic_write
 from numpy.typing import NDArray
 
 from pjepa_agent.evaluation.clusters import pairwise_distances
-from pjepa_agent.metrics import MetricsFile
+from pjepa_agent.runs.metrics import MetricsFile
 
 matplotlib.use("Agg")  # pictures are written to files, on machines without a screen too
 from matplotlib import pyplot as plt

@@ -20,12 +20,12 @@ from pjepa_agent.compute.processes import ALONE, World
 from pjepa_agent.config.schema import SINGLE_NUMBERS, Config
 from pjepa_agent.evaluation.held_out import compare_with_untrained
 from pjepa_agent.evaluation.theorem import write_run_representation
-from pjepa_agent.metrics import ACCURACY
-from pjepa_agent.progress import Progress
-from pjepa_agent.provenance import record_start
-from pjepa_agent.run_directory import RunDirectory, RunError
+from pjepa_agent.runs.directory import RunDirectory, RunError
+from pjepa_agent.runs.loggers import WandbMode, make_logger
+from pjepa_agent.runs.metrics import ACCURACY
+from pjepa_agent.runs.progress import Progress
+from pjepa_agent.runs.provenance import record_start
 from pjepa_agent.training.trainer import Training, collect_dataset, metadata
-from pjepa_agent.wandb_logging import WandbMode, make_logger
 
 logger = logging.getLogger("pjepa_agent")
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from pjepa_agent.config.schema import Config
-from pjepa_agent.metrics import ACCURACY, MetricsFile
-from pjepa_agent.run_directory import RunDirectory, RunError
+from pjepa_agent.runs.directory import RunDirectory, RunError
+from pjepa_agent.runs.metrics import ACCURACY, MetricsFile
 
 COMPACT = 0.98
 """Accuracy from which an encoder counts as compact."""

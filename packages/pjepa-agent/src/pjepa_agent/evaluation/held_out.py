@@ -17,8 +17,8 @@ from pjepa_agent.evaluation import clusters as geometry
 from pjepa_agent.evaluation.effective_rank import lidar, rankme
 from pjepa_agent.evaluation.probes import probe
 from pjepa_agent.evaluation.theorem import UnseenTransitions
-from pjepa_agent.metrics import ACCURACY
 from pjepa_agent.model import PJEPA
+from pjepa_agent.runs.metrics import ACCURACY
 
 HELD_OUT_SEED = 2**31
 """Added to the seed of a run for its held-out observations, beyond every seed a run can have."""

@@ -14,7 +14,6 @@ from bisim_theory.progress import Progress, progress_bar, silent
 from numpy.typing import NDArray
 from torch import nn
 
-from pjepa_agent.checkpoint import At, fits, load, load_checkpoint, save_checkpoint
 from pjepa_agent.compute.precision import autocast
 from pjepa_agent.compute.random import random_stream
 from pjepa_agent.config.schema import Config
@@ -22,7 +21,8 @@ from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.model import PJEPA
 from pjepa_agent.networks.decoder import Decoder
 from pjepa_agent.objectives.readouts import decoder_loss
-from pjepa_agent.run_directory import RunDirectory, RunError
+from pjepa_agent.runs.checkpoint import At, fits, load, load_checkpoint, save_checkpoint
+from pjepa_agent.runs.directory import RunDirectory, RunError
 
 logger = logging.getLogger("pjepa_agent")
 

@@ -18,7 +18,7 @@ from bisim_theory import (
 from numpy.typing import NDArray
 
 from pjepa_agent.model import PJEPA
-from pjepa_agent.run_directory import RunDirectory
+from pjepa_agent.runs.directory import RunDirectory
 
 LEVELS = 5
 """Levels of R_D* with metrics of their own: as many as the paper's world has with a target of 4."""

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from pjepa_agent.auxiliary import Auxiliary
-from pjepa_agent.checkpoint import fits, newest_checkpoint, save_checkpoint
 from pjepa_agent.collection.policy import collect
 from pjepa_agent.collection.prefetch import EarlyCollection
 from pjepa_agent.collection.replay import RecentTransitions, Sampler
@@ -28,12 +27,13 @@ from pjepa_agent.compute.processes import ALONE, World
 from pjepa_agent.compute.random import random_stream
 from pjepa_agent.config.schema import Config
 from pjepa_agent.evaluation.held_out import HeldOut
-from pjepa_agent.metrics import ACCURACY, MetricsFile
 from pjepa_agent.model import PJEPA
 from pjepa_agent.objectives.base import Objective
 from pjepa_agent.objectives.pjepa import joint_losses
 from pjepa_agent.objectives.readouts import beside_losses, beside_total
-from pjepa_agent.run_directory import RunDirectory, RunError
+from pjepa_agent.runs.checkpoint import fits, newest_checkpoint, save_checkpoint
+from pjepa_agent.runs.directory import RunDirectory, RunError
+from pjepa_agent.runs.metrics import ACCURACY, MetricsFile
 from pjepa_agent.training.averaging import averaging_weight
 from pjepa_agent.training.optimizer import Optimization
 

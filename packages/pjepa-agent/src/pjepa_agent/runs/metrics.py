@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bisim_theory.files import atomic_write
 
-from pjepa_agent.run_directory import RunError
+from pjepa_agent.runs.directory import RunError
 
 ACCURACY = "eval/nearest_centroid_accuracy"
 """The column that every row has: it says which state of a run was the most compact."""

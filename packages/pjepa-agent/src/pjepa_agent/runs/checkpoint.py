@@ -16,7 +16,7 @@ import torch
 from bisim_theory.files import atomic_write
 
 from pjepa_agent.model import PJEPA
-from pjepa_agent.run_directory import RunDirectory, RunError
+from pjepa_agent.runs.directory import RunDirectory, RunError
 
 logger = logging.getLogger("pjepa_agent")
 

@@ -16,7 +16,7 @@ import torch
 from bisim_theory.files import write_json
 
 from pjepa_agent.config.schema import Config
-from pjepa_agent.run_directory import RunDirectory, RunError
+from pjepa_agent.runs.directory import RunDirectory, RunError
 
 PACKAGES = (
     "pjepa-agent", "bisim-theory", "counting-env", "torch", "tensordict", "torchrl", "gymnasium", "numpy",

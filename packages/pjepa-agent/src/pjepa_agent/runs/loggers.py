@@ -6,7 +6,7 @@ import os
 from typing import Any, Literal
 
 from pjepa_agent.config.schema import Config
-from pjepa_agent.run_directory import RunDirectory, RunError
+from pjepa_agent.runs.directory import RunDirectory, RunError
 
 logger = logging.getLogger("pjepa_agent")
 
