@@ -4,8 +4,8 @@ Run it with ``uv run python benchmarks/stability.py``. It trains what has no rec
 be stopped and goes on where it was; ``--only NAME`` takes one lever, ``--list`` names all.
 """
 
-from pjepa_agent.curves import draw_curves_of
 from pjepa_agent.evaluation.compactness import table
+from pjepa_agent.figures.curves import draw_curves_of
 from study import Study, arguments, settings
 
 EVERY = 50

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pjepa_agent.curves import draw_curves_of
 from pjepa_agent.evaluation import clusters as geometry
 from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.evaluation.theorem import LEVELS
+from pjepa_agent.figures.curves import draw_curves_of
 from pjepa_agent.runs.checkpoint import load
 from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.runs.metrics import ACCURACY, MetricsFile

@@ -42,7 +42,7 @@ KINDS = {
 }
 """Both presets, small: collected before and while training; averaged weights, and everything beside the core."""
 
-IMPORTED_LATE = ("pjepa_agent.figures", "sklearn.metrics")
+IMPORTED_LATE = ("pjepa_agent.figures.run", "sklearn.metrics")
 """What every child would spend seconds on."""
 
 CLOCKS = {"seconds", "charts/updates_per_second"}

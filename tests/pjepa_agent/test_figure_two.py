@@ -14,7 +14,7 @@ from pjepa_agent.evaluation import reconstruction as decoder_module
 from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.evaluation.reconstruction import fit_decoder, reconstruct, reconstruction, run_decoder
 from pjepa_agent.figure_cli import main
-from pjepa_agent.figure_two import look_at, mosaic, name_of, normalized
+from pjepa_agent.figures.figure_two import look_at, mosaic, name_of, normalized
 from pjepa_agent.run import train_run
 from pjepa_agent.runs.checkpoint import SCHEMA
 from pjepa_agent.runs.directory import RunDirectory

@@ -42,9 +42,9 @@ FILES = {
 
 IMPORTED_LATE = (
     "pjepa_agent.run",
-    "pjepa_agent.figures",
-    "pjepa_agent.figure_two",
-    "pjepa_agent.curves",
+    "pjepa_agent.figures.run",
+    "pjepa_agent.figures.figure_two",
+    "pjepa_agent.figures.curves",
     "sklearn.metrics",
 )
 """What takes seconds to import, and is no file's fault."""

@@ -50,7 +50,7 @@ def _draw(options: argparse.Namespace, out: Path) -> int:
         from pjepa_agent.evaluation.compactness import read_groups, table
 
         groups = read_groups(options.runs, options.compact)
-        from pjepa_agent.curves import draw_curves_of
+        from pjepa_agent.figures.curves import draw_curves_of
 
         draw_curves_of(groups, out, options.compact)
         say(table(groups, options.compact) + f"\nwritten to {out}")

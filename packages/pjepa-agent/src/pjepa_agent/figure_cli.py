@@ -61,7 +61,7 @@ def _draw(options: argparse.Namespace, out: Path) -> int:
     try:
         for run in options.runs:  # before minutes go into the first
             RunDirectory.open(run)
-        from pjepa_agent.figure_two import draw_figure_two, look_at
+        from pjepa_agent.figures.figure_two import draw_figure_two, look_at
 
         columns = [look_at(run, options.at) for run in options.runs]
         draw_figure_two(columns, out, options.at)

@@ -198,7 +198,7 @@ def _check_dataset(run: RunDirectory, config: Config, data: TransitionDataset) -
 
 
 def _write_results(run: RunDirectory, data: TransitionDataset, training: Training) -> None:
-    from pjepa_agent.figures import write_figures  # matplotlib takes a second, which the start need not wait for
+    from pjepa_agent.figures.run import write_figures  # matplotlib takes a second, which the start need not wait for
 
     logger.info("writing the representation of %d observations, and the figures", data.frames)
     write_run_representation(run, data, training.evaluated)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pjepa_agent.config.schema import Config
 from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.evaluation.reconstruction import Reconstruction, reconstruct, run_decoder
-from pjepa_agent.figures import POINTS, draw_distances, draw_pca
+from pjepa_agent.figures.run import POINTS, draw_distances, draw_pca
 from pjepa_agent.runs.checkpoint import At, load
 from pjepa_agent.runs.directory import RunDirectory, RunError
 
