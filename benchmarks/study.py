@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from pjepa_agent.cli import configure, make_parser
+from pjepa_agent.cli.train import configure, make_parser
 from pjepa_agent.evaluation.compactness import Group, read_groups
 from pjepa_agent.runs.directory import RunDirectory
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bisim_theory.cli import make_parser as bisim_check_parser
-from pjepa_agent.cli import make_parser as pjepa_train_parser
-from pjepa_agent.curves_cli import make_parser as pjepa_curves_parser
-from pjepa_agent.figure_cli import make_parser as pjepa_figure_parser
+from pjepa_agent.cli.curves import make_parser as pjepa_curves_parser
+from pjepa_agent.cli.figure import make_parser as pjepa_figure_parser
+from pjepa_agent.cli.train import make_parser as pjepa_train_parser
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("packages/*/README.md")), *sorted(ROOT.glob("docs/*.md"))]

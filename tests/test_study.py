@@ -19,7 +19,7 @@ import experiments
 import stability
 import unnormalized
 from bisim_theory import write_transitions
-from pjepa_agent.cli import configure, make_parser
+from pjepa_agent.cli.train import configure, make_parser
 from pjepa_agent.config.presets import LAPTOP
 from pjepa_agent.evaluation.compactness import read_groups
 from pjepa_agent.model import PJEPA

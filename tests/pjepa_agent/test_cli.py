@@ -9,9 +9,9 @@ import time
 
 import pytest
 from commands import run_command
-from pjepa_agent.cli import main
+from pjepa_agent.cli.train import main
 
-COMMAND = [sys.executable, "-c", "import sys; from pjepa_agent.cli import main; sys.exit(main())"]
+COMMAND = [sys.executable, "-c", "import sys; from pjepa_agent.cli.train import main; sys.exit(main())"]
 
 # The same command with the laptop preset made so small that a run takes seconds.
 SMALL = [
@@ -84,7 +84,7 @@ def test_bad_input_is_one_clear_line_and_status_2(tmp_path, capsys, monkeypatch)
 
 
 def test_help_imports_nothing_heavy():
-    code = "import sys; from pjepa_agent.cli import main; sys.argv = ['pjepa-train', '--help']\n"
+    code = "import sys; from pjepa_agent.cli.train import main; sys.argv = ['pjepa-train', '--help']\n"
     code += "try: main()\nexcept SystemExit: pass\nprint({'torch', 'numpy', 'wandb'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("set()\n")

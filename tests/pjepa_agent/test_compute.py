@@ -9,7 +9,7 @@ import pytest
 import torch
 from bisim_theory import read_transitions
 from pjepa_agent import load, run
-from pjepa_agent.cli import main
+from pjepa_agent.cli.train import main
 from pjepa_agent.collection.replay import RecentTransitions, Sampler, frames_device
 from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.networks.decoder import Decoder

@@ -11,8 +11,8 @@ from commands import run_command
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from pjepa_agent.cli.curves import main
 from pjepa_agent.config.presets import make_config
-from pjepa_agent.curves_cli import main
 from pjepa_agent.evaluation.compactness import course, read_groups, table
 from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.runs.metrics import ACCURACY, MetricsFile

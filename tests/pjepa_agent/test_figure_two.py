@@ -10,10 +10,10 @@ import torch
 from commands import run_command
 from PIL import Image
 from pjepa_agent import load
+from pjepa_agent.cli.figure import main
 from pjepa_agent.evaluation import reconstruction as decoder_module
 from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.evaluation.reconstruction import fit_decoder, reconstruct, reconstruction, run_decoder
-from pjepa_agent.figure_cli import main
 from pjepa_agent.figures.figure_two import look_at, mosaic, name_of, normalized
 from pjepa_agent.run import train_run
 from pjepa_agent.runs.checkpoint import SCHEMA
@@ -88,7 +88,7 @@ def test_bad_input_is_one_clear_line_and_status_2(finished, tmp_path, capsys, mo
 
 
 def test_help_imports_nothing_heavy():
-    code = "import sys; from pjepa_agent.figure_cli import main; sys.argv = ['pjepa-figure', '--help']\n"
+    code = "import sys; from pjepa_agent.cli.figure import main; sys.argv = ['pjepa-figure', '--help']\n"
     code += "try: main()\nexcept SystemExit: pass\nprint({'torch', 'numpy', 'matplotlib'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("set()\n")

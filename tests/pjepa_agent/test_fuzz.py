@@ -63,7 +63,9 @@ def seal(path):
 
 def commands(run):
     """The commands that read a run directory, with arguments, and what they may leave."""
-    from pjepa_agent import cli, curves_cli, figure_cli
+    from pjepa_agent.cli import curves as curves_cli
+    from pjepa_agent.cli import figure as figure_cli
+    from pjepa_agent.cli import train as cli
 
     out = run.parent / "out.png"
     return [

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import torch
 from faults import same
-from pjepa_agent import cli
+from pjepa_agent.cli import train as cli
 from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.run import train_run
 from pjepa_agent.runs import loggers as wandb_logging
@@ -295,7 +295,7 @@ def test_a_full_disk_loses_nothing(tiny, tmp_path):
     run = stopped(tmp_path / "run", tiny(), 7)
     kept = {path: path.read_bytes() for path in run.checkpoints(2)}
     limit = run.checkpoint.stat().st_size // 2
-    command = [sys.executable, "-c", "import sys; from pjepa_agent.cli import main; sys.exit(main())",
+    command = [sys.executable, "-c", "import sys; from pjepa_agent.cli.train import main; sys.exit(main())",
                "--resume", run.path, "--device", "cpu"]  # fmt: skip
     done = subprocess.run(
         command, capture_output=True, text=True, check=False,
@@ -323,7 +323,7 @@ def test_a_disk_that_fills_up_loses_nothing(tiny, tmp_path):
     kept = {path: path.read_bytes() for path in run.checkpoints(2)}
     used = sum(-(-path.stat().st_size // 4096) * 4 for path in run.path.rglob("*") if path.is_file())
     room = used + run.checkpoint.stat().st_size // 2048
-    train = "import sys; from pjepa_agent.cli import main; sys.exit(main())"
+    train = "import sys; from pjepa_agent.cli.train import main; sys.exit(main())"
     script = f"""
 mount -t tmpfs -o size={room}k tmpfs {disk}
 cp -r {run.path} {disk}/run

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bisim_theory.console import Parser, fail, say
 
-from pjepa_agent.figure_cli import picture_path
+from pjepa_agent.cli.terminal import picture_path
 
 DESCRIPTION = """\
 Draw how compact runs are over the course of their training: accuracy, variance between over within counts, smallest gap

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from bisim_theory.console import Parser, fail, say
 
+from pjepa_agent.cli.terminal import log_to_terminal, picture_path
+
 DESCRIPTION = """\
 Draw the paper's Figure 2 for trained runs, one column each: PCA of 256 held-out embeddings, the distances between them
 sorted by count, and observations beside what a decoder makes of their embeddings. A run without a decoder gets one,
 fitted on its frozen encoder and kept in its checkpoints/ (minutes, once)."""
-
-FORMATS = (".png", ".pdf", ".svg")
 
 
 def make_parser() -> Parser:
@@ -40,20 +40,9 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def picture_path(parser: Parser, name: str) -> Path:
-    """Where a picture goes; ends the command with status 2 where none can go."""
-    out = Path(name)
-    if out.suffix not in FORMATS:
-        parser.error(f"--out {out}: must end in {', '.join(FORMATS)}")
-    if not out.parent.is_dir() or out.is_dir():
-        parser.error(f"--out {out}: must be a file in an existing folder")
-    return out
-
-
 def _draw(options: argparse.Namespace, out: Path) -> int:
     from bisim_theory.data.transitions import DatasetError
 
-    from pjepa_agent.cli import log_to_terminal
     from pjepa_agent.config.fields import ConfigError
     from pjepa_agent.runs.directory import RunDirectory, RunError
 

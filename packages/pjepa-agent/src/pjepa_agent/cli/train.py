@@ -1,19 +1,15 @@
 """The command `pjepa-train`. Nothing heavy is imported before the arguments are known to be good."""
 
 import argparse
-import contextlib
-import gc
 import itertools
 import logging
-import signal
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bisim_theory.console import Parser, fail, say
 
+from pjepa_agent.cli.terminal import collected_signals, log_to_terminal, without_garbage_collection
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.presets import PRESETS, make_config
 from pjepa_agent.config.schema import EXPERIMENTS, Config
@@ -108,7 +104,7 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
     from pjepa_agent.collection import prefetch as early
 
     collection = None if config is None else early.begin(config)
-    with _no_garbage():
+    with without_garbage_collection():
         from bisim_theory.data.transitions import DatasetError
 
         from pjepa_agent.compute.processes import join
@@ -126,7 +122,7 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
                 config = prepare(config)
                 world.share(config.optimization.batch_size)
                 run = _begin(config, options.run_dir, world)
-            with _signals() as received:
+            with collected_signals() as received:
                 report = train_run(run, config, device, options.wandb, lambda: bool(received), world, collection)
         if report:
             say(_last_words(run.path, report))
@@ -144,16 +140,6 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
     return 0
 
 
-@contextlib.contextmanager
-def _no_garbage() -> Iterator[None]:
-    """Look for no garbage while modules are imported, which leave none: a quarter of the time of PyTorch's imports."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
 def _begin(config: Config, path: str | None, world: "World") -> "RunDirectory":
     """The new directory of a run, which rank 0 makes."""
     from pjepa_agent.runs.directory import RunDirectory
@@ -162,12 +148,6 @@ def _begin(config: Config, path: str | None, world: "World") -> "RunDirectory":
     if world.leads:
         made = RunDirectory.create(_new_name(config) if path is None else path, config).path
     return RunDirectory(world.path(made))
-
-
-def log_to_terminal() -> None:
-    """Show what the package logs on standard error, and only warnings of others."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("pjepa_agent").setLevel(logging.INFO)
 
 
 def _new_name(config: Config) -> Path:
@@ -179,28 +159,6 @@ def _new_name(config: Config) -> Path:
     # The clock can show one second twice.
     numbered = (name.with_name(f"{name.name}-{number}") for number in itertools.count(2))
     return next(path for path in itertools.chain([name], numbered) if not path.exists())
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect the first SIGINT or SIGTERM in a list; a second one ends the process as usual."""
-    received: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def note(number: int, frame: object) -> None:
-        received.append(number)
-        restore()
-
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield received
-    finally:
-        restore()
 
 
 def _last_words(path: object, report: dict[str, object]) -> str:
