@@ -75,8 +75,8 @@ def compare(
 
     Args:
         data: transitions; `auxiliary` is not needed.
-        candidates: names (see `bisim_theory.data.auxiliary.NAMES`), separated by commas or as a list; or by name arrays of
-            one row for each transition (p of its source) or for each observation, or `bisim_theory.data.auxiliary.Values`.
+        candidates: names (see `NAMES` of `bisim_theory.data.auxiliary`), separated by commas or as a list; or by name
+            arrays of one row for each transition (p of its source) or for each observation, or `Values`.
             Where there are as many transitions as observations, a row is taken to be a transition's.
         labels: (F,) the ground truth of the certified share.
         folding: whether to merge the successors of one (observation, action) first.

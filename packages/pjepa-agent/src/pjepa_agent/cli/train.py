@@ -3,6 +3,8 @@
 import argparse
 import itertools
 import logging
+import signal
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
