@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from bisim_theory.cli import main
 from bisim_theory.progress import progress_bar
-from commands import run_command
+from support.commands import run_command
 
 CHAIN = {"source": [0, 1, 2, 3], "action": [1, 1, 1, 1], "successor": [1, 2, 3, 3], "auxiliary": [0, 0, 0, 1]}
 EMBEDDING = np.array([[0.0], [1.0], [3.0], [6.0]])

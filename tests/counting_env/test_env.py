@@ -8,10 +8,10 @@ import gymnasium
 import numpy as np
 import pytest
 from counting_env import drawing
-from counting_worlds import VARIANTS, raw, seeds, value, variants
 from gymnasium.utils.env_checker import check_env
 from hypothesis import given, settings
 from scipy import ndimage
+from support.counting_worlds import VARIANTS, raw, seeds, value, variants
 
 TOUCHING = np.ones((3, 3))
 

@@ -5,7 +5,7 @@ import pytest
 from bisim_theory import TransitionDataset, empirical_bisimulation, identify_by_content, write_transitions
 from bisim_theory.cli import main as bisim_check
 from counting_env.branching import collect_branches
-from counting_worlds import raw, value
+from support.counting_worlds import raw, value
 
 SMALL = {"layouts": 4, "shapes": ["triangle", "disk"], "colors": [[255, 0, 0], [0, 0, 255]]}
 FIELDS = {field.name for field in dataclasses.fields(TransitionDataset)}

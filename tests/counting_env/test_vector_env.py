@@ -2,9 +2,9 @@ import counting_env
 import gymnasium
 import numpy as np
 import pytest
-from counting_worlds import VARIANTS, raw, seeds, value, variants
 from gymnasium.vector import AutoresetMode
 from hypothesis import given, settings
+from support.counting_worlds import VARIANTS, raw, seeds, value, variants
 
 MODES = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED]
 

@@ -8,7 +8,7 @@ from bisim_theory.relation.refinement import group, refine
 from bisim_theory.relation.sampled import SampledRelation
 from bisim_theory.relation.table import table_relation
 from bisim_theory.relation.trajectories import WordRelation
-from oracles import breadth_first_levels, datalog_relation, literal_levels, random_dataset
+from support.oracles import breadth_first_levels, datalog_relation, literal_levels, random_dataset
 
 INSTANCES = [
     {"frames": 7, "actions": 2},

@@ -1,7 +1,7 @@
 import numpy as np
 from bisim_theory import Lipschitz, Representation, distance_bounds, empirical_bisimulation
 from bisim_theory.theorem.residuals import auxiliary_residual, transition_residual
-from oracles import random_dataset
+from support.oracles import random_dataset
 
 
 def lipschitz_model(data, rng, noise):

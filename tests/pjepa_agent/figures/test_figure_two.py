@@ -7,7 +7,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from commands import run_command
 from PIL import Image
 from pjepa_agent import load
 from pjepa_agent.cli.figure import main
@@ -18,6 +17,7 @@ from pjepa_agent.figures.figure_two import look_at, mosaic, name_of, normalized
 from pjepa_agent.run import train_run
 from pjepa_agent.runs.checkpoint import SCHEMA
 from pjepa_agent.runs.directory import RunDirectory
+from support.commands import run_command
 
 run = functools.partial(run_command, main)
 

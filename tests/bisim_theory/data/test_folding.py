@@ -11,7 +11,7 @@ from bisim_theory import (
     fold,
     identify_by_content,
 )
-from oracles import literal_folding, literal_levels, random_dataset
+from support.oracles import literal_folding, literal_levels, random_dataset
 
 
 def noisy_dataset(seed):

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from fuzzing import SECONDS, copy_of, guarded, peak_memory
-from mutations import mutate
+from support.fuzzing import SECONDS, copy_of, guarded, peak_memory
+from support.mutations import mutate
 
 MEMORY = 3 << 30
 TRAINS = 3

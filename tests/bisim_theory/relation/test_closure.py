@@ -5,7 +5,7 @@ import pytest
 from bisim_theory import DatasetError, NoWellTrainedModelError, TransitionDataset, cannot_collapse, fold
 from bisim_theory import empirical_bisimulation as bisimulation
 from bisim_theory.relation.closure import Closure
-from oracles import literal_folding, random_dataset
+from support.oracles import literal_folding, random_dataset
 
 
 def test_the_closure_relation_equals_merging_and_following_by_hand():

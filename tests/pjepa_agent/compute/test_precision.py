@@ -8,12 +8,12 @@ import types
 
 import pytest
 import torch
-from faults import same
 from pjepa_agent.compute import precision
 from pjepa_agent.compute.precision import autocast, has_bfloat16
 from pjepa_agent.run import train_run
 from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training.trainer import Interrupted, Training, collect_dataset
+from support.faults import same
 
 CPU = torch.device("cpu")
 
@@ -35,6 +35,7 @@ def _asked_anew():
     ],
 )
 def test_a_processor_computes_in_bfloat16_where_it_has_it(monkeypatch, capabilities, has):
+    monkeypatch.setattr(precision, "has_bfloat16", has_bfloat16)  # whatever the test command forces
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: types.MappingProxyType(capabilities), raising=False)
     a, b = torch.randn(4, 4), torch.randn(4, 4)
     with autocast("cpu", True):

@@ -8,8 +8,8 @@ import sys
 import time
 
 import pytest
-from commands import run_command
 from pjepa_agent.cli.train import main
+from support.commands import run_command
 
 COMMAND = [sys.executable, "-c", "import sys; from pjepa_agent.cli.train import main; sys.exit(main())"]
 

@@ -225,7 +225,7 @@ def test_torchrun_trains_a_run_with_two_processes(tmp_path):
     small = ("collection.transitions=200", "network.width=4", "optimization.batch_size=16",
              "evaluation.reference_per_count=4", "evaluation.scored_per_count=30", "evaluation.transitions=120",
              "evaluation.probe_per_count=0")  # fmt: skip
-    example = Path(__file__).parents[2] / "examples" / "several_processes.sh"
+    example = Path(__file__).parents[3] / "examples" / "several_processes.sh"
     settings = [part for each in small for part in ("--set", each)]
     command = [example, "2", "--updates", "4", "--run-dir", run, *settings]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}

@@ -7,7 +7,6 @@ import math
 
 import numpy as np
 import pytest
-from commands import run_command
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -16,6 +15,7 @@ from pjepa_agent.config.presets import make_config
 from pjepa_agent.evaluation.compactness import course, read_groups, table
 from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.runs.metrics import ACCURACY, MetricsFile
+from support.commands import run_command
 
 run = functools.partial(run_command, main)
 

@@ -12,7 +12,7 @@ from bisim_theory import DatasetError, read_transitions, write_transitions
 from bisim_theory.data.transitions import chunks
 from bisim_theory.formats import resolve
 from gymnasium import spaces
-from written_datasets import (
+from support.written_datasets import (
     record,
     record_vectors,
     spaces_of,

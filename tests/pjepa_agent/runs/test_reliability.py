@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from faults import same
 from pjepa_agent.cli import train as cli
 from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.run import train_run
@@ -27,8 +26,9 @@ from pjepa_agent.runs.directory import RunDirectory, RunError
 from pjepa_agent.runs.metrics import ACCURACY
 from pjepa_agent.training import trainer as training
 from pjepa_agent.training.trainer import Interrupted
+from support.faults import same
 
-FAULTS = Path(__file__).parent.parent / "faults.py"
+FAULTS = Path(__file__).parents[2] / "support" / "faults.py"
 
 
 def stopped(path, config, update, device="cpu"):

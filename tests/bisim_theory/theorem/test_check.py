@@ -14,7 +14,7 @@ from bisim_theory import (
 )
 from bisim_theory.theorem.nearest import nearest_distinguished
 from bisim_theory.theorem.residuals import transition_residual
-from oracles import literal_levels, random_dataset
+from support.oracles import literal_levels, random_dataset
 
 
 def well_trained(data, rng, merge_tries=6, dimensions=5):

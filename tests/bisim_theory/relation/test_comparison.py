@@ -4,7 +4,7 @@ from bisim_theory import DatasetError, TransitionDataset, compare, empirical_bis
 from bisim_theory.analysis import analyse
 from bisim_theory.data.auxiliary import auxiliary_values, offered, with_auxiliary
 from bisim_theory.relation.collect_next import collect_next
-from oracles import random_dataset
+from support.oracles import random_dataset
 
 
 def counting_episodes(episodes=40, steps=6, target=2, seed=0):

@@ -13,7 +13,7 @@ from bisim_theory.report.html import to_html, write_page
 from bisim_theory.report.json import to_json
 from bisim_theory.report.markup import ends
 from bisim_theory.report.witness_images import SIDE, STEPS, Steps, make_strips, png, read_pictures, smaller
-from commands import run_command
+from support.commands import run_command
 
 run = functools.partial(run_command, main)
 VOID = {"meta", "img"}

@@ -1,0 +1,1 @@
+"""What several tests share: oracles, datasets, faults, and how commands are run."""
