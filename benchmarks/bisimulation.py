@@ -418,7 +418,7 @@ def oracles() -> ModuleType:
     """The literal transcriptions that the tests use."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     try:
-        return importlib.import_module("oracles")
+        return importlib.import_module("support.oracles")
     finally:
         sys.path.pop(0)
 

@@ -10,6 +10,8 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from bisim_theory import _aliases
+
 if TYPE_CHECKING:
     from bisim_theory.analysis import Report, analyse
     from bisim_theory.data.auxiliary import auxiliary_values
@@ -100,4 +102,7 @@ def __getattr__(name: str) -> Any:
     # NumPy takes a fifth of a second to import, and `bisim-check --help` need not wait for it.
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _aliases.moved(__name__, name)
+
+
+_aliases.install(__name__, _aliases.MODULES)

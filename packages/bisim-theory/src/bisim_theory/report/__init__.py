@@ -1,1 +1,9 @@
 """A report as text, as JSON and as one HTML page."""
+
+from typing import Any
+
+from bisim_theory import _aliases
+
+
+def __getattr__(name: str) -> Any:
+    return _aliases.moved(__name__, name)

@@ -85,11 +85,12 @@ def write_figures(folder: Path, embedding: NDArray[Any], counts: NDArray[np.int6
     """Write ``pca.png``, ``distances.png`` and ``curves.png``.
 
     Args:
-        folder: an existing folder.
+        folder: made where it is missing, as in a run that was copied without its empty folders.
         embedding: (n, d) held-out embeddings, of which 256 are drawn.
         counts: (n,) their counts.
         metrics: the record of the run.
     """
+    folder.mkdir(exist_ok=True)
     chosen = np.random.default_rng(0).permutation(len(counts))[:POINTS]
     for name, draw in (("pca", draw_pca), ("distances", draw_distances)):
         figure, axes = plt.subplots(figsize=(6.4, 5.6), layout="constrained")
