@@ -3,6 +3,7 @@
 `expected.npz` holds what version 0.1 made of the run's first twenty observations.
 """
 
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ from bisim_theory import cli as bisim_check
 from bisim_theory import read_transitions
 from pjepa_agent import load
 from pjepa_agent.cli import curves, figure, train
+from pjepa_agent.evaluation import reconstruction
 from support.commands import run_command
 
 RUN = Path(__file__).parent / "run_of_0_1"
@@ -39,7 +41,9 @@ def test_its_model_computes_what_it_did():
             torch.testing.assert_close(value, torch.from_numpy(expected[name]), rtol=1e-3, atol=1e-4, msg=name)
 
 
-def test_it_is_resumed_checked_and_drawn(old_run, tmp_path, capsys):
+def test_it_is_resumed_checked_and_drawn(old_run, tmp_path, capsys, monkeypatch):
+    quick = functools.partial(reconstruction.fit_decoder, updates=2)
+    monkeypatch.setattr(reconstruction, "fit_decoder", quick)
     status, _, said = run_command(train.main, capsys, "--resume", old_run, "--device", "cpu")
     assert status == 0, said
     assert json.loads((old_run / "report.json").read_text())["updates"] == 12
