@@ -6,6 +6,7 @@ from bisim_theory import (
     DatasetError,
     NoWellTrainedModelError,
     Representation,
+    Tolerance,
     TransitionDataset,
     analyse,
     check_theorem,
@@ -301,3 +302,21 @@ def test_separation_of_few_pairs_is_that_of_all_of_them():
         of_level = apart[relation.level(i, j) == level.level]
         greater = (of_level[:, None] > same).mean() + (of_level[:, None] == same).mean() / 2
         assert level.separation == pytest.approx(greater)
+
+
+def test_a_check_keeps_the_pairs_that_it_sampled():
+    rng = np.random.default_rng(0)
+    data = random_dataset(rng, frames=30, coverage=1.0)
+    relation = empirical_bisimulation(data)
+    embedding = rng.normal(size=(data.frames, 2))
+    model = Representation(embedding, embedding[data.successor], rng.normal(size=data.p.shape))
+    for most in (10, 1000):
+        check = check_theorem(data, relation, model, Tolerance(sample=most))
+        for level in check.levels:
+            assert (relation.level(level.x, level.y) == level.level).all()
+            assert level.distances == pytest.approx(np.linalg.norm(embedding[level.x] - embedding[level.y], axis=1))
+            assert len(level.x) == min(level.pairs, most)
+            x, y = level.closest_pair
+            assert np.linalg.norm(embedding[x] - embedding[y]) == pytest.approx(level.distances.min())
+        assert len(check.margin_ratio) == min(check.levels[0].pairs, most)
+        assert (check.margin_ratio < 1).mean() == check.auxiliary_share

@@ -13,8 +13,6 @@ from bisim_theory.report import charts
 from bisim_theory.report.markup import STYLE, Markup, ends, figure, formula, join, section, table, tag
 from bisim_theory.report.witness_images import after, picture_strips
 from bisim_theory.theorem.check import TheoremCheck, verdict_sentence
-from bisim_theory.theorem.nearest import Floats, distances
-from bisim_theory.theorem.residuals import auxiliary_residual
 
 charts.require()  # before anything is computed
 
@@ -63,7 +61,7 @@ def to_html(report: Report, title: str) -> str:
         *([] if relation is None else [_relation(report, relation)]),
         *([_impossible(report)] if report.impossible is not None else []),
         *([] if report.comparison is None else [_comparison(report.comparison, report.label)]),
-        *([] if check is None else [_hypothesis(report, check), _conclusion(report, check)]),
+        *([] if check is None else [_hypothesis(check), _conclusion(report, check)]),
         *([picture_strips(report)] if report.data.images else []),
         tag("footer", "Levels, witnesses and bisimilarity are those of the paper's Definition 4; hypothesis and "
             "conclusion those of Theorem 3.", class_="soft"),
@@ -271,7 +269,7 @@ def _candidate(candidate: Candidate, labelled: bool) -> list[object]:
     return [*row, none if candidate.within_label is None else f"{candidate.within_label:,}"] if labelled else [*row]
 
 
-def _hypothesis(report: Report, check: TheoremCheck) -> Markup:
+def _hypothesis(check: TheoremCheck) -> Markup:
     given = [
         ("transition residual e_d" + ("" if check.raw_transition_residual is None else ", at canonical actions"),
          check.transition_residual),
@@ -285,7 +283,7 @@ def _hypothesis(report: Report, check: TheoremCheck) -> Markup:
         table("Quantiles of the residuals", ["residual", "50%", "90%", "99%", "largest"], rows),
     ]
     if check.levels:
-        parts += [tag("div", *_hypothesis_charts(report, check), class_="pair"), _level_table(check)]
+        parts += [tag("div", *_hypothesis_charts(check), class_="pair"), _level_table(check)]
     return section("Theorem 3, hypothesis: is the model well-trained?", *parts)
 
 
@@ -301,29 +299,16 @@ def _asked_for(check: TheoremCheck) -> str:
     )
 
 
-def _hypothesis_charts(report: Report, check: TheoremCheck) -> list[Markup]:
+def _hypothesis_charts(check: TheoremCheck) -> list[Markup]:
     found = []
     if any(len(level.distances) for level in check.levels):
         caption = "How far apart the pairs of each level are, and twice the error of one step of the dynamics."
         found.append(figure(Markup(charts.distances_against_residual(check)), caption))
-    ratio = _margin_ratio(report, check)
+    ratio = check.margin_ratio
     if check.auxiliary_share is not None and (np.isfinite(ratio) & (ratio > 0)).any():
         caption = "The error of p over what it has to tell apart, for pairs of level 1; the first bin holds zeros, too."
         found.append(figure(Markup(charts.margins(ratio, check.auxiliary_share)), caption))
     return found
-
-
-def _margin_ratio(report: Report, check: TheoremCheck) -> Floats:
-    """(e_p(x) + e_p(y)) / |p(x) - p(y)| of the level-1 pairs that `auxiliary_share` is of."""
-    relation, representation, data = report.relation, report.representation, report.data
-    assert relation is not None
-    assert representation is not None
-    x, y, _ = relation.sample_pairs(1, check.tolerance.sample, np.random.default_rng(0))
-    i, j = relation.positions(x), relation.positions(y)
-    row = np.unique(data.source, return_index=True)[1]
-    error = auxiliary_residual(data, representation)[row]
-    margin = distances(data.p[row].astype(np.float64).reshape(len(row), -1), i, j)
-    return np.divide(error[i] + error[j], margin, out=np.full(len(i), np.inf), where=margin > 0)
 
 
 def _level_table(check: TheoremCheck) -> Markup:

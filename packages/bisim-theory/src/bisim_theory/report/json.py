@@ -74,7 +74,7 @@ def _quantiles(values: tuple[float, ...] | None) -> dict[str, float] | None:
 
 
 def _level(level: LevelCheck) -> dict[str, Any]:
-    values = {name: value for name, value in vars(level).items() if name != "distances"}
+    values = {name: value for name, value in vars(level).items() if name not in ("x", "y", "distances")}
     if level.bound is not None:
         values["bound"] = dict(zip(("smallest", "median", "positive_share"), level.bound, strict=True))
     return values

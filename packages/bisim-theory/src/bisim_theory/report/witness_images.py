@@ -116,14 +116,11 @@ def _example(report: Report, relation: Relation, level: int) -> tuple[str, tuple
     if report.check is None:
         x, y, _ = relation.sample_pairs(level, 1, np.random.default_rng([0, level]))
         return f"A pair of level {level}", (int(x[0]), int(y[0])) if len(x) else None
-    assert report.representation is not None
-    # The pairs whose distances `LevelCheck` holds.
-    x, y, everything = relation.sample_pairs(level, report.check.tolerance.sample, np.random.default_rng([0, level]))
-    title = f"The closest pair of level {level}" + ("" if everything else f" among {len(x):,} sampled ones")
-    if not len(x):
+    title = f"The closest pair of level {level}"
+    checked = next((each for each in report.check.levels if each.level == level), None)
+    if checked is None:  # no pair of the level is in the sample
         return title, None
-    least = int(distances(report.representation.embedding, x, y).argmin())
-    return title, (int(x[least]), int(y[least]))
+    return title + (f" among {len(checked.x):,} sampled ones" if checked.sampled else ""), checked.closest_pair
 
 
 def _strip(report: Report, steps: Steps, title: str, pair: tuple[int, int], level: int) -> Strip:

@@ -52,8 +52,9 @@ class LevelCheck:
             (area under the ROC curve; ties count half); None without labels or such pairs.
         bound: smallest and median of the lower bounds that the residuals guarantee, and the share of positive ones,
             over `WITNESSED` pairs; None without Lipschitz constants, and where observations were folded.
-        sampled: whether a sample stands for the pairs.
-        distances: (m,) the distances.
+        sampled: whether only a uniform sample of the pairs was checked.
+        x, y: (m,) ids of the checked pairs.
+        distances: (m,) their distances.
     """
 
     level: int
@@ -64,7 +65,15 @@ class LevelCheck:
     separation: float | None
     bound: tuple[float, float, float] | None
     sampled: bool
+    x: Ids = field(repr=False)
+    y: Ids = field(repr=False)
     distances: Floats = field(repr=False)
+
+    @property
+    def closest_pair(self) -> tuple[int, int]:
+        """Ids of the checked pair with the smallest distance."""
+        least = int(self.distances.argmin())
+        return int(self.x[least]), int(self.y[least])
 
 
 @dataclass(frozen=True)
@@ -88,6 +97,8 @@ class TheoremCheck:
         abstraction_residual: the same quantiles of ||T(E(x), a) - T(E(x), canonical a)||; None where there is none.
         auxiliary_residual: the same quantiles of e_p = |P(E(x)) - p(x)|.
         auxiliary_share: share of level-1 pairs with e_p(x) + e_p(y) < |p(x) - p(y)|; None without such pairs.
+        margin_ratio: (m,) (e_p(x) + e_p(y)) / |p(x) - p(y)| of the pairs that `auxiliary_share` is of; empty without
+            such pairs.
         levels: every level of R_D* (where it is not known exactly, those of which there are sampled pairs).
         median_distance: median distance of all pairs of sources (a sample where there are many).
         same_label_distances: (m,) distances of pairs of sources with equal labels (a sample where there are many);
@@ -104,6 +115,7 @@ class TheoremCheck:
     abstraction_residual: tuple[float, ...] | None
     auxiliary_residual: tuple[float, ...]
     auxiliary_share: float | None
+    margin_ratio: Floats = field(repr=False)
     levels: list[LevelCheck]
     median_distance: float
     same_label_distances: Floats | None
@@ -167,7 +179,7 @@ def check_theorem(
     numbers = range(1, len(relation.distinguished_pairs_per_level) + 1)
     checked = [_check_level(relation, level, model, same, tolerance) for level in numbers]
     levels = [level for level in checked if level is not None]
-    share = _auxiliary_share(relation, model, tolerance)
+    share, margin_ratio = _auxiliary_margins(relation, model, tolerance)
     closest, collapsed_pairs = _conclusion(relation, representation, collapse_distance, progress)
     return TheoremCheck(
         transition_residual=_quantiles(model.e_d),
@@ -175,6 +187,7 @@ def check_theorem(
         abstraction_residual=None if model.abstraction is None else _quantiles(model.abstraction),
         auxiliary_residual=_quantiles(model.e_p),
         auxiliary_share=share,
+        margin_ratio=margin_ratio,
         levels=levels,
         median_distance=median,
         same_label_distances=same,
@@ -209,9 +222,8 @@ def _check_level(
     relation: Relation, level: int, model: Residuals, same: Floats | None, tolerance: Tolerance
 ) -> LevelCheck | None:
     representation = model.representation
-    # The page of the report draws the same sample again to name its pairs.
     rng = np.random.default_rng([0, level])
-    x, y, everything = relation.sample_pairs(level, tolerance.sample, rng)
+    x, y, complete = relation.sample_pairs(level, tolerance.sample, rng)
     if not len(x):  # only where the relation itself is a sample
         return None
     found = distances(representation.embedding, x, y)
@@ -225,7 +237,9 @@ def _check_level(
         witness_residual=None if level == 1 else float(np.median(model.at_witness(relation, x[few], y[few], level))),
         separation=None if same is None else separation(found, same),
         bound=_bound(model, x[few], y[few]),
-        sampled=not everything,
+        sampled=not complete,
+        x=x,
+        y=y,
         distances=found,
     )
 
@@ -268,14 +282,17 @@ def _same_label_distances(
     return distances(representation.embedding, relation.sources[order[i]], relation.sources[order[j]])
 
 
-def _auxiliary_share(relation: Relation, model: Residuals, tolerance: Tolerance) -> float | None:
+def _auxiliary_margins(relation: Relation, model: Residuals, tolerance: Tolerance) -> tuple[float | None, Floats]:
+    """Compute `TheoremCheck.auxiliary_share` and `TheoremCheck.margin_ratio`."""
     if not relation.distinguished_pairs:
-        return None
+        return None, np.empty(0)
     x, y, _ = relation.sample_pairs(1, tolerance.sample, np.random.default_rng(0))
     i, j = relation.positions(x), relation.positions(y)
     row = np.unique(model.data.source, return_index=True)[1]  # p and P(E(x)) depend on the source: any row of it does
     margin = distances(model.data.p[row].astype(np.float64).reshape(len(row), -1), i, j)
-    return float((model.e_p[row][i] + model.e_p[row][j] < margin).mean()) if len(x) else None
+    error = model.e_p[row][i] + model.e_p[row][j]
+    ratio = np.divide(error, margin, out=np.full(len(i), np.inf), where=margin > 0)
+    return (float((error < margin).mean()) if len(x) else None), ratio
 
 
 def _median_distance(embedding: NDArray[Any], tolerance: Tolerance) -> float:
