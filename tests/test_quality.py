@@ -16,15 +16,15 @@ MAY_IMPORT = {
     "counting_env": {"gymnasium", "numpy"},
     "bisim_theory": {"numpy", "tqdm"},
     "pjepa_agent": {
-        "bisim_theory", "counting_env", "filelock", "gymnasium", "matplotlib", "numpy", "sklearn", "tensordict",
-        "threadpoolctl", "torch", "torchrl", "tqdm", "wandb",
+        "bisim_theory", "counting_env", "filelock", "gymnasium", "jaxtyping", "matplotlib", "numpy", "sklearn",
+        "tensordict", "threadpoolctl", "torch", "torchrl", "tqdm", "tyro", "wandb",
     },
 }  # fmt: skip
 
 
 IMPORTED_AS = {"scikit_learn": "sklearn"}  # packages that are imported under another name
 
-EXTRAS = {"bisim_theory": {"h5py", "matplotlib"}, "counting_env": {"pygame"}}  # imported only when needed
+EXTRAS = {"bisim_theory": {"PIL", "h5py", "jinja2", "matplotlib"}, "counting_env": {"pygame"}}  # imported only when needed
 
 
 def run(*command):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pjepa_agent.compute.processes import ALONE, World
 from pjepa_agent.config.fields import ConfigError
-from pjepa_agent.config.schema import RANDOM_MAPS, CollectionConfig, Config
+from pjepa_agent.config.schema import RANDOM_AUXILIARIES, CollectionConfig, Config
 from pjepa_agent.networks.encoder import ResNetEncoder
 
 Labels = Mapping[str, NDArray[Any]]
@@ -69,7 +69,7 @@ class Auxiliary:
             )
         if len(values) != frames.shape[0]:
             raise ConfigError(f"auxiliary {self.name}: returned {len(values)} rows for {frames.shape[0]} observations")
-        if self.name in RANDOM_MAPS:
+        if self.name in RANDOM_AUXILIARIES:
             values = self._standardize(values)
         return self._checked(values)
 
@@ -80,7 +80,7 @@ class Auxiliary:
             data: transitions with images, whose `auxiliary` this function made before; the first few are enough, since
                 standardised values are a linear function of those that are not.
         """
-        if self.name not in RANDOM_MAPS:
+        if self.name not in RANDOM_AUXILIARIES:
             return
         assert data.observation is not None
         rows = data.source < KNOWN
@@ -144,7 +144,7 @@ def make_function(config: Config) -> Function:
 def _label(name: str, labels: Labels) -> NDArray[Any]:
     if name not in labels:
         raise ConfigError(
-            f"auxiliary {name!r}: must be reward, q, {', '.join(RANDOM_MAPS)}, module:function or a label, "
+            f"auxiliary {name!r}: must be reward, q, {', '.join(RANDOM_AUXILIARIES)}, module:function or a label, "
             f"one of {', '.join(sorted(labels))}"
         )
     return labels[name]

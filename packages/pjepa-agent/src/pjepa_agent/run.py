@@ -17,7 +17,7 @@ from pjepa_agent.collection.policy import collect
 from pjepa_agent.collection.prefetch import EarlyCollection
 from pjepa_agent.collection.replay import RecentTransitions
 from pjepa_agent.compute.processes import ALONE, World
-from pjepa_agent.config.schema import SINGLE_NUMBERS, Config
+from pjepa_agent.config.schema import SCALAR_AUXILIARIES, Config
 from pjepa_agent.evaluation.held_out import compare_with_untrained
 from pjepa_agent.evaluation.theorem import write_run_representation
 from pjepa_agent.runs.directory import RunDirectory, RunError
@@ -55,7 +55,7 @@ def prepare(config: Config) -> Config:
     few = collect(dataclasses.replace(config.collection, transitions=8), config.seed)
     assert few.observation is not None
     values = auxiliary(few.observation, few.labels)
-    if config.objective.auxiliary in SINGLE_NUMBERS:
+    if config.objective.auxiliary in SCALAR_AUXILIARIES:
         return config
     dim = 0 if values.ndim == 1 else values.shape[1]
     return dataclasses.replace(config, objective=dataclasses.replace(config.objective, auxiliary_dim=dim))

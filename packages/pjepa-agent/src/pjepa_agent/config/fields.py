@@ -1,19 +1,34 @@
-"""Dataclasses from plain dictionaries, every field checked by its declared type."""
+"""Read dataclasses from plain dictionaries, and check every field by its declared type and bounds."""
 
 import copy
 import dataclasses
+import functools
 import json
 import typing
-from collections.abc import Iterable
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
 
 
 class ConfigError(ValueError):
     """A configuration that cannot be used; the message names the field and what is allowed."""
 
 
-def from_plain(kind: Any, values: Any, prefix: str = "") -> Any:
-    """A dataclass from what `dataclasses.asdict` made of one; fields that are not there keep their defaults.
+@dataclasses.dataclass(frozen=True)
+class Between:
+    """Bounds of a number, both allowed: ``batch_size: Annotated[int, Between(2, 2**20)]``."""
+
+    least: float
+    most: float
+
+    def __contains__(self, value: float) -> bool:
+        return self.least <= value <= self.most  # NaN is not
+
+    def __str__(self) -> str:
+        return f"{self.least:g}..{self.most:g}"
+
+
+def from_dict(kind: Any, values: Any, prefix: str = "") -> Any:
+    """Build a dataclass from what `dataclasses.asdict` made of one. Absent fields keep their defaults.
 
     Args:
         kind: the dataclass.
@@ -25,16 +40,17 @@ def from_plain(kind: Any, values: Any, prefix: str = "") -> Any:
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{prefix.rstrip('.') or 'the configuration'}: must be an object, is {values!r}")
-    hints = typing.get_type_hints(kind)
+    kinds = _kinds(kind)
     for name in values:
-        if name not in hints:
+        if name not in kinds:
             raise ConfigError(f"{prefix}{name}: is no field of the configuration")
-    return kind(**{name: _value(hints[name], value, prefix + name) for name, value in values.items()})
+    return kind(**{name: _value(kinds[name], value, prefix + name) for name, value in values.items()})
 
 
 def _value(kind: Any, value: Any, name: str) -> Any:
     if dataclasses.is_dataclass(kind):
-        return from_plain(kind, value, name + ".")
+        return from_dict(kind, value, name + ".")
+    kind, _ = split_bounds(kind)
     if typing.get_origin(kind) is Literal:
         allowed = typing.get_args(kind)
         if value not in allowed:
@@ -46,23 +62,54 @@ def _value(kind: Any, value: Any, name: str) -> Any:
     return value
 
 
-def assigned(values: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
-    """Plain dictionaries with some fields changed, for `from_plain` to check.
+def check_bounds(config: Any, prefix: str = "") -> None:
+    """Check every number of a dataclass, and of those inside it, against the bounds at its field.
+
+    Raises:
+        ConfigError: a number is outside its bounds; the message names field and bounds.
+    """
+    declared: Any = type(config)
+    for name, kind in _kinds(declared).items():
+        value = getattr(config, name)
+        if dataclasses.is_dataclass(kind):
+            check_bounds(value, prefix + name + ".")
+            continue
+        _, bounds = split_bounds(kind)
+        if bounds is not None and value not in bounds:
+            raise ConfigError(f"{prefix}{name}={value}: must be in {bounds}")
+
+
+def split_bounds(kind: Any) -> tuple[Any, Between | None]:
+    """Split the declared type of a field into the bare type and its bounds, if it has any."""
+    if typing.get_origin(kind) is not Annotated:
+        return kind, None
+    bare, *metadata = typing.get_args(kind)
+    return bare, next((each for each in metadata if isinstance(each, Between)), None)
+
+
+@functools.cache
+def _kinds(kind: Any) -> Mapping[str, Any]:
+    """Declared types of a dataclass's fields, with their annotations."""
+    return typing.get_type_hints(kind, include_extras=True)
+
+
+def apply_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """Copy plain dictionaries with some fields changed, for `from_dict` to check.
 
     Args:
         values: a dictionary of sections, each a dictionary of fields.
-        assignments: ``section.field=value``, the value as JSON has it or, where it is none, a string.
+        overrides: ``section.field=value``, the value in JSON or, where it is no JSON, a string.
 
     Raises:
-        ConfigError: an assignment has another form.
+        ConfigError: an override has another form.
     """
     values = copy.deepcopy(values)
-    for assignment in assignments:
-        name, equals, text = assignment.partition("=")
+    for override in overrides:
+        name, equals, text = override.partition("=")
         section, _, field = name.partition(".")
         if not (equals and field and isinstance(values.get(section), dict)):
             sections = ", ".join(key for key, value in values.items() if isinstance(value, dict))
-            raise ConfigError(f"{assignment!r}: must be SECTION.FIELD=VALUE, the section one of {sections}")
+            raise ConfigError(f"{override!r}: must be SECTION.FIELD=VALUE, the section one of {sections}")
         try:
             values[section][field] = json.loads(text)
         except ValueError:
