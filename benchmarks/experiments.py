@@ -13,7 +13,7 @@ from pjepa_agent.config.schema import EXPERIMENTS
 from pjepa_agent.evaluation import clusters as geometry
 from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.evaluation.reconstruction import reconstruction
-from pjepa_agent.evaluation.theorem import LEVELS
+from pjepa_agent.evaluation.theorem import LEVELS_MEASURED
 from pjepa_agent.runs.checkpoint import load
 from pjepa_agent.runs.directory import RunDirectory
 from study import RECORDS, Measures, Study, markdown, seed_range, spread
@@ -105,7 +105,7 @@ def coarse_silhouette(path: Path) -> float | None:
 
 
 def _levels() -> range:
-    return range(1, LEVELS + 1)
+    return range(1, LEVELS_MEASURED + 1)
 
 
 def _theorem(found: list[dict[str, Any]]) -> list[str]:

@@ -5,7 +5,7 @@ be stopped and goes on where it was; ``--only NAME`` takes one lever, ``--list``
 """
 
 from pjepa_agent.evaluation.compactness import table
-from pjepa_agent.figures.curves import draw_curves_of
+from pjepa_agent.figures.curves import draw_group_curves
 from study import Study, arguments, settings
 
 EVERY = 50
@@ -49,7 +49,7 @@ def main() -> None:
     study.complete(options.lanes)
     print(table(study.groups()))
     if options.out:
-        draw_curves_of(study.groups(), options.out)
+        draw_group_curves(study.groups(), options.out)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pjepa_agent.cli.train import configure, make_parser
-from pjepa_agent.evaluation.compactness import Group, read_groups
+from pjepa_agent.evaluation.compactness import RunGroup, read_groups
 from pjepa_agent.runs.directory import RunDirectory
 
 TRAIN = str(Path(sys.executable).with_name("pjepa-train"))
@@ -70,8 +70,8 @@ class Study:
         """What the study measured of each seed."""
         return [json.loads((path / MEASURES).read_text()) for path in self.records(variant)]
 
-    def groups(self) -> list[Group]:
-        """The courses of training of the seeds of each variant."""
+    def groups(self) -> list[RunGroup]:
+        """Return the runs of each variant as a group."""
         return [dataclasses.replace(read_groups(self.records(name))[0], name=name) for name in self.variants]
 
     def complete(self, lanes: int) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pjepa_agent.evaluation import clusters as geometry
 from pjepa_agent.evaluation.held_out import HeldOut
-from pjepa_agent.evaluation.theorem import LEVELS
-from pjepa_agent.figures.curves import draw_curves_of
+from pjepa_agent.evaluation.theorem import LEVELS_MEASURED
+from pjepa_agent.figures.curves import draw_group_curves
 from pjepa_agent.runs.checkpoint import load
 from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.runs.metrics import ACCURACY, MetricsFile
@@ -82,7 +82,7 @@ def main() -> None:
     study.complete(options.lanes)
     print(table(study))
     if options.out:
-        draw_curves_of(study.groups(), options.out)
+        draw_group_curves(study.groups(), options.out)
 
 
 def table(study: Study) -> str:
@@ -90,7 +90,7 @@ def table(study: Study) -> str:
     rows = []
     for name in study.variants:
         last = [MetricsFile(path / "metrics.csv", until=10**9).rows[-1] for path in study.records(name)]
-        lowest = [min(row[f"theorem/separation_{level}"] for level in range(1, LEVELS + 1)) for row in last]
+        lowest = [min(row[f"theorem/separation_{level}"] for level in range(1, LEVELS_MEASURED + 1)) for row in last]
         rows.append([
             name,
             *(spread((row[score] for row in last), ".3f") for score in SCORES),

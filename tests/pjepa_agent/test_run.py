@@ -18,7 +18,7 @@ from pjepa_agent.config.schema import Config
 from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.run import train_run
 from pjepa_agent.runs.directory import RunDirectory, RunError
-from pjepa_agent.runs.progress import Progress
+from pjepa_agent.runs.progress import TrainingProgress
 from pjepa_agent.training.optimizer import learning_rate_factor
 from pjepa_agent.training.trainer import Interrupted, TrainingError
 
@@ -278,7 +278,7 @@ ROW = {
 
 def test_progress_is_a_bar_on_a_terminal():
     stream = Terminal()
-    with Progress(10, 0, stream) as progress:
+    with TrainingProgress(10, 0, stream) as progress:
         progress.update(5)
         progress.metrics(ROW)
     shown = stream.getvalue()
@@ -288,7 +288,7 @@ def test_progress_is_a_bar_on_a_terminal():
 
 def test_progress_is_a_line_elsewhere(caplog):
     stream = io.StringIO()
-    with caplog.at_level(logging.INFO, "pjepa_agent"), Progress(10, 0, stream) as progress:
+    with caplog.at_level(logging.INFO, "pjepa_agent"), TrainingProgress(10, 0, stream) as progress:
         progress.update(5)
         progress.metrics(ROW)
     assert stream.getvalue() == ""

@@ -29,7 +29,7 @@ def test_the_data_is_fixed_by_the_seed_and_no_part_is_another(tiny, held_out):
     assert (other.images != held_out.images).any()
     trained = collect_dataset(tiny())
     seen = {image.tobytes() for image in trained.observation[: trained.frames] if image.any()}
-    unseen = held_out.unseen.data
+    unseen = held_out.transitions.data
     for images in (held_out.images, unseen.observation[: unseen.frames]):
         new = {image.tobytes() for image in images if image.any()}
         assert not new & seen
@@ -37,7 +37,7 @@ def test_the_data_is_fixed_by_the_seed_and_no_part_is_another(tiny, held_out):
 
 
 def test_unseen_transitions_go_deeper_than_those_of_the_training(held_out):
-    data, relation = held_out.unseen.data, held_out.unseen.relation
+    data, relation = held_out.transitions.data, held_out.transitions.relation
     assert len(data) == 120
     assert np.bincount(data.episode).max() > 4
     assert len(relation.distinguished_pairs_per_level) == 5
@@ -64,7 +64,7 @@ def test_metrics_of_a_model_that_knows_the_count(held_out):
         def auxiliary_loss(self, embedding, value):
             return float(np.square(self.auxiliary(embedding).numpy() - value).mean())
 
-    data = held_out.unseen.data
+    data = held_out.transitions.data
     known = {
         image.tobytes(): float(count)
         for images, counts in (
@@ -86,9 +86,9 @@ def test_a_collapsed_encoder_collapses_distinguished_pairs(tiny, held_out):
     with torch.no_grad():
         model.encoder.proj.weight.zero_()
     row = held_out.measure(model)
-    relation = empirical_bisimulation(held_out.unseen.data)
+    relation = empirical_bisimulation(held_out.transitions.data)
     assert row["theorem/collapsed_pairs"] == relation.distinguished_pairs
-    assert row["theorem/certified_share"] == relation.certified_share(held_out.unseen.data.labels["count"])
+    assert row["theorem/certified_share"] == relation.certified_share(held_out.transitions.data.labels["count"])
     assert [row[f"theorem/separation_{level}"] for level in LEVELS] == [0.5] * 5
     assert math.isnan(row["eval/transition_error"])
     assert math.isnan(row["eval/within_across_ratio"])
@@ -100,11 +100,11 @@ def test_an_encoder_that_is_not_finite_has_no_numbers_and_stops_nothing(tiny, he
         model.encoder.proj.bias.fill_(torch.nan)
     row = held_out.measure(model)
     assert math.isnan(row["theorem/separation_1"])
-    assert "silhouette" not in held_out.examine(model)
+    assert "silhouette" not in held_out.measure_all(model)
 
 
 def test_the_transition_error_by_its_definition_and_without_scale(tiny, held_out):
-    data = held_out.unseen.data
+    data = held_out.transitions.data
     representation = represent(data, PJEPA(tiny()))
     source, z, predicted = data.labels["count"][data.source], representation.embedding, representation
     errors = np.square(predicted.predicted_embedding - z[data.successor]).sum(1)
@@ -112,12 +112,12 @@ def test_the_transition_error_by_its_definition_and_without_scale(tiny, held_out
     centre = np.mean([z[data.successor[rows]].mean(0) for rows in groups], 0)
     spread = np.mean([np.square(z[data.successor[rows]] - centre).sum(1).mean() for rows in groups])
     expected = np.mean([errors[rows].mean() for rows in groups]) / spread
-    assert held_out.unseen.transition_error(representation) == pytest.approx(expected, rel=1e-4)
+    assert held_out.transitions.transition_error(representation) == pytest.approx(expected, rel=1e-4)
     shrunk = (1e-3 * each.astype(np.float64) + 2 for each in (z, representation.predicted_embedding))
     smaller = Representation(*shrunk, representation.predicted_auxiliary)
-    assert held_out.unseen.transition_error(smaller) == pytest.approx(expected, rel=1e-4)
+    assert held_out.transitions.transition_error(smaller) == pytest.approx(expected, rel=1e-4)
     constant = np.broadcast_to(centre, representation.predicted_embedding.shape)
-    assert held_out.unseen.transition_error(
+    assert held_out.transitions.transition_error(
         Representation(z, constant, representation.predicted_auxiliary)
     ) == pytest.approx(1)
 

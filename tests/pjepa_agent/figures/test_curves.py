@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pjepa_agent.cli.curves import main
 from pjepa_agent.config.presets import make_config
-from pjepa_agent.evaluation.compactness import course, read_groups, table
+from pjepa_agent.evaluation.compactness import compactness, read_groups, table
 from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.runs.metrics import ACCURACY, MetricsFile
 from support.commands import run_command
@@ -36,9 +36,11 @@ def made(path, accuracy, every=10, **changes):
 
 
 def test_the_course_by_hand(tmp_path):
-    found = course(3, record(tmp_path / "a.csv", [0.99, 0.5, 0.985, 0.9, 0.99, 0.98]))  # the first is the untrained
+    found = compactness(
+        3, record(tmp_path / "a.csv", [0.99, 0.5, 0.985, 0.9, 0.99, 0.98])
+    )  # the first is the untrained
     assert dataclasses.astuple(found) == (3, 20, 4, 3, 0.98, 0.99)
-    never = course(0, record(tmp_path / "b.csv", [0.2, 0.5, 0.9]))
+    never = compactness(0, record(tmp_path / "b.csv", [0.2, 0.5, 0.9]))
     assert (never.first, never.after, never.compact, never.best) == (None, 0, 0, 0.9)
 
 
@@ -46,7 +48,7 @@ def test_the_course_by_hand(tmp_path):
 def test_the_course_says_when_it_stays_compact(tmp_path_factory, accuracy, compact):
     metrics = MetricsFile(tmp_path_factory.mktemp("m") / "m.csv")
     metrics.rows = [{"update": i, ACCURACY: value} for i, value in enumerate([0.1, *accuracy])]
-    found = course(0, metrics, compact)
+    found = compactness(0, metrics, compact)
     assert (found.first is None) == (max(accuracy) < compact)
     if found.first is not None:
         assert all(value < compact for value in accuracy[: found.first - 1])

@@ -13,7 +13,7 @@ from pjepa_agent.cli.figure import main
 from pjepa_agent.evaluation import reconstruction as decoder_module
 from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.evaluation.reconstruction import fit_decoder, reconstruct, reconstruction, run_decoder
-from pjepa_agent.figures.figure_two import look_at, mosaic, name_of, normalized
+from pjepa_agent.figures.figure_two import load_column, mosaic, name_of, normalized
 from pjepa_agent.run import train_run
 from pjepa_agent.runs.checkpoint import SCHEMA
 from pjepa_agent.runs.directory import RunDirectory
@@ -176,7 +176,7 @@ def test_names_examples_and_contrast(tiny, finished):
     counted = dataclasses.replace(tiny(), objective=dataclasses.replace(tiny().objective, auxiliary="count"), seed=3)
     assert name_of(counted) == "reward, auxiliary count, seed 3"
     assert name_of(tiny("random")) == "random, seed 0"
-    column = look_at(finished.path)
+    column = load_column(finished.path)
     shown = column.reconstruction.images[column.examples]
     lit = shown.any(-1).sum((1, 2))
     assert len(shown) == 8

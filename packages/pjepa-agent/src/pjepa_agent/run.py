@@ -23,7 +23,7 @@ from pjepa_agent.evaluation.theorem import write_run_representation
 from pjepa_agent.runs.directory import RunDirectory, RunError
 from pjepa_agent.runs.loggers import WandbMode, make_logger
 from pjepa_agent.runs.metrics import ACCURACY
-from pjepa_agent.runs.progress import Progress
+from pjepa_agent.runs.progress import TrainingProgress
 from pjepa_agent.runs.provenance import record_start
 from pjepa_agent.training.trainer import Training, collect_dataset, metadata
 
@@ -125,7 +125,7 @@ def _lead(
         training = Training(config, run, data, device, world)
         record_start(run, config, device)
         before = training.seconds
-        with Progress(config.optimization.updates, training.update) as progress:
+        with TrainingProgress(config.optimization.updates, training.update) as progress:
 
             def on_update(update: int) -> None:
                 nonlocal writing

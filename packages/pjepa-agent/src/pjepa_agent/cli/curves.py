@@ -50,9 +50,9 @@ def _draw(options: argparse.Namespace, out: Path) -> int:
         from pjepa_agent.evaluation.compactness import read_groups, table
 
         groups = read_groups(options.runs, options.compact)
-        from pjepa_agent.figures.curves import draw_curves_of
+        from pjepa_agent.figures.curves import draw_group_curves
 
-        draw_curves_of(groups, out, options.compact)
+        draw_group_curves(groups, out, options.compact)
         say(table(groups, options.compact) + f"\nwritten to {out}")
     except (RunError, OSError, MemoryError) as error:
         return fail("pjepa-curves", error)

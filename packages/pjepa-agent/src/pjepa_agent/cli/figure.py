@@ -50,9 +50,9 @@ def _draw(options: argparse.Namespace, out: Path) -> int:
     try:
         for run in options.runs:  # before minutes go into the first
             RunDirectory.open(run)
-        from pjepa_agent.figures.figure_two import draw_figure_two, look_at
+        from pjepa_agent.figures.figure_two import draw_figure_two, load_column
 
-        columns = [look_at(run, options.at) for run in options.runs]
+        columns = [load_column(run, options.at) for run in options.runs]
         draw_figure_two(columns, out, options.at)
         lines = [
             f"{run}: {column.name}: nearest-centroid accuracy {column.accuracy:.4f}, reconstruction error "

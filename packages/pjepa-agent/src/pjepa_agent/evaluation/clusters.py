@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
-Labels = NDArray[np.integer[Any]]
+ClassLabels = NDArray[np.integer[Any]]
 
 
 def pairwise_distances(a: Floats, b: Floats) -> NDArray[np.float64]:
@@ -19,7 +19,9 @@ def pairwise_distances(a: Floats, b: Floats) -> NDArray[np.float64]:
     return distances
 
 
-def nearest_centroid_accuracy(reference: Floats, reference_labels: Labels, embedding: Floats, labels: Labels) -> float:
+def nearest_centroid_accuracy(
+    reference: Floats, reference_labels: ClassLabels, embedding: Floats, labels: ClassLabels
+) -> float:
     """Share of embeddings whose nearest centroid is that of their own label (paper Section 2.3), in [0, 1].
 
     Args:
@@ -33,7 +35,7 @@ def nearest_centroid_accuracy(reference: Floats, reference_labels: Labels, embed
     return float((nearest == labels).mean())
 
 
-def within_across_ratio(embedding: Floats, labels: Labels) -> float:
+def within_across_ratio(embedding: Floats, labels: ClassLabels) -> float:
     """Mean distance of pairs with one label over that of pairs with two; NaN where all embeddings are one point.
 
     Args:
@@ -53,7 +55,7 @@ def spread(embedding: Floats) -> float:
     return math.sqrt(np.square(embedding - embedding.mean(0)).sum(1).mean())
 
 
-def clusters(embedding: Floats, labels: Labels) -> tuple[Labels, NDArray[np.float64], NDArray[np.float64]]:
+def clusters(embedding: Floats, labels: ClassLabels) -> tuple[ClassLabels, NDArray[np.float64], NDArray[np.float64]]:
     """The labels (c,) that occur, sorted, their centroids (c, d), and the mean square distance to each (c,)."""
     classes = np.unique(labels)
     members = [embedding[labels == label].astype(np.float64) for label in classes]
@@ -62,7 +64,7 @@ def clusters(embedding: Floats, labels: Labels) -> tuple[Labels, NDArray[np.floa
     return classes, centroids, np.array(spreads)
 
 
-def between_within_variance(embedding: Floats, labels: Labels) -> float:
+def between_within_variance(embedding: Floats, labels: ClassLabels) -> float:
     """Variance of the centroids over the mean variance within a label, every label counting alike.
 
     It is the share of the variance that the label explains, R^2 / (1 - R^2). NaN where all embeddings are one point,
@@ -76,7 +78,7 @@ def between_within_variance(embedding: Floats, labels: Labels) -> float:
     return _ratio(np.square(centroids - centroids.mean(0)).sum(1).mean(), spreads.mean())
 
 
-def gap_over_radius(embedding: Floats, labels: Labels) -> float:
+def gap_over_radius(embedding: Floats, labels: ClassLabels) -> float:
     """Smallest distance between two centroids over the largest radius, the root mean square distance to a centroid.
 
     Above 2, balls of that radius around the centroids do not touch. The worst pair of labels decides, where accuracy
@@ -91,7 +93,7 @@ def gap_over_radius(embedding: Floats, labels: Labels) -> float:
     return _ratio(between.min(), math.sqrt(spreads.max()))
 
 
-def silhouette(embedding: Floats, labels: Labels) -> float:
+def silhouette(embedding: Floats, labels: ClassLabels) -> float:
     """Mean silhouette coefficient (Rousseeuw, 1987), in [-1, 1]; NaN where all embeddings are one point.
 
     Args:

@@ -18,8 +18,8 @@ COMPACT = 0.98
 
 
 @dataclasses.dataclass(frozen=True)
-class Course:
-    """What one run's accuracy did.
+class Compactness:
+    """Summarize the accuracy of one run.
 
     Attributes:
         seed: of the run.
@@ -38,13 +38,13 @@ class Course:
     best: float
 
 
-def course(seed: int, metrics: MetricsFile, compact: float = COMPACT) -> Course:
-    """The course of the accuracy in a run's metrics, its untrained encoder left out."""
+def compactness(seed: int, metrics: MetricsFile, compact: float = COMPACT) -> Compactness:
+    """Summarize the accuracy in a run's metrics, without that of its untrained encoder."""
     rows = metrics.rows[1:]
     accuracy = [row[ACCURACY] for row in rows]
     first = next((number for number, value in enumerate(accuracy) if value >= compact), None)
     after = accuracy[first:] if first is not None else []
-    return Course(
+    return Compactness(
         seed=seed,
         first=None if first is None else int(rows[first]["update"]),
         after=len(after),
@@ -55,18 +55,18 @@ def course(seed: int, metrics: MetricsFile, compact: float = COMPACT) -> Course:
 
 
 @dataclasses.dataclass(frozen=True)
-class Group:
+class RunGroup:
     """Runs of one configuration but for the seed.
 
     Attributes:
         name: how the configuration differs from those of the other groups.
         metrics: of each run.
-        courses: of each run.
+        summaries: of each run.
     """
 
     name: str
     metrics: list[MetricsFile]
-    courses: list[Course]
+    summaries: list[Compactness]
 
     @property
     def share(self) -> float:
@@ -74,13 +74,13 @@ class Group:
 
         Runs that are never compact are not among them: `reached` says how many are.
         """
-        after = sum(each.after for each in self.courses)
-        return sum(each.compact for each in self.courses) / after if after else math.nan
+        after = sum(each.after for each in self.summaries)
+        return sum(each.compact for each in self.summaries) / after if after else math.nan
 
     @property
     def reached(self) -> int:
         """How many runs are ever compact."""
-        return sum(each.first is not None for each in self.courses)
+        return sum(each.first is not None for each in self.summaries)
 
     def curves(self, name: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Updates (n,) at which every run was evaluated, and a column of the metrics there, (runs, n)."""
@@ -89,7 +89,7 @@ class Group:
         return np.array(common), np.array([[each[update] for update in common] for each in updates])
 
 
-def read_groups(runs: Sequence[str | os.PathLike[str]], compact: float = COMPACT) -> list[Group]:
+def read_groups(runs: Sequence[str | os.PathLike[str]], compact: float = COMPACT) -> list[RunGroup]:
     """Runs, grouped by what they have in common but for the seed, in the order of their first runs.
 
     Raises:
@@ -105,7 +105,9 @@ def read_groups(runs: Sequence[str | os.PathLike[str]], compact: float = COMPACT
         found.setdefault(key, []).append((config, metrics))
     names = _names([runs_of[0][0] for runs_of in found.values()])
     return [
-        Group(name, [metrics for _, metrics in members], [course(c.seed, metrics, compact) for c, metrics in members])
+        RunGroup(
+            name, [metrics for _, metrics in members], [compactness(c.seed, metrics, compact) for c, metrics in members]
+        )
         for name, members in zip(names, found.values(), strict=True)
     ]
 
@@ -143,22 +145,22 @@ def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def table(groups: Sequence[Group], compact: float = COMPACT) -> str:
+def table(groups: Sequence[RunGroup], compact: float = COMPACT) -> str:
     """A row a group, in Markdown: mean, lowest and highest over its seeds."""
     columns = ("seeds", f"reached {compact:g}", "first at update", "compact after", "last", "best", "last below best")
     lines = ["| configuration | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for group in groups:
-        courses = group.courses
-        first = [each.first for each in courses if each.first is not None]
+        summaries = group.summaries
+        first = [each.first for each in summaries if each.first is not None]
         cells = [
             group.name,
-            str(len(courses)),
+            str(len(summaries)),
             str(group.reached),
             _range([float(update) for update in first], "{:.0f}"),
             "" if math.isnan(group.share) else f"{group.share:.3f}",
-            _range([each.final for each in courses], "{:.4f}"),
-            _range([each.best for each in courses], "{:.4f}"),
-            f"{max(each.best - each.final for each in courses):.4f}",
+            _range([each.final for each in summaries], "{:.4f}"),
+            _range([each.best for each in summaries], "{:.4f}"),
+            f"{max(each.best - each.final for each in summaries):.4f}",
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -13,10 +13,17 @@ from threadpoolctl import threadpool_limits
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.collection.policy import balanced_observations, collect, redrawn_scenes
 from pjepa_agent.config.schema import Config
-from pjepa_agent.evaluation import clusters as geometry
+from pjepa_agent.evaluation.clusters import (
+    between_within_variance,
+    gap_over_radius,
+    nearest_centroid_accuracy,
+    silhouette,
+    spread,
+    within_across_ratio,
+)
 from pjepa_agent.evaluation.effective_rank import lidar, rankme
 from pjepa_agent.evaluation.probes import probe
-from pjepa_agent.evaluation.theorem import UnseenTransitions
+from pjepa_agent.evaluation.theorem import HeldOutTransitions
 from pjepa_agent.model import PJEPA
 from pjepa_agent.runs.metrics import ACCURACY
 
@@ -53,7 +60,7 @@ class HeldOut:
         return self._auxiliary or Auxiliary(self.config)
 
     @functools.cached_property
-    def unseen(self) -> UnseenTransitions:
+    def transitions(self) -> HeldOutTransitions:
         """Transitions of longer episodes than those of the training."""
         steps = max(EPISODE, self.config.collection.max_episode_steps)
         collection = dataclasses.replace(
@@ -62,7 +69,7 @@ class HeldOut:
         data: TransitionDataset = collect(collection, self._seed(1))
         assert data.observation is not None
         values = self.auxiliary(data.observation, data.labels)
-        return UnseenTransitions(dataclasses.replace(data, auxiliary=values[data.source]))
+        return HeldOutTransitions(dataclasses.replace(data, auxiliary=values[data.source]))
 
     @functools.cached_property
     def _values(self) -> NDArray[Any]:
@@ -77,29 +84,27 @@ class HeldOut:
     def accuracy(self, embedding: NDArray[np.floating[Any]]) -> float:
         """Nearest-centroid accuracy of embeddings of all `images`, centroids and scored observations apart."""
         scored, counts = self.scored, self.counts
-        return geometry.nearest_centroid_accuracy(
-            embedding[~scored], counts[~scored], embedding[scored], counts[scored]
-        )
+        return nearest_centroid_accuracy(embedding[~scored], counts[~scored], embedding[scored], counts[scored])
 
     def measure(self, model: PJEPA) -> dict[str, float]:
         """What is cheap enough to be measured at every evaluation, under the names of ``metrics.csv``."""
         with one_thread():
             return self._measure(model.encode(self.images).numpy(), model)
 
-    def examine(self, model: PJEPA) -> dict[str, Any]:
+    def measure_all(self, model: PJEPA) -> dict[str, Any]:
         """All measures by name, those that take seconds too: silhouette, LiDAR and, where configured, probes."""
         with one_thread():
-            return self._examine(model)
+            return self._measure_all(model)
 
-    def _examine(self, model: PJEPA) -> dict[str, Any]:
+    def _measure_all(self, model: PJEPA) -> dict[str, Any]:
         embedding = model.encode(self.images).numpy()
         found: dict[str, Any] = {
             name.removeprefix("eval/").replace("theorem/", "theorem_"): value
             for name, value in self._measure(embedding, model).items()
         }
         if np.isfinite(embedding).all():
-            found["silhouette"] = geometry.silhouette(embedding[self.scored], self.counts[self.scored])
-            found |= self._look_closer(embedding[self.scored], model)
+            found["silhouette"] = silhouette(embedding[self.scored], self.counts[self.scored])
+            found |= self._measure_slow(embedding[self.scored], model)
         return found
 
     def _measure(self, embedding: NDArray[np.float32], model: PJEPA) -> dict[str, float]:
@@ -107,16 +112,16 @@ class HeldOut:
         arranged = scored, self.counts[self.scored]
         return {
             ACCURACY: self.accuracy(embedding),
-            "eval/within_across_ratio": geometry.within_across_ratio(*arranged),
-            "eval/between_within_variance": geometry.between_within_variance(*arranged),
-            "eval/gap_over_radius": geometry.gap_over_radius(*arranged),
-            "eval/spread": geometry.spread(scored),
+            "eval/within_across_ratio": within_across_ratio(*arranged),
+            "eval/between_within_variance": between_within_variance(*arranged),
+            "eval/gap_over_radius": gap_over_radius(*arranged),
+            "eval/spread": spread(scored),
             "eval/rankme": rankme(scored),
             "eval/auxiliary_loss": model.auxiliary_loss(scored, self._values),
-            **self.unseen.measure(model),
+            **self.transitions.measure(model),
         }
 
-    def _look_closer(self, scored: NDArray[np.float32], model: PJEPA) -> dict[str, Any]:
+    def _measure_slow(self, scored: NDArray[np.float32], model: PJEPA) -> dict[str, Any]:
         per_count = self.size.probe_per_count
         if not per_count:
             return {}
@@ -142,11 +147,11 @@ def one_thread() -> threadpool_limits:
 
 
 def compare_with_untrained(held_out: HeldOut, model: PJEPA) -> dict[str, dict[str, Any]]:
-    """What `HeldOut.examine` finds of a model, ``trained``, and of the same run's model before its first update,
+    """What `HeldOut.measure_all` finds of a model, ``trained``, and of the same run's model before its first update,
     ``untrained``; None where there is no number.
     """
     untrained = PJEPA.untrained(held_out.config).to(model.device)
-    return {"trained": _finite(held_out.examine(model)), "untrained": _finite(held_out.examine(untrained))}
+    return {"trained": _finite(held_out.measure_all(model)), "untrained": _finite(held_out.measure_all(untrained))}
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,8 @@ import numpy as np
 from counting_env.drawing import RADIUS
 from numpy.typing import NDArray
 
+from pjepa_agent.auxiliary import Labels
 from pjepa_agent.evaluation.clusters import Floats
-
-Labels = Mapping[str, NDArray[Any]]
 
 GRID = 4
 """Cells of the image in each direction, of which the probe for occupancy predicts how the objects spread over them."""

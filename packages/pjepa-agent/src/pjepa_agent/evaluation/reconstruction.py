@@ -21,7 +21,7 @@ from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.model import PJEPA
 from pjepa_agent.networks.decoder import Decoder
 from pjepa_agent.objectives.readouts import decoder_loss
-from pjepa_agent.runs.checkpoint import At, fits, load, load_checkpoint, save_checkpoint
+from pjepa_agent.runs.checkpoint import Which, checkpoint_errors, load, load_checkpoint, save_checkpoint
 from pjepa_agent.runs.directory import RunDirectory, RunError
 
 logger = logging.getLogger("pjepa_agent")
@@ -97,7 +97,7 @@ def _begin_at_mean(decoder: Decoder, images: NDArray[np.uint8]) -> None:
         last.bias.copy_(torch.from_numpy(np.arctanh(np.clip(mean, -0.999, 0.999))))
 
 
-def run_decoder(run: RunDirectory, config: Config, model: PJEPA, at: At = "last") -> Decoder:
+def run_decoder(run: RunDirectory, config: Config, model: PJEPA, at: Which = "last") -> Decoder:
     """The decoder of a run's model: its own if it has one, else one fitted to it, which is kept for the next time.
 
     Args:
@@ -117,7 +117,7 @@ def run_decoder(run: RunDirectory, config: Config, model: PJEPA, at: At = "last"
         state = load_checkpoint(path)
         if state.get("encoder") == encoder:
             decoder = Decoder(config.network.latent_dim, config.network.initialization)
-            with fits(path):
+            with checkpoint_errors(path):
                 decoder.load_state_dict(state["decoder"])
             return decoder.eval()
     logger.info("fitting a decoder on the frozen encoder of %s", run.path)
@@ -131,7 +131,7 @@ def run_decoder(run: RunDirectory, config: Config, model: PJEPA, at: At = "last"
     return decoder
 
 
-def reconstruction(run: str | os.PathLike[str], at: At = "last") -> Reconstruction:
+def reconstruction(run: str | os.PathLike[str], at: Which = "last") -> Reconstruction:
     """How much of held-out observations the decoder of a run brings back.
 
     Args:
@@ -158,7 +158,7 @@ def reconstruct(decoder: Decoder, held_out: HeldOut, model: PJEPA) -> Reconstruc
     return Reconstruction(error, 1 - error / variance if variance else math.nan, images, decoded)
 
 
-def _known_embeddings(run: RunDirectory, model: PJEPA, at: At) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+def _known_embeddings(run: RunDirectory, model: PJEPA, at: Which) -> tuple[NDArray[Any], NDArray[np.uint8]]:
     """Embeddings of the observations that the run was trained on, those on disk if they are of this model."""
     data = read_transitions(run.transitions)
     if data.observation is None:

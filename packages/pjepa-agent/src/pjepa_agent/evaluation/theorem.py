@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from pjepa_agent.model import PJEPA
 from pjepa_agent.runs.directory import RunDirectory
 
-LEVELS = 5
+LEVELS_MEASURED = 5
 """Levels of R_D* with metrics of their own: as many as the paper's world has with a target of 4."""
 
 PAIRS = 2_000
 """Pairs of a level beyond which a uniform sample, always the same, stands for them."""
 
 
-class UnseenTransitions:
+class HeldOutTransitions:
     """Held-out transitions, the relation over them, and how a model does on them.
 
     Args:
@@ -55,7 +55,7 @@ class UnseenTransitions:
         row = {"eval/transition_error": math.nan, "theorem/certified_share": math.nan if share is None else share}
         row["theorem/collapsed_pairs"] = math.nan
         names = ("separation", "residual_ratio")
-        row |= {f"theorem/{name}_{level}": math.nan for name in names for level in range(1, LEVELS + 1)}
+        row |= {f"theorem/{name}_{level}": math.nan for name in names for level in range(1, LEVELS_MEASURED + 1)}
         try:
             representation = represent(self.data, model)
         except DatasetError:  # embeddings that are not finite: training will say so in its own words
@@ -64,7 +64,7 @@ class UnseenTransitions:
         counts = self.data.labels["count"]
         check = check_theorem(self.data, self.relation, representation, Tolerance(sample=PAIRS), counts)
         row["theorem/collapsed_pairs"] = check.collapsed_pairs
-        for level in check.levels[:LEVELS]:
+        for level in check.levels[:LEVELS_MEASURED]:
             for name in names:
                 value = getattr(level, name)
                 row[f"theorem/{name}_{level.level}"] = math.nan if value is None else value

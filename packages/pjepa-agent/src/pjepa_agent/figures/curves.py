@@ -8,15 +8,18 @@ from bisim_theory.files import atomic_write
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from pjepa_agent.evaluation.compactness import COMPACT, Group
-from pjepa_agent.evaluation.theorem import LEVELS
+from pjepa_agent.evaluation.compactness import COMPACT, RunGroup
+from pjepa_agent.evaluation.theorem import LEVELS_MEASURED
 from pjepa_agent.runs.metrics import ACCURACY
 
 PANELS = {
     ACCURACY: "nearest-centroid accuracy",
     "eval/between_within_variance": "variance between over within counts",
     "eval/gap_over_radius": "smallest gap over largest radius",
-    **{f"theorem/separation_{level}": f"Theorem 3: separation, level {level}" for level in range(1, LEVELS + 1)},
+    **{
+        f"theorem/separation_{level}": f"Theorem 3: separation, level {level}"
+        for level in range(1, LEVELS_MEASURED + 1)
+    },
 }
 """What is drawn, by the names in the metrics."""
 
@@ -28,11 +31,11 @@ LEAST_ERROR = 0.005
 COLUMNS = 4
 
 
-def draw_curves_of(groups: Sequence[Group], path: Path, compact: float = COMPACT) -> None:
+def draw_group_curves(groups: Sequence[RunGroup], path: Path, compact: float = COMPACT) -> None:
     """Write the picture: a panel a measure, a line a group for the mean over its seeds, shaded from lowest to highest.
 
     Args:
-        groups: at least one; see `stability.read_groups`.
+        groups: at least one; see `compactness.read_groups`.
         path: of the picture, in a format that its suffix names; it appears whole or not at all.
         compact: accuracy that is marked.
 
@@ -57,7 +60,7 @@ def draw_curves_of(groups: Sequence[Group], path: Path, compact: float = COMPACT
         plt.close(figure)
 
 
-def _draw(panel: Axes, groups: Sequence[Group], name: str) -> None:
+def _draw(panel: Axes, groups: Sequence[RunGroup], name: str) -> None:
     colors = plt.get_cmap("tab10" if len(groups) <= 10 else "tab20").colors
     for number, group in enumerate(groups):
         updates, values = group.curves(name)

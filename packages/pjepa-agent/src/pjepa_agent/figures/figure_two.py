@@ -17,7 +17,7 @@ from pjepa_agent.config.schema import Config
 from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.evaluation.reconstruction import Reconstruction, reconstruct, run_decoder
 from pjepa_agent.figures.run import POINTS, draw_distances, draw_pca
-from pjepa_agent.runs.checkpoint import At, load
+from pjepa_agent.runs.checkpoint import Which, load
 from pjepa_agent.runs.directory import RunDirectory, RunError
 
 EXAMPLES = 8
@@ -52,7 +52,7 @@ class Column:
     examples: NDArray[np.int64]
 
 
-def look_at(path: str | os.PathLike[str], at: At = "last") -> Column:
+def load_column(path: str | os.PathLike[str], at: Which = "last") -> Column:
     """Embed and reconstruct the held-out observations of a run, with a decoder fitted to it if it has none.
 
     Raises:
@@ -84,7 +84,7 @@ def name_of(config: Config) -> str:
     return f"{named}, seed {config.seed}"
 
 
-def draw_figure_two(columns: Sequence[Column], path: Path, at: At = "last") -> None:
+def draw_figure_two(columns: Sequence[Column], path: Path, at: Which = "last") -> None:
     """Write the picture: a column a run; PCA, distances and reconstructions below each other.
 
     Args:

@@ -58,7 +58,7 @@ def draw_distances(axes: Axes, embedding: NDArray[Any], counts: NDArray[np.int64
     axes.figure.colorbar(image, ax=axes, fraction=0.046, pad=0.04, label="Euclidean distance")
 
 
-def draw_curves(figure: Figure, metrics: MetricsFile) -> None:
+def draw_training_curves(figure: Figure, metrics: MetricsFile) -> None:
     """Losses (logarithmic) and held-out arrangement over the updates."""
     left, right = figure.subplots(1, 2)
     updates = metrics.column("update")
@@ -97,7 +97,7 @@ def write_figures(folder: Path, embedding: NDArray[Any], counts: NDArray[np.int6
         draw(axes, embedding[chosen], counts[chosen])
         _save(figure, folder / f"{name}.png")
     figure = plt.figure(figsize=(11, 4.6), layout="constrained")
-    draw_curves(figure, metrics)
+    draw_training_curves(figure, metrics)
     _save(figure, folder / "curves.png")
 
 

@@ -27,7 +27,7 @@ ALGORITHM = b"sha256:"
 CHECKSUM = len(ALGORITHM) + 64
 """Bytes of the checksum behind a checkpoint, which is the comment of the zip archive that PyTorch writes."""
 
-At = Literal["last", "best"]
+Which = Literal["last", "best"]
 """Which state of a run: at its last saved update, or at the one of the highest accuracy."""
 
 
@@ -48,7 +48,7 @@ def save_checkpoint(path: Path, state: dict[str, Any], older: Sequence[Path] = (
         file.write(ALGORITHM + hashlib.sha256(archive).hexdigest().encode())
         file.flush()
         os.fsync(file.fileno())  # a full disk shows here, before any of the older ones has gone
-        _move_on([path, *older])
+        _rotate([path, *older])
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -98,7 +98,7 @@ def _check_plain(content: bytes) -> None:
         raise _DamagedError
 
 
-def _move_on(paths: Sequence[Path]) -> None:
+def _rotate(paths: Sequence[Path]) -> None:
     """Each file, newest first, takes the place of the next; the newest stays where it is too, so that there is one at
     every moment.
     """
@@ -139,7 +139,7 @@ def newest_checkpoint(paths: list[Path], device: torch.device | str = "cpu") -> 
     raise next(iter(refused.values()), RunError(f"{paths[0]}: does not exist; the run has not saved a checkpoint yet"))
 
 
-def load(run: str | os.PathLike[str], device: torch.device | str = "cpu", at: At = "last") -> PJEPA:
+def load(run: str | os.PathLike[str], device: torch.device | str = "cpu", at: Which = "last") -> PJEPA:
     """The trained model of a run directory, in evaluation mode.
 
     >>> model = load("runs/NAME")                 # doctest: +SKIP
@@ -162,13 +162,13 @@ def load(run: str | os.PathLike[str], device: torch.device | str = "cpu", at: At
         raise RunError(f"{path}: does not exist; this run keeps its last state alone")
     state = load_checkpoint(path, device)
     model = PJEPA(config).to(device)
-    with fits(path):
+    with checkpoint_errors(path):
         model.load_state_dict(state.get("averaged", state["model"]))
     return model.eval()
 
 
 @contextlib.contextmanager
-def fits(path: Path) -> Iterator[None]:
+def checkpoint_errors(path: Path) -> Iterator[None]:
     """Turn whatever a checkpoint that belongs to another configuration raises into a `RunError` that names it."""
     try:
         yield

@@ -1,9 +1,9 @@
-"""Metrics to Weights & Biases, imported only when asked for."""
+"""Loggers that receive the rows of metrics.csv as a run trains: none, or Weights & Biases."""
 
 import contextlib
 import logging
 import os
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, Self
 
 from pjepa_agent.config.schema import Config
 from pjepa_agent.runs.directory import RunDirectory, RunError
@@ -11,31 +11,43 @@ from pjepa_agent.runs.directory import RunDirectory, RunError
 logger = logging.getLogger("pjepa_agent")
 
 INIT_TIMEOUT = 30.0
-"""Seconds after which training begins without a service that cannot be reached."""
+"""Seconds to wait for the service before training starts without it."""
 
 WandbMode = Literal["disabled", "offline", "online"]
 
 
-class NoLogger:
-    """Takes rows and forgets them."""
+class Logger(Protocol):
+    """Receive every row of metrics of a run; a context manager that is open while the run trains."""
 
-    def __enter__(self) -> "NoLogger":
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, kind: type[BaseException] | None, *ignored: object) -> None: ...
+
+    def log(self, row: dict[str, float]) -> None:
+        """Log one row of metrics, whose names may differ from row to row; ``update`` is always there."""
+
+
+class NoLogger:
+    """Log nothing."""
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *ignored: object) -> None:
         pass
 
     def log(self, row: dict[str, float]) -> None:
-        """Forget one row."""
+        """Discard the row."""
 
 
 class WandbLogger:
-    """A run of Weights & Biases beside the run directory, which has all of it too: where the service fails, training
-    goes on without it, and says so once.
+    """Log to a run of Weights & Biases, in addition to the run directory.
+
+    Where the service fails, one warning is given and training goes on without it. wandb is imported here alone.
 
     Args:
-        run: where the files of an offline run are kept.
-        config: shown with the run.
+        run: the run directory, which keeps the files of an offline run.
+        config: the configuration to show with the run.
         mode: ``"offline"`` touches no network; ``"online"`` needs an account.
 
     Raises:
@@ -58,10 +70,10 @@ class WandbLogger:
         except (wandb.errors.UsageError, wandb.errors.AuthenticationError) as error:
             reason = str(error).splitlines()[0]
             raise RunError(f"--wandb {mode}: {reason}; use --wandb offline or disabled") from None
-        except Exception as error:  # classes that differ between releases, and those of sockets
-            self._go_on_without(error)
+        except Exception as error:  # its classes differ between releases, and sockets raise their own
+            self._give_up(error)
 
-    def __enter__(self) -> "WandbLogger":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *ignored: object) -> None:
@@ -69,17 +81,18 @@ class WandbLogger:
             try:
                 self._run.finish(exit_code=0 if kind is None else 1)
             except Exception as error:
-                self._go_on_without(error)
+                self._give_up(error)
 
     def log(self, row: dict[str, float]) -> None:
-        """Send one row."""
+        """Send one row of metrics."""
         if self._run is not None:
             try:
                 self._run.log(row, step=int(row["update"]))
             except Exception as error:
-                self._go_on_without(error)
+                self._give_up(error)
 
-    def _go_on_without(self, error: Exception) -> None:
+    def _give_up(self, error: Exception) -> None:
+        """Disconnect from the service and warn once."""
         import wandb
 
         self._run = None
@@ -89,6 +102,6 @@ class WandbLogger:
         logger.warning("wandb: %s; training goes on without it, and all metrics are in %s", reason, self._metrics)
 
 
-def make_logger(mode: WandbMode, run: RunDirectory, config: Config) -> NoLogger | WandbLogger:
-    """The logger for a ``--wandb`` mode: disabled, offline or online."""
+def make_logger(mode: WandbMode, run: RunDirectory, config: Config) -> Logger:
+    """Return the logger of a ``--wandb`` mode."""
     return NoLogger() if mode == "disabled" else WandbLogger(run, config, mode)

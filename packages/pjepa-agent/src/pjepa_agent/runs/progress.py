@@ -11,7 +11,7 @@ from tqdm import tqdm
 logger = logging.getLogger("pjepa_agent")
 
 
-class Progress:
+class TrainingProgress:
     """A progress bar with losses, accuracy, speed and time left; a log line an evaluation when there is no terminal.
 
     Args:
@@ -30,7 +30,7 @@ class Progress:
                 bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{rate_fmt}, {remaining} left{postfix}]",
             )  # fmt: skip
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "TrainingProgress":
         return self
 
     def __exit__(

@@ -31,7 +31,7 @@ from pjepa_agent.model import PJEPA
 from pjepa_agent.objectives.base import Objective
 from pjepa_agent.objectives.pjepa import joint_losses
 from pjepa_agent.objectives.readouts import beside_losses, beside_total
-from pjepa_agent.runs.checkpoint import fits, newest_checkpoint, save_checkpoint
+from pjepa_agent.runs.checkpoint import checkpoint_errors, newest_checkpoint, save_checkpoint
 from pjepa_agent.runs.directory import RunDirectory, RunError
 from pjepa_agent.runs.metrics import ACCURACY, MetricsFile
 from pjepa_agent.training.averaging import averaging_weight
@@ -372,14 +372,14 @@ class Training:
         path, state = newest_checkpoint(self._checkpoints, self.device)
         if state.get("device") not in (None, self.device.type):
             raise RunError(f"{path}: was saved on {state['device']}; go on with --device {state['device']}")
-        with fits(path):
+        with checkpoint_errors(path):
             ranks = int(state.get("ranks", 1))
         if ranks != self.world.size:
             raise RunError(
                 f"{path}: was trained by {ranks} processes, and these are {self.world.size}; "
                 "go on with as many, as torchrun --nproc-per-node starts them"
             )
-        with fits(path):
+        with checkpoint_errors(path):
             self.update, self.seconds = int(state["update"]), float(state["seconds"])
             self.model.load_state_dict(state["model"])
             self.optimization.load_state_dict(state)
