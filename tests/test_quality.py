@@ -24,7 +24,8 @@ MAY_IMPORT = {
 
 IMPORTED_AS = {"scikit_learn": "sklearn"}  # packages that are imported under another name
 
-EXTRAS = {"bisim_theory": {"PIL", "h5py", "jinja2", "matplotlib"}, "counting_env": {"pygame"}}  # imported only when needed
+# Imported only when needed.
+EXTRAS = {"bisim_theory": {"PIL", "h5py", "jinja2", "matplotlib"}, "counting_env": {"pygame"}}
 
 
 def run(*command):

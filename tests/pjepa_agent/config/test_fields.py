@@ -18,7 +18,8 @@ def leaves(kind=Config, names=()):
             yield (*names, name), declared
 
 
-NUMBERS = [(names, *split_bounds(declared)) for names, declared in leaves() if split_bounds(declared)[0] in (int, float)]
+FIELDS = [(names, *split_bounds(declared)) for names, declared in leaves()]
+NUMBERS = [field for field in FIELDS if field[1] in (int, float)]
 
 
 def with_value(names, value):
