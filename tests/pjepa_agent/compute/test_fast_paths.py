@@ -200,17 +200,17 @@ def test_nothing_is_saved_of_an_update_that_was_not_finite(every, stop, tiny, tm
         assert np.isnan(kept["auxiliary"]).all()
 
 
-def test_a_collection_that_begins_early_is_the_same_and_one_that_is_lost_is_made_again():
+def test_a_prefetched_collection_is_the_same_and_one_that_is_lost_is_made_again():
     """In a process without PyTorch, which is what it is for."""
     code = """
 import dataclasses, sys
 import numpy as np
-from pjepa_agent import early
+from pjepa_agent.collection import prefetch
 from pjepa_agent.collection.policy import collect
 from pjepa_agent.config.schema import CollectionConfig, Config
 
 config = CollectionConfig(transitions=300)
-kept, lost = early.EarlyCollection(config, 5), early.EarlyCollection(config, 5)
+kept, lost = prefetch.PrefetchedCollection(config, 5), prefetch.PrefetchedCollection(config, 5)
 lost._process.kill()
 expected = collect(config, 5)
 for data in (kept.result(), lost.result()):
@@ -219,12 +219,12 @@ for data in (kept.result(), lost.result()):
             np.testing.assert_equal(getattr(data, field.name), getattr(expected, field.name))
     np.testing.assert_equal(data.labels, expected.labels)
 assert "torch" not in sys.modules
-begun = early.begin(Config())
-assert (begun is None) == (sys.platform != "linux")
-early.mmap.mmap = lambda *arguments: exec("raise OSError(12, 'Cannot allocate memory')")
-assert early.begin(Config()) is None
+started = prefetch.start(Config())
+assert (started is None) == (sys.platform != "linux")
+prefetch.mmap.mmap = lambda *arguments: exec("raise OSError(12, 'Cannot allocate memory')")
+assert prefetch.start(Config()) is None
 import torch
-assert early.begin(Config()) is None
+assert prefetch.start(Config()) is None
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -14,7 +14,7 @@ import pytest
 import torch
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.collection.replay import RecentTransitions
-from pjepa_agent.compute.processes import ALONE, World
+from pjepa_agent.compute.processes import SINGLE_PROCESS, TorchProcesses
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.run import train_run
 from pjepa_agent.runs.directory import RunDirectory, RunError
@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 
 
 def on_ranks(folder, function, size=2):
-    """What a function of a `World` returns on each of so many ranks."""
+    """Call a function of `Processes` on each of `size` forked ranks and return what it returns, by rank."""
     folder.mkdir()
     children = []
     for rank in range(size):
@@ -36,7 +36,7 @@ def on_ranks(folder, function, size=2):
             try:
                 store = distributed.FileStore(str(folder / "store"), size)
                 distributed.init_process_group("gloo", store=store, rank=rank, world_size=size)
-                torch.save(function(World(rank, size)), folder / f"{rank}.pt")
+                torch.save(function(TorchProcesses(rank, size)), folder / f"{rank}.pt")
                 distributed.destroy_process_group()
                 status = 0
             except BaseException:
@@ -62,21 +62,21 @@ def plain(tiny):
 class Part:
     """A rank's rows of every batch of a sampler."""
 
-    def __init__(self, sampler, world):
-        self._sampler, self._world = sampler, world
+    def __init__(self, sampler, processes):
+        self._sampler, self._processes = sampler, processes
 
     def __getattr__(self, name):
         return getattr(self._sampler, name)
 
     def sample(self):
-        return self._sampler.sample()[self._world.rank :: self._world.size]
+        return self._sampler.sample()[self._processes.rank :: self._processes.size]
 
 
-def losses_and_weights(config, path, world):
+def losses_and_weights(config, path, processes):
     """Of a training in which all ranks together see the batches that a process alone does."""
-    run = RunDirectory(path) if not world.leads else RunDirectory.create(path, config)
-    training = Training(config, run, collect_dataset(config), CPU, world)
-    training.sampler = Part(Training(config, run, collect_dataset(config), CPU).sampler, world)
+    run = RunDirectory(path) if not processes.is_main else RunDirectory.create(path, config)
+    training = Training(config, run, collect_dataset(config), CPU, processes)
+    training.sampler = Part(Training(config, run, collect_dataset(config), CPU).sampler, processes)
     losses = []
     for _ in range(config.optimization.updates):
         losses.append(training.step())
@@ -86,8 +86,8 @@ def losses_and_weights(config, path, world):
 
 def test_two_ranks_train_the_model_of_one_process_on_the_same_batches(plain, tmp_path):
     config = plain(decoder=True)
-    alone, weights = losses_and_weights(config, tmp_path / "alone", ALONE)
-    ranks = on_ranks(tmp_path / "ranks", lambda world: losses_and_weights(config, tmp_path / "run", world))
+    alone, weights = losses_and_weights(config, tmp_path / "alone", SINGLE_PROCESS)
+    ranks = on_ranks(tmp_path / "ranks", lambda processes: losses_and_weights(config, tmp_path / "run", processes))
     for update, row in enumerate(alone):
         parts = [losses[update] for losses, _ in ranks]
         assert parts[0] != parts[1]
@@ -99,20 +99,20 @@ def test_two_ranks_train_the_model_of_one_process_on_the_same_batches(plain, tmp
         torch.testing.assert_close(first, value, rtol=1e-3, atol=1e-4, msg=name)
 
 
-def full_run(config, path, world, stop_at=None):
+def full_run(config, path, processes, stop_at=None):
     """Train a run, or go on with it, perhaps until some update."""
     run = RunDirectory(path)
-    if world.leads and not run.config.exists():
+    if processes.is_main and not run.config.exists():
         run = RunDirectory.create(path, config)
-    world.wait()
+    processes.barrier()
     asked = []
 
     def should_stop():
         asked.append(True)
-        return world.rank == 1 and len(asked) == stop_at  # one that does not write hears of it
+        return processes.rank == 1 and len(asked) == stop_at  # one that does not write hears of it
 
     try:
-        return train_run(run, config, "cpu", should_stop=should_stop, world=world)
+        return train_run(run, config, "cpu", should_stop=should_stop, processes=processes)
     except Interrupted as interrupted:
         return {"stopped at": interrupted.update}
 
@@ -126,14 +126,14 @@ def test_an_interrupted_run_of_two_ranks_ends_like_one_left_alone(like_the_paper
         optimization=dataclasses.replace(config.optimization, updates=12),
     )
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    report, nothing = on_ranks(tmp_path / "1", lambda world: full_run(config, whole, world))
+    report, nothing = on_ranks(tmp_path / "1", lambda processes: full_run(config, whole, processes))
     assert (report["updates"], nothing) == (12, {})
-    stopped = on_ranks(tmp_path / "2", lambda world: full_run(config, parts, world, stop_at=7))
+    stopped = on_ranks(tmp_path / "2", lambda processes: full_run(config, parts, processes, stop_at=7))
     assert stopped == [{"stopped at": 8}] * 2  # nobody asks at the evaluation after update 5
     if damaged:  # both go on from the state before
         with open(parts / "checkpoints" / "last.pt", "r+b") as file:
             file.truncate(1_000)
-    on_ranks(tmp_path / "3", lambda world: full_run(config, parts, world))
+    on_ranks(tmp_path / "3", lambda processes: full_run(config, parts, processes))
     assert (parts / "checkpoints" / "last.pt.damaged").exists() == damaged
     first, second = (torch.load(path / "checkpoints" / "last.pt", weights_only=True) for path in (whole, parts))
     assert first["ranks"] == 2
@@ -153,13 +153,13 @@ def test_ranks_have_data_of_their_own_and_p_in_common(online, tiny, tmp_path):
     config = tiny("random")
     config = dataclasses.replace(config, collection=dataclasses.replace(config.collection, initial=50))
 
-    def look(world):
+    def look(processes):
         if online:
-            buffer = RecentTransitions(config, CPU, world)
+            buffer = RecentTransitions(config, CPU, processes)
             buffer.advance(1)
             data, auxiliary = buffer.dataset(), buffer.auxiliary
         else:
-            data, auxiliary = collect_dataset(config, world), Auxiliary(config)
+            data, auxiliary = collect_dataset(config, processes), Auxiliary(config)
             auxiliary.adopt(data)
         image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8))
         return torch.from_numpy(data.observation[:20].copy()), torch.from_numpy(auxiliary(image.numpy(), {}))
@@ -174,17 +174,17 @@ def test_ranks_have_data_of_their_own_and_p_in_common(online, tiny, tmp_path):
 def test_a_loss_that_is_not_finite_on_one_rank_stops_all(plain, tmp_path):
     config = plain()
 
-    def fail(world):
+    def fail(processes):
         run = RunDirectory(tmp_path / "run")
-        if world.leads:
+        if processes.is_main:
             RunDirectory.create(run.path, config)
-        world.wait()
-        training = Training(config, run, collect_dataset(config, world), CPU, world)
+        processes.barrier()
+        training = Training(config, run, collect_dataset(config, processes), CPU, processes)
         sample = training.sampler.sample
 
         def spoil():
             batch = sample()
-            if world.rank == 1 and training.update == 3:
+            if processes.rank == 1 and training.update == 3:
                 batch["auxiliary"] = torch.full_like(batch["auxiliary"], torch.nan)
             return batch
 
@@ -201,9 +201,9 @@ def test_a_loss_that_is_not_finite_on_one_rank_stops_all(plain, tmp_path):
 
 
 def test_rank_0_goes_through_a_block_first(tmp_path):
-    def look(world):
-        with world.in_turn():
-            if world.leads:
+    def look(processes):
+        with processes.main_process_first():
+            if processes.is_main:
                 time.sleep(0.3)
                 (tmp_path / "done").touch()
             return (tmp_path / "done").exists()
@@ -212,10 +212,10 @@ def test_rank_0_goes_through_a_block_first(tmp_path):
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused():
-    assert World(1, 4).share(8) == 2
+    assert TorchProcesses(1, 4).local_batch_size(8) == 2
     for size in (9, 4):
-        with pytest.raises(ConfigError, match=f"batch_size={size}: cannot be shared out among 4 processes"):
-            World(0, 4).share(size)
+        with pytest.raises(ConfigError, match=f"batch_size={size}: cannot be divided among 4 processes"):
+            TorchProcesses(0, 4).local_batch_size(size)
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from counting_env import rules
 from counting_env.arguments import Arguments
 from numpy.typing import NDArray
 
-from pjepa_agent.compute.processes import ALONE, World
+from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.schema import RANDOM_AUXILIARIES, CollectionConfig, Config
 from pjepa_agent.networks.encoder import ResNetEncoder
@@ -38,15 +38,15 @@ class Auxiliary:
 
     Args:
         config: `objective.auxiliary` names the function, as `make_function` knows it.
-        world: the processes that have this function in common, and rank 0's standardisation.
+        processes: the processes that have this function in common, and rank 0's standardisation.
 
     Raises:
         ConfigError: there is no such function.
     """
 
-    def __init__(self, config: Config, world: World = ALONE) -> None:
+    def __init__(self, config: Config, processes: Processes = SINGLE_PROCESS) -> None:
         self.name = config.objective.auxiliary
-        self._world = world
+        self._processes = processes
         self._function = make_function(config)
         self._shift: Any = None
         self._scale: Any = None
@@ -96,7 +96,7 @@ class Auxiliary:
         if self._shift is None:
             spread = values.std(0)
             mine = np.stack([values.mean(0), np.where(spread > 0, spread, 1)])
-            self._shift, self._scale = self._world.first(torch.from_numpy(mine)).numpy()
+            self._shift, self._scale = self._processes.broadcast(torch.from_numpy(mine)).numpy()
         return ((values - self._shift) / self._scale).astype(np.float32)
 
     def _checked(self, values: NDArray[Any]) -> NDArray[Any]:

@@ -14,9 +14,8 @@ from bisim_theory.files import write_json
 
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.collection.policy import collect
-from pjepa_agent.collection.prefetch import EarlyCollection
 from pjepa_agent.collection.replay import RecentTransitions
-from pjepa_agent.compute.processes import ALONE, World
+from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
 from pjepa_agent.config.schema import SCALAR_AUXILIARIES, Config
 from pjepa_agent.evaluation.held_out import compare_with_untrained
 from pjepa_agent.evaluation.theorem import write_run_representation
@@ -67,8 +66,8 @@ def train_run(
     device: torch.device | str = "auto",
     wandb: WandbMode = "disabled",
     should_stop: Callable[[], bool] = lambda: False,
-    world: World = ALONE,
-    early: EarlyCollection | None = None,
+    processes: Processes = SINGLE_PROCESS,
+    collected: Callable[[], TransitionDataset] | None = None,
 ) -> dict[str, Any]:
     """Begin or continue a run and finish it.
 
@@ -78,8 +77,8 @@ def train_run(
         device: ``auto``, ``cpu`` or ``cuda``.
         wandb: ``disabled``, ``offline`` or ``online``.
         should_stop: asked after each update.
-        world: the processes that train this run together; each has to call this.
-        early: the collection of a new run that one process trains, if it has begun.
+        processes: the processes that train this run together; each has to call this.
+        collected: returns this process's transitions, if they are being collected already.
 
     Returns:
         What ``report.json`` then holds, and nothing where this process is not the one that writes it.
@@ -90,20 +89,26 @@ def train_run(
         TrainingError: a loss is no longer finite.
         Interrupted: `should_stop` said so; the run can be continued.
     """
-    world.share(config.optimization.batch_size)
-    if not world.leads:
-        _follow(run, config, choose_device(device), should_stop, world)
+    processes.local_batch_size(config.optimization.batch_size)
+    data = functools.partial(collect_dataset, config, processes, collected)
+    if not processes.is_main:
+        _follow(run, config, choose_device(device), should_stop, processes, data)
         return {}
     with run.exclusive():
-        return _lead(run, config, choose_device(device), wandb, should_stop, world, early)
+        return _lead(run, config, choose_device(device), wandb, should_stop, processes, data)
 
 
 def _follow(
-    run: RunDirectory, config: Config, device: torch.device, should_stop: Callable[[], bool], world: World
+    run: RunDirectory,
+    config: Config,
+    device: torch.device,
+    should_stop: Callable[[], bool],
+    processes: Processes,
+    data: Callable[[], TransitionDataset],
 ) -> None:
     """Train as a rank that writes nothing."""
-    data = None if config.collection.online else collect_dataset(config, world)
-    Training(config, run, data, device, world).train(should_stop=should_stop)
+    transitions = None if config.collection.online else data()
+    Training(config, run, transitions, device, processes).train(should_stop=should_stop)
 
 
 def _lead(
@@ -112,17 +117,17 @@ def _lead(
     device: torch.device,
     wandb: WandbMode,
     should_stop: Callable[[], bool],
-    world: World,
-    early: EarlyCollection | None,
+    processes: Processes,
+    data: Callable[[], TransitionDataset],
 ) -> dict[str, Any]:
     begun = time.perf_counter()
     if run.report.exists():
         raise RunError(f"{run.path}: is finished; its numbers are in {run.report}")
     # The logger first, since it can refuse.
     with make_logger(wandb, run, config) as wandb_logger, ThreadPoolExecutor(1) as beside:
-        data, write = (None, None) if config.collection.online else _dataset(run, config, world, early)
+        transitions, write = (None, None) if config.collection.online else _dataset(run, config, processes, data)
         writing: Future[None] | None = None
-        training = Training(config, run, data, device, world)
+        training = Training(config, run, transitions, device, processes)
         record_start(run, config, device)
         before = training.seconds
         with TrainingProgress(config.optimization.updates, training.update) as progress:
@@ -143,9 +148,9 @@ def _lead(
         if write is not None:
             (writing or beside.submit(write)).result()
         # All of it before wandb is waited for, which may be away.
-        if data is None:
-            data = _write_recent(run, config, training)
-        _write_results(run, data, training)
+        if transitions is None:
+            transitions = _write_recent(run, config, training)
+        _write_results(run, transitions, training)
         logger.info("measuring the held-out observations, beside the untrained encoder")
         held_out = compare_with_untrained(training.held_out, training.evaluated)
         report = _report(config, training, before + time.perf_counter() - begun, held_out)
@@ -154,18 +159,18 @@ def _lead(
 
 
 def _dataset(
-    run: RunDirectory, config: Config, world: World, early: EarlyCollection | None
+    run: RunDirectory, config: Config, processes: Processes, make_data: Callable[[], TransitionDataset]
 ) -> tuple[TransitionDataset, Callable[[], None] | None]:
     """The run's transitions and, if they are newly collected, what writes them, while the training goes on.
 
     A run that ends before they are written collects the very same ones again.
     """
-    if run.transitions.is_file() and world.size == 1:  # several collect anew, since they standardise p together
+    if run.transitions.is_file() and processes.size == 1:  # several collect anew, since they standardise p together
         data = read_transitions(run.transitions)
         _check_dataset(run, config, data)
         return data, None
     logger.info("collecting %d transitions", config.collection.transitions)
-    data = collect_dataset(config, world, early)
+    data = make_data()
     _check_dataset(run, config, data)
     return data, functools.partial(write_transitions, run.transitions, data)
 

@@ -17,7 +17,7 @@ from pjepa_agent.config.presets import PRESETS, make_config
 from pjepa_agent.config.schema import EXPERIMENTS, Config
 
 if TYPE_CHECKING:
-    from pjepa_agent.compute.processes import World
+    from pjepa_agent.compute.processes import Processes
     from pjepa_agent.runs.directory import RunDirectory
 
 DESCRIPTION = """\
@@ -103,34 +103,34 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, config: Config | None) -> int:
     log_to_terminal()
-    from pjepa_agent.collection import prefetch as early
+    from pjepa_agent.collection import prefetch
 
-    collection = None if config is None else early.begin(config)
+    collected = None if config is None else prefetch.start(config)
     with without_garbage_collection():
         from bisim_theory.data.transitions import DatasetError
 
-        from pjepa_agent.compute.processes import join
+        from pjepa_agent.compute.processes import init_processes
         from pjepa_agent.run import choose_device, prepare, train_run
         from pjepa_agent.runs.directory import RunDirectory, RunError
         from pjepa_agent.training.trainer import Interrupted, TrainingError
 
     logging.getLogger("torchrl").setLevel(logging.WARNING)  # TorchRL announces every storage that it allocates
     try:
-        with join() as world:
+        with init_processes() as processes:
             device = choose_device(options.device)
             if config is None:
                 run, config = RunDirectory.open(options.resume)
             else:
                 config = prepare(config)
-                world.share(config.optimization.batch_size)
-                run = _begin(config, options.run_dir, world)
+                processes.local_batch_size(config.optimization.batch_size)
+                run = _begin(config, options.run_dir, processes)
             with collected_signals() as received:
-                report = train_run(run, config, device, options.wandb, lambda: bool(received), world, collection)
+                report = train_run(run, config, device, options.wandb, lambda: bool(received), processes, collected)
         if report:
             say(_last_words(run.path, report))
     except Interrupted as interrupted:
         number = received[0] if received else signal.SIGTERM  # it may have been another process that was told to stop
-        if not world.leads:
+        if not processes.is_main:
             return 128 + number
         sys.stderr.write(
             f"pjepa-train: interrupted and saved after {interrupted.update} updates; "
@@ -142,14 +142,14 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
     return 0
 
 
-def _begin(config: Config, path: str | None, world: "World") -> "RunDirectory":
+def _begin(config: Config, path: str | None, processes: "Processes") -> "RunDirectory":
     """The new directory of a run, which rank 0 makes."""
     from pjepa_agent.runs.directory import RunDirectory
 
     made = None
-    if world.leads:
+    if processes.is_main:
         made = RunDirectory.create(_new_name(config) if path is None else path, config).path
-    return RunDirectory(world.path(made))
+    return RunDirectory(processes.broadcast_path(made))
 
 
 def _new_name(config: Config) -> Path:

@@ -1,6 +1,6 @@
-"""Collection that begins before PyTorch is there, whose import takes as long as collecting for the laptop preset.
+"""Collect in a child process while the parent imports PyTorch, which takes as long as the laptop preset's collection.
 
-Nothing here may import PyTorch: a process that has is not safe to fork.
+Nothing here may import PyTorch: a process that has imported it cannot be forked safely.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -21,8 +22,8 @@ from pjepa_agent.collection.policy import collect, most_frames
 from pjepa_agent.config.schema import CollectionConfig, Config
 
 
-class EarlyCollection:
-    """The transitions of `collect`, collected from now on by a child process that writes the frames into shared memory.
+class PrefetchedCollection:
+    """Run `collect` in a child process that writes the frames into shared memory.
 
     Args:
         config: what to collect.
@@ -32,7 +33,7 @@ class EarlyCollection:
     def __init__(self, config: CollectionConfig, seed: int) -> None:
         self.config, self.seed = config, seed
         frames = most_frames(config)
-        # Anonymous: it is gone with the last of both processes, and of it only what is written takes memory.
+        # An anonymous mapping is freed with the last of both processes, and only pages that are written take memory.
         self._images = np.frombuffer(mmap.mmap(-1, int(np.prod(frames))), np.uint8).reshape(frames)
         context = multiprocessing.get_context("fork")
         self._receiver, sender = context.Pipe(duplex=False)
@@ -41,7 +42,7 @@ class EarlyCollection:
         sender.close()
 
     def result(self) -> TransitionDataset:
-        """Wait for the transitions; should the child have ended without them, collect them here."""
+        """Wait for the transitions. If the child ended without sending them, collect them in this process."""
         try:
             data: TransitionDataset = self._receiver.recv()
         except EOFError:
@@ -50,19 +51,26 @@ class EarlyCollection:
         return dataclasses.replace(data, observation=self._images[: data.frames], size=None)
 
 
-def begin(config: Config) -> EarlyCollection | None:
-    """Begin to collect for a run of one process, where that can be done early."""
-    several = "TORCHELASTIC_RUN_ID" in os.environ  # each of which has a seed of its own
+def start(config: Config) -> Callable[[], TransitionDataset] | None:
+    """Start to collect the transitions of a run.
+
+    Returns:
+        A function that waits for the transitions. None where they cannot be prefetched: online collection, a run of
+        several processes, a system other than Linux, a process that has imported PyTorch, or too little memory.
+    """
+    # `torchrun` sets the variable; each of its processes collects with a seed of its own.
+    several = "TORCHELASTIC_RUN_ID" in os.environ
     if config.collection.online or several or sys.platform != "linux" or "torch" in sys.modules:
         return None
-    with contextlib.suppress(OSError, OverflowError, ValueError):  # there is no such memory, and collecting says so
-        return EarlyCollection(config.collection, config.seed)
+    # Without the memory the run collects as usual, which reports the error.
+    with contextlib.suppress(OSError, OverflowError, ValueError):
+        return PrefetchedCollection(config.collection, config.seed).result
     return None
 
 
 def _collect_into(config: CollectionConfig, seed: int, images: NDArray[Any], sender: Connection) -> None:
-    """Collect, and send all but the images. Whatever goes wrong is left for the parent to find and to say."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both, and the parent ends this
+    """Collect into shared memory and send all but the images. Errors are left to the parent, which collects again."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts both processes; the parent ends this one
     with contextlib.suppress(Exception):
         data = collect(config, seed, images)
         sender.send(dataclasses.replace(data, observation=None, size=data.frames))

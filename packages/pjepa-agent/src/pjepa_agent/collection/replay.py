@@ -14,7 +14,7 @@ from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
 
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.collection.policy import RandomPolicy
-from pjepa_agent.compute.processes import ALONE, World
+from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
 from pjepa_agent.config.schema import Config
 
 BLOCK = 1_000
@@ -108,21 +108,21 @@ class RecentTransitions(Sampler):
     Args:
         config: how much is kept, what is there at first, and how many steps an update takes.
         device: where the batches are made.
-        world: the processes that train together, each with a policy and a buffer of its own.
+        processes: the processes that train together, each with a policy and a buffer of its own.
     """
 
-    def __init__(self, config: Config, device: torch.device, world: World = ALONE) -> None:
+    def __init__(self, config: Config, device: torch.device, processes: Processes = SINGLE_PROCESS) -> None:
         self.config, self.horizon, self.device = config, config.objective.horizon, device
-        self.auxiliary = Auxiliary(config, world)
-        self._policy = RandomPolicy(config.collection, world.seed(config.seed))
+        self.auxiliary = Auxiliary(config, processes)
+        self._policy = RandomPolicy(config.collection, processes.seed(config.seed))
         self._block: TransitionDataset | None = None  # what is collected; of it, `_released` rows are in the buffer
         self._released = 0
         self._first_frame = 0  # of the block, in the count of all frames ever
         self._seen = 0  # frames that ever were in the ring
         self.transitions = 0
-        self.generator = torch.Generator(device).manual_seed(world.seed(config.seed))
+        self.generator = torch.Generator(device).manual_seed(processes.seed(config.seed))
         most = config.collection.transitions
-        self.buffer = _buffer(most, world.share(config.optimization.batch_size), self.generator)
+        self.buffer = _buffer(most, processes.local_batch_size(config.optimization.batch_size), self.generator)
         self._next_block()
         assert self._block is not None
         assert self._block.observation is not None

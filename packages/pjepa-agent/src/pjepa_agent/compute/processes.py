@@ -1,12 +1,13 @@
-"""Several processes that train one run, as `torchrun` starts them: each has a rank, its own data and a part of a batch.
+"""Collectives between the processes that train one run, as `torchrun` starts them.
 
-A process that was started alone is a world of its own, and none of this changes anything for it.
+Every rank collects its own data and trains on its part of a batch. In a process that was started alone every collective
+returns its input.
 """
 
+import abc
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,120 +15,186 @@ from torch import Tensor, distributed, nn
 
 from pjepa_agent.config.fields import ConfigError
 
-STREAM = 2**48
-"""What is added to a seed for every rank, beyond all that a run adds to its seed elsewhere."""
+RANK_SEEDS = 2**48
+"""Distance between the seeds of two ranks; larger than anything that a run adds to its seed elsewhere."""
 
 
-@dataclass(frozen=True)
-class World:
-    """This process among those that train a run: `rank` of `size`. Rank 0 leads: it alone measures and writes.
+class Processes(abc.ABC):
+    """Describe the processes that train one run, and communicate between them.
 
-    Every method that hears of other ranks has to be called by all of them, in the same order.
+    All ranks must call the same collectives in the same order.
+
+    Args:
+        rank: number of this process; rank 0 is the main process.
+        size: number of processes.
     """
 
-    rank: int = 0
-    size: int = 1
+    def __init__(self, rank: int, size: int) -> None:
+        self.rank, self.size = rank, size
 
     @property
-    def leads(self) -> bool:
-        """Whether this process writes the run directory."""
+    def is_main(self) -> bool:
+        """Tell whether this process is rank 0, which alone evaluates and writes the run directory."""
         return self.rank == 0
 
     def seed(self, seed: int) -> int:
-        """The seed of what this rank draws by itself; rank 0 draws what a process alone does."""
-        return seed + STREAM * self.rank
+        """Return this rank's seed for what it draws by itself; rank 0 keeps the run's seed."""
+        return seed + RANK_SEEDS * self.rank
 
-    def share(self, batch_size: int) -> int:
-        """This rank's part of a batch.
+    def local_batch_size(self, batch_size: int) -> int:
+        """Return the size of this rank's part of a batch.
 
         Raises:
-            ConfigError: a batch of this size cannot be shared out evenly.
+            ConfigError: a batch of this size cannot be divided evenly into parts of two or more.
         """
         if batch_size % self.size or batch_size // self.size < 2:
             raise ConfigError(
-                f"optimization.batch_size={batch_size}: cannot be shared out among {self.size} processes; "
+                f"optimization.batch_size={batch_size}: cannot be divided among {self.size} processes; "
                 f"take a multiple of {self.size}, at least {2 * self.size}"
             )
         return batch_size // self.size
 
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is set on any rank."""
-        if self.size == 1:
-            return flag
+    @contextlib.contextmanager
+    def main_process_first(self) -> Iterator[None]:
+        """Run the block on rank 0 before it runs on the other ranks."""
+        if not self.is_main:
+            self.barrier()
+        yield
+        if self.is_main:
+            self.barrier()
+
+    @abc.abstractmethod
+    def any_rank(self, flag: bool) -> bool:
+        """Tell whether the flag is set on any rank."""
+
+    @abc.abstractmethod
+    def all_true(self, flags: Tensor) -> Tensor:
+        """Combine flags (k,) on the CPU by a logical and over ranks."""
+
+    @abc.abstractmethod
+    def mean(self, values: Tensor) -> Tensor:
+        """Average a tensor over ranks; where there are several, the result is on the CPU."""
+
+    @abc.abstractmethod
+    def broadcast(self, values: Tensor) -> Tensor:
+        """Return rank 0's tensor; its shape and type are those of `values` on every rank."""
+
+    @abc.abstractmethod
+    def all_gather(self, values: Tensor) -> list[Tensor]:
+        """Return the tensors of all ranks, ordered by rank; they have one shape and type."""
+
+    @abc.abstractmethod
+    def broadcast_path(self, path: Path | None) -> Path:
+        """Return rank 0's path; the other ranks' is ignored."""
+
+    @abc.abstractmethod
+    def barrier(self) -> None:
+        """Wait until every rank has called this."""
+
+    @abc.abstractmethod
+    def data_parallel(self, module: nn.Module) -> nn.Module:
+        """Wrap a module so that its gradients are averaged over ranks and its buffers are rank 0's."""
+
+
+class SingleProcess(Processes):
+    """Train a run in one process."""
+
+    def __init__(self) -> None:
+        super().__init__(rank=0, size=1)
+
+    def any_rank(self, flag: bool) -> bool:
+        """Return the flag."""
+        return flag
+
+    def all_true(self, flags: Tensor) -> Tensor:
+        """Return the flags."""
+        return flags
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Return the tensor, on its own device."""
+        return values
+
+    def broadcast(self, values: Tensor) -> Tensor:
+        """Return the tensor."""
+        return values
+
+    def all_gather(self, values: Tensor) -> list[Tensor]:
+        """Return a list of this one tensor."""
+        return [values]
+
+    def broadcast_path(self, path: Path | None) -> Path:
+        """Return the path."""
+        assert path is not None
+        return path
+
+    def barrier(self) -> None:
+        """Return at once."""
+
+    def data_parallel(self, module: nn.Module) -> nn.Module:
+        """Return the module itself."""
+        return module
+
+
+class TorchProcesses(Processes):
+    """Communicate through the default process group of `torch.distributed`, which must be initialised."""
+
+    def any_rank(self, flag: bool) -> bool:
+        """Reduce the flag by its maximum."""
         flags = torch.tensor(int(flag))
         distributed.all_reduce(flags, distributed.ReduceOp.MAX)
         return bool(flags)
 
-    def least(self, flags: Tensor) -> Tensor:
-        """Flags (k,) on the CPU, each set where it is set on every rank."""
-        if self.size == 1:
-            return flags
+    def all_true(self, flags: Tensor) -> Tensor:
+        """Reduce the flags by their minimum."""
         everywhere = flags.int()
         distributed.all_reduce(everywhere, distributed.ReduceOp.MIN)
         return everywhere.bool()
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean over ranks of a tensor."""
-        if self.size == 1:
-            return values
+        """Reduce the tensor by its sum, and divide."""
         total = values.cpu()
         distributed.all_reduce(total)
         return total / self.size
 
-    def first(self, values: Tensor) -> Tensor:
-        """Rank 0's tensor, whose shape and type all ranks have."""
-        if self.size == 1:
-            return values
+    def broadcast(self, values: Tensor) -> Tensor:
+        """Broadcast the tensor from rank 0."""
         values = values.cpu().contiguous()
         distributed.broadcast(values, 0)
         return values
 
-    def all(self, values: Tensor) -> list[Tensor]:
-        """The tensors of all ranks, by rank, which have one shape and type."""
-        if self.size == 1:
-            return [values]
+    def all_gather(self, values: Tensor) -> list[Tensor]:
+        """Gather the tensors on every rank."""
         gathered = [torch.empty_like(values) for _ in range(self.size)]
         distributed.all_gather(gathered, values)
         return gathered
 
-    def path(self, path: Path | None) -> Path:
-        """A path that rank 0 has chosen."""
-        if self.size > 1:
-            chosen = [path]
-            distributed.broadcast_object_list(chosen, 0)
-            path = chosen[0]
-        assert path is not None
-        return path
+    def broadcast_path(self, path: Path | None) -> Path:
+        """Broadcast the path from rank 0."""
+        paths = [path]
+        distributed.broadcast_object_list(paths, 0)
+        assert paths[0] is not None
+        return paths[0]
 
-    def wait(self) -> None:
-        """Wait until all ranks have come here."""
-        if self.size > 1:
-            distributed.barrier()
+    def barrier(self) -> None:
+        """Wait at a barrier of the process group."""
+        distributed.barrier()
 
-    @contextlib.contextmanager
-    def in_turn(self) -> Iterator[None]:
-        """Have rank 0 go through the block before all others do."""
-        if not self.leads:
-            self.wait()
-        yield
-        if self.leads:
-            self.wait()
-
-    def parallel(self, module: nn.Module) -> nn.Module:
-        """The module, with gradients that are averaged over the ranks and rank 0's buffers."""
-        if self.size == 1:
-            return module
+    def data_parallel(self, module: nn.Module) -> nn.Module:
+        """Wrap the module in `DistributedDataParallel`."""
         return nn.parallel.DistributedDataParallel(module)
 
 
-ALONE = World()
+SINGLE_PROCESS = SingleProcess()
 
 
 @contextlib.contextmanager
-def join() -> Iterator[World]:
-    """The world of this process, until the block ends; its CUDA device is then that of its local rank."""
+def init_processes() -> Iterator[Processes]:
+    """Initialise the process group if `torchrun` started several processes, until the block ends.
+
+    Selects the CUDA device of the local rank, where there is CUDA.
+    """
     if not distributed.is_torchelastic_launched() or os.environ["WORLD_SIZE"] == "1":
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     backend = "gloo"
     if torch.cuda.is_available():
@@ -135,6 +202,6 @@ def join() -> Iterator[World]:
         backend = "cpu:gloo,cuda:nccl"
     distributed.init_process_group(backend)
     try:
-        yield World(distributed.get_rank(), distributed.get_world_size())
+        yield TorchProcesses(distributed.get_rank(), distributed.get_world_size())
     finally:
         distributed.destroy_process_group()

@@ -20,10 +20,9 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.collection.policy import collect
-from pjepa_agent.collection.prefetch import EarlyCollection
 from pjepa_agent.collection.replay import RecentTransitions, Sampler
 from pjepa_agent.compute.precision import autocast
-from pjepa_agent.compute.processes import ALONE, World
+from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
 from pjepa_agent.compute.random import random_stream
 from pjepa_agent.config.schema import Config
 from pjepa_agent.evaluation.held_out import HeldOut
@@ -55,17 +54,21 @@ class Interrupted(Exception):
         self.update = update
 
 
-def collect_dataset(config: Config, world: World = ALONE, early: EarlyCollection | None = None) -> TransitionDataset:
+def collect_dataset(
+    config: Config,
+    processes: Processes = SINGLE_PROCESS,
+    collected: Callable[[], TransitionDataset] | None = None,
+) -> TransitionDataset:
     """The transitions of a run, or of one of the processes that train it, with values of its auxiliary function.
 
     Args:
         config: of the run.
-        world: the processes that train it.
-        early: the collection of a process that trains alone, if it has begun.
+        processes: the processes that train it.
+        collected: returns this process's transitions, if they are being collected already.
     """
-    data = collect(config.collection, world.seed(config.seed)) if early is None else early.result()
+    data = collected() if collected else collect(config.collection, processes.seed(config.seed))
     assert data.observation is not None
-    values = Auxiliary(config, world)(data.observation, data.labels)
+    values = Auxiliary(config, processes)(data.observation, data.labels)
     return dataclasses.replace(data, auxiliary=values[data.source], metadata=metadata(config))
 
 
@@ -92,7 +95,7 @@ class Training:
         run: where everything is kept; a checkpoint in it is continued.
         data: the transitions to train on; None to collect them while training.
         device: where to train.
-        world: the processes that train this run together, of which rank 0 alone writes.
+        processes: the processes that train this run together, of which rank 0 alone writes.
     """
 
     def __init__(
@@ -101,9 +104,9 @@ class Training:
         run: RunDirectory,
         data: TransitionDataset | None,
         device: torch.device,
-        world: World = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ) -> None:
-        self.config, self.run, self.device, self.world = config, run, device, world
+        self.config, self.run, self.device, self.processes = config, run, device, processes
         torch.manual_seed(config.seed)
         self.model = PJEPA(config).to(device)
         factor = config.optimization.encoder_learning_rate_factor
@@ -121,12 +124,12 @@ class Training:
         if config.optimization.averaging:
             self.averaged = AveragedModel(self.model, multi_avg_fn=self._average, use_buffers=True)
         self.sampler = (
-            RecentTransitions(config, device, world)
+            RecentTransitions(config, device, processes)
             if data is None
             else Sampler(
                 data,
-                world.share(config.optimization.batch_size),
-                world.seed(config.seed),
+                processes.local_batch_size(config.optimization.batch_size),
+                processes.seed(config.seed),
                 device,
                 config.objective.horizon,
                 config.compute.frames,
@@ -136,10 +139,10 @@ class Training:
         self.update, self.seconds = 0, 0.0
         self._recent: defaultdict[str, list[Tensor]] = defaultdict(list)  # losses since the last evaluation
         self._unchecked: list[Taken] = []
-        with world.in_turn():  # since rank 0 sets aside what is damaged
+        with processes.main_process_first():  # since rank 0 sets aside what is damaged
             if any(path.is_file() for path in self._checkpoints):
                 self._restore()
-        world.wait()  # until all have read what rank 0 then writes
+        processes.barrier()  # until all have read what rank 0 then writes
         self.metrics = MetricsFile(run.metrics, until=self.update)
         if self.update and (not self.metrics.rows or self.metrics.rows[0]["update"] != 0):
             raise RunError(
@@ -186,7 +189,7 @@ class Training:
                 self._save_best()  # before the state, so that no run goes on from a state whose best model it lacks
                 self._save()
                 interval_started, since = time.perf_counter(), self.update
-            elif self.world.any(should_stop()):
+            elif self.processes.any_rank(should_stop()):
                 self._check()
                 self._save()
                 raise Interrupted(self.update)
@@ -233,7 +236,7 @@ class Training:
     ) -> dict[str, Tensor]:
         """The update of control heads and decoder, on embeddings that they do not train."""
         assert self._beside is not None
-        with random_stream(self.world.seed(self.config.seed), "update", self.update, device=self.device):
+        with random_stream(self.processes.seed(self.config.seed), "update", self.update, device=self.device):
             with self._autocast():
                 losses = self._beside(dict(batch.items()), source.detach(), successor.detach())
             self._descend(optimization, beside_total(losses, self.config.objective), batch, " + ".join(losses))
@@ -250,11 +253,11 @@ class Training:
         if not self._unchecked:
             return
         steps, self._unchecked = self._unchecked, []
-        finite = self.world.least(torch.stack([step.finite for step in steps]).cpu())
+        finite = self.processes.all_true(torch.stack([step.finite for step in steps]).cpu())
         if finite.all():
             return
         first = steps[int(finite.int().argmin())]
-        if self.world.leads or not first.loss.isfinite():
+        if self.processes.is_main or not first.loss.isfinite():
             self._keep_batch(first)
         raise TrainingError(
             f"{first.name}: loss {float(first.loss):g} or its gradient is not finite at update {first.update}; "
@@ -281,7 +284,7 @@ class Training:
         objective = self.config.objective
         if not objective.latent_noise and objective.regularizer != "sigreg":
             return contextlib.nullcontext()
-        return random_stream(self.world.seed(self.config.seed), "objective", self.update, device=self.device)
+        return random_stream(self.processes.seed(self.config.seed), "objective", self.update, device=self.device)
 
     @property
     def evaluated(self) -> PJEPA:
@@ -294,13 +297,13 @@ class Training:
     def compiled(self) -> bool:
         """Whether the losses are compiled."""
         wanted = self.config.compute.compile
-        return wanted == "on" or (wanted == "auto" and self.device.type == "cuda" and self.world.size == 1)
+        return wanted == "on" or (wanted == "auto" and self.device.type == "cuda" and self.processes.size == 1)
 
     def _prepared(self, objective: Objective) -> nn.Module:
         """A module of losses as the configuration and the ranks have it."""
         if self.compiled:
             objective.compile(mode="reduce-overhead" if self.device.type == "cuda" else None)
-        return self.world.parallel(objective)
+        return self.processes.data_parallel(objective)
 
     def _autocast(self) -> torch.autocast:
         return autocast(self.device.type, self.config.optimization.autocast)
@@ -308,7 +311,7 @@ class Training:
     def _record(self, rate: float, on_metrics: Callable[[dict[str, float]], None]) -> None:
         """Have rank 0 measure and write what all have come to."""
         losses = self._mean_losses()
-        if self.world.leads:
+        if self.processes.is_main:
             on_metrics(self._evaluate(losses, rate))
 
     def _mean_losses(self) -> dict[str, float]:
@@ -316,7 +319,7 @@ class Training:
         names = ("total", "transition", "auxiliary", *(BESIDE_METRICS.get(n, n) for n in self.model.beside))
         recent = [self._recent.get(name) for name in names]
         means = torch.stack([torch.stack(each).mean().cpu() if each else torch.tensor(math.nan) for each in recent])
-        return dict(zip(names, self.world.mean(means).tolist(), strict=True))
+        return dict(zip(names, self.processes.mean(means).tolist(), strict=True))
 
     def _evaluate(self, losses: dict[str, float], rate: float) -> dict[str, float]:
         """A row of metrics: losses averaged since the last one, and the held-out arrangement."""
@@ -338,9 +341,11 @@ class Training:
             update_bn(self.sampler.observations(count).tensor_split(pieces), self.evaluated.encoder)
 
     def _save(self) -> None:
-        draws = self.world.all(self.sampler.generator.get_state())
-        recent = {name: torch.stack(self.world.all(torch.stack(values))) for name, values in self._recent.items()}
-        if not self.world.leads:
+        draws = self.processes.all_gather(self.sampler.generator.get_state())
+        recent = {
+            name: torch.stack(self.processes.all_gather(torch.stack(values))) for name, values in self._recent.items()
+        }
+        if not self.processes.is_main:
             return
         state = {
             "update": self.update,
@@ -348,7 +353,7 @@ class Training:
             "model": self.model.state_dict(),
             **self.optimization.state_dict(),
             "sampler": torch.stack(draws),
-            "ranks": self.world.size,
+            "ranks": self.processes.size,
             "device": self.device.type,
             "recent": recent,
         }
@@ -365,7 +370,7 @@ class Training:
 
     def _save_best(self) -> None:
         """Keep the model beside the last one where it is the most compact so far (paper Section 2.3)."""
-        if self.world.leads and self.metrics.most_compact["update"] == self.update:
+        if self.processes.is_main and self.metrics.most_compact["update"] == self.update:
             save_checkpoint(self.run.best, {"update": self.update, "model": self.evaluated.state_dict()})
 
     def _restore(self) -> None:
@@ -374,9 +379,9 @@ class Training:
             raise RunError(f"{path}: was saved on {state['device']}; go on with --device {state['device']}")
         with checkpoint_errors(path):
             ranks = int(state.get("ranks", 1))
-        if ranks != self.world.size:
+        if ranks != self.processes.size:
             raise RunError(
-                f"{path}: was trained by {ranks} processes, and these are {self.world.size}; "
+                f"{path}: was trained by {ranks} processes, and these are {self.processes.size}; "
                 "go on with as many, as torchrun --nproc-per-node starts them"
             )
         with checkpoint_errors(path):
@@ -395,4 +400,4 @@ class Training:
 
     def _mine(self, values: Tensor) -> Tensor:
         """This rank's row of what was saved for all; one that was saved by a process alone may have no such axis."""
-        return values.view(self.world.size, -1)[self.world.rank].clone()
+        return values.view(self.processes.size, -1)[self.processes.rank].clone()
