@@ -23,9 +23,9 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
-from bisim_theory import TransitionDataset, codes_forced, empirical_bisimulation
+from bisim_theory import TransitionDataset, embeddings_needed, empirical_bisimulation
 from bisim_theory.relation.graph import observed_graph
-from bisim_theory.relation.refinement import refine
+from bisim_theory.relation.refinement import refine_in_memory
 from bisim_theory.theorem.nearest import nearest_distinguished
 
 EPISODE, QUERIES, DIMENSIONS = 16, 100_000, 256
@@ -299,7 +299,7 @@ def general_case(sources: int) -> Figures:
         triple = relation.intransitive_triple
     peak = status_mb("VmHWM") - baseline
     with stages.stage("codes"):
-        codes = codes_forced(data, relation)
+        codes = embeddings_needed(relation)
     if triple is not None:
         x, y, z = triple
         assert relation.level([x, y, x], [y, z, z]).astype(bool).tolist() == [False, False, True]
@@ -588,7 +588,7 @@ def storm_peer() -> Peer:
 def quotient(data: TransitionDataset) -> np.ndarray:
     """(n,) classes of the sources by refinement: under full coverage, those of B_D*."""
     graph = observed_graph(data)
-    return refine(graph.auxiliary, graph.edges)
+    return refine_in_memory(graph)
 
 
 def with_counts(data: TransitionDataset) -> list[int]:

@@ -39,7 +39,7 @@ def main(path: str, updates: int = 2_000, layouts: int = 32) -> None:
     training = Training(config, RunDirectory.create(path, config), data, torch.device("cpu"))
     training.train()
 
-    check = check_theorem(data, relation, represent(data, training.evaluated), labels=data.labels["count"])
+    check = check_theorem(relation, represent(data, training.evaluated), labels=data.labels["count"])
     for level in check.levels:
         print(
             f"level {level.level}: {level.pairs} pairs, median distance {level.median_distance:.3f}, "

@@ -5,7 +5,7 @@ import pytest
 from bisim_theory import (
     NoWellTrainedModelError,
     TransitionDataset,
-    codes_forced,
+    embeddings_needed,
     empirical_bisimulation,
     find_conflicts,
     fold,
@@ -113,11 +113,11 @@ def minimal_codes(data):
     return best
 
 
-def test_codes_forced_never_exceeds_the_minimum_and_is_exact_when_it_says_so():
+def test_embeddings_needed_never_exceeds_the_minimum_and_is_exact_when_it_says_so():
     said = set()
     for seed in range(60):
         data = random_dataset(np.random.default_rng(seed), frames=5, coverage=[0.6, 1.0][seed % 2])
-        forced, least = codes_forced(data, empirical_bisimulation(data)), minimal_codes(data)
+        forced, least = embeddings_needed(empirical_bisimulation(data)), minimal_codes(data)
         assert forced.at_least <= least
         if forced.exact:
             assert forced.at_least == least
@@ -130,6 +130,6 @@ def test_the_chromatic_number_is_not_called_exact_where_it_is_not():
     rows = [(0, 1, 2), (0, 2, 3), (1, 1, 1), (1, 2, 1), (2, 0, 2), (2, 1, 0), (2, 2, 1), (3, 0, 3), (3, 1, 3)]
     source, action, successor = np.array(rows).T
     data = TransitionDataset(source, action, successor, np.array([1, 0, 1, 1])[source])
-    forced = codes_forced(data, empirical_bisimulation(data))
+    forced = embeddings_needed(empirical_bisimulation(data))
     assert (forced.at_least, forced.exact) == (3, False)
     assert minimal_codes(data) == 4

@@ -2,9 +2,9 @@ import itertools
 
 import numpy as np
 import pytest
-from bisim_theory import DatasetError, NoWellTrainedModelError, TransitionDataset, empirical_bisimulation
+from bisim_theory import DatasetError, NoWellTrainedModelError, TransitionDataset, empirical_bisimulation, fold
 from bisim_theory.relation.graph import observed_graph
-from bisim_theory.relation.refinement import group, refine
+from bisim_theory.relation.refinement import group, refine_in_memory
 from bisim_theory.relation.sampled import SampledRelation
 from bisim_theory.relation.table import table_relation
 from bisim_theory.relation.trajectories import WordRelation
@@ -30,12 +30,12 @@ def instances(number):
 
 def by_table(data):
     graph = observed_graph(data)
-    return table_relation(group(graph, refine(graph.auxiliary, graph.edges)))
+    return table_relation(group(graph, refine_in_memory(graph)))
 
 
 def by_walking(data):
     graph = observed_graph(data)
-    return SampledRelation.of(group(graph, refine(graph.auxiliary, graph.edges)))
+    return SampledRelation.of(group(graph, refine_in_memory(graph)))
 
 
 def levels_of(relation):
@@ -262,3 +262,27 @@ def test_negative_zero_is_zero():
     for auxiliary in ([0.0, -0.0], [[0.0, 1.0], [-0.0, 1.0]]):
         data = TransitionDataset(source=[0, 1], action=[0, 0], successor=[0, 1], auxiliary=auxiliary)
         assert empirical_bisimulation(data).level(0, 1) == 0
+
+
+def test_a_relation_knows_what_it_is_of():
+    for data in instances(1):
+        for relation in (empirical_bisimulation(data), by_table(data), by_walking(data)):
+            assert relation.data is data
+            assert not relation.folded
+            assert (relation.representative == np.arange(data.frames)).all()
+    folded = TransitionDataset([0, 0, 1, 2], [0, 0, 0, 0], [1, 2, 3, 3], [1, 1, 0, 0])
+    names = fold(folded)
+    relation = empirical_bisimulation(folded, names)
+    assert relation.folded
+    assert (relation.representative == names).all()
+
+
+def test_another_backend_may_refine():
+    data, asked = random_dataset(np.random.default_rng(0), coverage=1.0), []
+
+    def refine(graph):
+        asked.append(graph)
+        return refine_in_memory(graph)
+
+    assert (levels_of(empirical_bisimulation(data, refine=refine)) == levels_of(empirical_bisimulation(data))).all()
+    assert len(asked) == 1

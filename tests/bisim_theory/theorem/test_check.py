@@ -39,7 +39,7 @@ def test_theorem_3_holds_for_every_well_trained_model():
         data = random_dataset(rng, frames=8, coverage=0.7)
         relation = empirical_bisimulation(data)
         model = well_trained(data, rng)
-        check = check_theorem(data, relation, model)
+        check = check_theorem(relation, model)
         assert check.verdict == "holds"
         assert max(*check.transition_residual, *check.auxiliary_residual) == 0
         if relation.distinguished_pairs:
@@ -57,7 +57,7 @@ def test_smallest_distance_equals_the_search_over_all_pairs():
         embedding = rng.normal(size=(data.frames, 3)) + 1e3 * (seed % 2)
         model = Representation(embedding, embedding[data.successor], data.auxiliary.astype(float))
         relation, levels = empirical_bisimulation(data), literal_levels(data)
-        found = check_theorem(data, relation, model).closest
+        found = check_theorem(relation, model).closest
         distances = {
             (x, y): np.linalg.norm(embedding[x] - embedding[y])
             for x, y in itertools.combinations(relation.sources.tolist(), 2)
@@ -122,29 +122,29 @@ def test_verdicts_on_a_case_solved_by_hand():
     assert relation.distinguished_pairs_per_level == [3, 2, 1]
     embedding = np.array([[0.0], [1.0], [3.0], [6.0]])
     exact = Representation(embedding, embedding[data.successor], np.array([0.0, 0, 0, 1]))
-    check = check_theorem(data, relation, exact)
+    check = check_theorem(relation, exact)
     assert check.verdict == "holds"
     assert (check.closest.min_distance, check.closest.pair, check.closest.witness) == (1.0, (0, 1), [1, 1])
     assert [level.median_distance for level in check.levels] == [5.0, 2.5, 1.0]
 
     merged = np.array([[0.0], [0.0], [3.0], [6.0]])
-    check = check_theorem(data, relation, Representation(merged, merged[data.successor], np.array([0.0, 0, 0, 1])))
+    check = check_theorem(relation, Representation(merged, merged[data.successor], np.array([0.0, 0, 0, 1])))
     assert check.verdict == "collapsed"
     assert (check.closest.min_distance, check.closest.pair) == (0.0, (0, 1))
 
     # 2 median e_d = 1.2 exceeds the distance 1 of the only pair at level 3, and no other level's.
     sloppy = Representation(embedding, embedding[data.successor] + 0.6, np.array([0.0, 0, 0, 1]))
-    check = check_theorem(data, relation, sloppy)
+    check = check_theorem(relation, sloppy)
     assert check.verdict == "hypothesis-not-met"
     assert [level.residual_ratio > 1 for level in check.levels] == [False, False, True]
 
     wrong_p = Representation(embedding, embedding[data.successor], np.array([0.0, 0.6, 0, 0.5]))
-    check = check_theorem(data, relation, wrong_p)
+    check = check_theorem(relation, wrong_p)
     assert check.verdict == "hypothesis-not-met"
     assert check.auxiliary_share == pytest.approx(2 / 3)  # e_p sums 0.5, 1.1, 0.5 against margins of 1
 
     point = np.full((4, 1), 7.0) + 1e-9 * embedding
-    check = check_theorem(data, relation, Representation(point, point[data.successor], np.array([0.0, 0, 0, 1])))
+    check = check_theorem(relation, Representation(point, point[data.successor], np.array([0.0, 0, 0, 1])))
     assert check.verdict == "collapsed"
 
 
@@ -158,7 +158,7 @@ def test_a_representation_of_other_data_is_refused():
         "predicted_auxiliary": (z, z, np.zeros((4, 2))),
     }.items():
         with pytest.raises(DatasetError, match=name):
-            check_theorem(data, relation, Representation(*arrays))
+            check_theorem(relation, Representation(*arrays))
 
 
 def test_no_well_trained_model_comes_before_any_verdict():
@@ -188,7 +188,7 @@ def test_the_hypothesis_is_checked_at_one_action_per_code():
         predict=lambda z, a: embedding[[1, 2, 3, 3]][np.searchsorted(embedding[:, 0], z[:, 0])] + (a - 0.75),
         auxiliary=lambda z: (z[:, 0] == 6).astype(float),
     )
-    check = check_theorem(data, empirical_bisimulation(data), model)
+    check = check_theorem(empirical_bisimulation(data), model)
     assert check.transition_residual == (0, 0, 0, 0)
     assert check.raw_transition_residual[-1] == check.abstraction_residual[-1] == 0.25
     assert check.verdict == "holds"
@@ -202,7 +202,7 @@ def test_levels_carry_separation_witness_residual_and_bound():
         lipschitz_dynamics=1.0, lipschitz_auxiliary=1.0,
     )  # fmt: skip
     labels = np.array([0, 0, 1, 1])
-    check = check_theorem(data, empirical_bisimulation(data), model, labels=labels)
+    check = check_theorem(empirical_bisimulation(data), model, labels=labels)
     assert sorted(set(check.same_label_distances.tolist())) == [1.0, 3.0]
     first, second, third = check.levels
     assert first.witness_residual is None
@@ -221,7 +221,7 @@ def test_collapsed_pairs_are_counted():
     data = counting_chain()
     embedding = np.array([[0.0], [0.0], [0.0], [6.0]])
     model = Representation(embedding, embedding[data.successor], np.array([0.0, 0, 0, 1]))
-    check = check_theorem(data, empirical_bisimulation(data), model)
+    check = check_theorem(empirical_bisimulation(data), model)
     assert (check.collapsed_pairs, check.closest.min_distance) == (3, 0)
 
 
@@ -231,7 +231,7 @@ def test_a_sampled_relation_is_checked_on_its_sample(monkeypatch):
     data = random_dataset(rng, frames=40, actions=2, coverage=0.8)
     relation = empirical_bisimulation(data)
     embedding = rng.normal(size=(data.frames, 3))
-    check = check_theorem(data, relation, Representation(embedding, embedding[data.successor], data.p.astype(float)))
+    check = check_theorem(relation, Representation(embedding, embedding[data.successor], data.p.astype(float)))
     assert not check.exact
     assert relation.level(*check.closest.pair) == check.closest.level
     assert all(level.sampled for level in check.levels)
@@ -248,7 +248,7 @@ def test_witnesses_of_folded_observations_find_a_residual_of_what_they_were_merg
         rng.normal(size=(6, 2)), rng.normal(size=(7, 2)), data.p.astype(float), lipschitz_dynamics=1.0,
         lipschitz_auxiliary=1.0,
     )  # fmt: skip
-    check = check_theorem(data, relation, model, stands_for=names)
+    check = check_theorem(relation, model)
     residual = transition_residual(data, model)
     for level in check.levels[1:]:
         x, y, _ = relation.sample_pairs(level.level, 100, rng)
@@ -272,7 +272,7 @@ def test_levels_without_a_sampled_pair_do_not_spoil_the_verdict(monkeypatch):
     model = Representation(embedding, embedding[data.successor], data.p.astype(float))
     for sampled in (3, 20, 300):
         monkeypatch.setattr("bisim_theory.relation.sampled.SAMPLED_PAIRS", sampled)
-        assert check_theorem(data, empirical_bisimulation(data), model).verdict == "holds"
+        assert check_theorem(empirical_bisimulation(data), model).verdict == "holds"
 
 
 def test_distances_are_those_of_the_embeddings_as_they_are():
@@ -293,7 +293,7 @@ def test_separation_of_few_pairs_is_that_of_all_of_them():
     relation = empirical_bisimulation(data)
     labels, embedding = rng.integers(3, size=data.frames), rng.normal(size=(data.frames, 2))
     check = check_theorem(
-        data, relation, Representation(embedding, embedding[data.successor], data.p.astype(float)), labels=labels
+        relation, Representation(embedding, embedding[data.successor], data.p.astype(float)), labels=labels
     )
     i, j = (relation.sources[each] for each in np.triu_indices(len(relation.sources), 1))
     apart = np.linalg.norm(embedding[i] - embedding[j], axis=1)
@@ -311,7 +311,7 @@ def test_a_check_keeps_the_pairs_that_it_sampled():
     embedding = rng.normal(size=(data.frames, 2))
     model = Representation(embedding, embedding[data.successor], rng.normal(size=data.p.shape))
     for most in (10, 1000):
-        check = check_theorem(data, relation, model, Tolerance(sample=most))
+        check = check_theorem(relation, model, Tolerance(sample=most))
         for level in check.levels:
             assert (relation.level(level.x, level.y) == level.level).all()
             assert level.distances == pytest.approx(np.linalg.norm(embedding[level.x] - embedding[level.y], axis=1))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bisim_theory.relation.collect_next import collect_next
     from bisim_theory.relation.comparison import Comparison, compare
     from bisim_theory.relation.compute import empirical_bisimulation
-    from bisim_theory.relation.embeddings_needed import CodesForced, codes_forced
+    from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded, embeddings_needed
     from bisim_theory.report.json import to_json
     from bisim_theory.report.text import to_text
     from bisim_theory.theorem.bounds import Lipschitz, distance_bounds
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from bisim_theory.theorem.nearest import nearest_distinguished
 
 __all__ = [
-    "CodesForced",
     "Comparison",
     "DatasetError",
+    "EmbeddingsNeeded",
     "Lipschitz",
     "NoWellTrainedModelError",
     "Relation",
@@ -47,10 +47,10 @@ __all__ = [
     "auxiliary_values",
     "cannot_collapse",
     "check_theorem",
-    "codes_forced",
     "collect_next",
     "compare",
     "distance_bounds",
+    "embeddings_needed",
     "empirical_bisimulation",
     "find_conflicts",
     "fold",
@@ -70,8 +70,8 @@ _HOMES = {
     "Lipschitz": "bisim_theory.theorem.bounds",
     "distance_bounds": "bisim_theory.theorem.bounds",
     "cannot_collapse": "bisim_theory.relation.closure",
-    "CodesForced": "bisim_theory.relation.embeddings_needed",
-    "codes_forced": "bisim_theory.relation.embeddings_needed",
+    "EmbeddingsNeeded": "bisim_theory.relation.embeddings_needed",
+    "embeddings_needed": "bisim_theory.relation.embeddings_needed",
     "TheoremCheck": "bisim_theory.theorem.check",
     "Tolerance": "bisim_theory.theorem.check",
     "check_theorem": "bisim_theory.theorem.check",

@@ -1,11 +1,16 @@
-"""Names of the version before, each with a DeprecationWarning that says the new one. They go with the next version."""
+"""Names and call forms of the version before, with DeprecationWarnings that say the new ones, for one version."""
 
+import functools
 import importlib
+import inspect
 import sys
 import types
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar, cast
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 MODULES = {
     "auxiliary": "data.auxiliary",
@@ -15,6 +20,10 @@ MODULES = {
 """Modules of this package that have moved, by their old names."""
 
 NAMES: dict[str, dict[str, str]] = {
+    "bisim_theory": {
+        "CodesForced": "bisim_theory.relation.embeddings_needed.EmbeddingsNeeded",
+        "codes_forced": "bisim_theory.relation.embeddings_needed.embeddings_needed",
+    },
     "bisim_theory.report": {"Report": "bisim_theory.analysis.Report", "analyse": "bisim_theory.analysis.analyse"},
 }
 """Attributes of modules that have moved or have another name."""
@@ -72,3 +81,37 @@ def moved(module: str, name: str, names: Mapping[str, Mapping[str, str]] = NAMES
     warn_of(f"{module}.{name}", new)
     home, _, attribute = new.rpartition(".")
     return getattr(importlib.import_module(home), attribute)
+
+
+def former_parameters(
+    *names: str, renamed: Mapping[str, str] | None = None
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a function also be called as in the version before.
+
+    A call is taken for a former one where a keyword is a former name, or where the function now takes a relation
+    first and is given a dataset. What has no parameter any more is ignored: a relation knows it.
+
+    Args:
+        names: the parameters that the function had, in order.
+        renamed: present names by former ones, of parameters that are called otherwise now.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        present = inspect.signature(function).parameters
+        takes_relation = next(iter(present)) != names[0]
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            dataset_first = takes_relation and bool(args) and hasattr(args[0], "successor")
+            if not dataset_first and not kwargs.keys() - present.keys() & set(names):
+                return function(*args, **kwargs)
+            warn_of(f"{function.__name__}({', '.join(names)})", f"{function.__name__}({', '.join(present)})")
+            kwargs |= dict(zip(names if dataset_first else present, args, strict=False))
+            kwargs = {(renamed or {}).get(name, name): value for name, value in kwargs.items()}
+            return cast(Any, function)(
+                **{name: kwargs[name] for name in kwargs if name in present or name not in names}
+            )
+
+        return cast(Callable[P, R], call)
+
+    return decorate

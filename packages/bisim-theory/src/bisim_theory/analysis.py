@@ -19,7 +19,7 @@ from bisim_theory.relation.closure import cannot_collapse
 from bisim_theory.relation.collect_next import Suggestion, collect_next
 from bisim_theory.relation.comparison import Comparison, compare
 from bisim_theory.relation.compute import empirical_bisimulation
-from bisim_theory.relation.embeddings_needed import CodesForced, codes_forced
+from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded, embeddings_needed
 from bisim_theory.theorem.check import TheoremCheck, Tolerance, check_theorem
 
 Bar = Callable[[str], AbstractContextManager[Progress]]
@@ -74,7 +74,7 @@ class Report:
     content: ContentNote | None
     label: str | None
     relation: Relation | None = None
-    codes: CodesForced | None = None
+    codes: EmbeddingsNeeded | None = None
     check: TheoremCheck | None = None
     representation: Representation | None = None
     suggestions: Sequence[Suggestion] = ()
@@ -164,23 +164,23 @@ def analyse(
             report = replace(report, comparison=compare(everything, values, labels, folding, progress))
     try:
         with bar("folding") as progress:
-            stands_for = fold(data, progress=progress) if folding else None
+            representative = fold(data, progress=progress) if folding else None
         with bar("pairs") as progress:
-            relation = empirical_bisimulation(data, stands_for, progress)
+            relation = empirical_bisimulation(data, representative, progress)
     except NoWellTrainedModelError as error:
         return replace(report, impossible=error)
     report = replace(
         report,
         relation=relation,
-        codes=codes_forced(data, relation, stands_for, report.labels),
+        codes=embeddings_needed(relation, report.labels),
         # Beyond the table every pair is a walk of its own: too many are needed for advice.
-        suggestions=collect_next(data, relation, labels) if labels is not None and relation.exact else (),
-        pairs=_look_at(pairs, data, relation, content, identity, stands_for),
+        suggestions=collect_next(relation, labels) if labels is not None and relation.exact else (),
+        pairs=_look_at(pairs, relation, content, identity),
     )
     if representation is None:
         return report
     with bar("distances") as progress:
-        check = check_theorem(data, relation, representation, tolerance, report.labels, stands_for, progress)
+        check = check_theorem(relation, representation, tolerance, report.labels, progress)
     return replace(report, check=check)
 
 
@@ -219,21 +219,19 @@ def _choose(
 
 def _look_at(
     pairs: Sequence[tuple[int, int]],
-    data: TransitionDataset,
     relation: Relation,
     content: ContentNote | None,
     identity: str,
-    stands_for: Ids | None,
 ) -> list[PairNote]:
     if not pairs:
         return []
-    given = np.array(pairs)
+    given, data = np.array(pairs), relation.data
     if given.min() < 0 or given.max() >= data.frames:
         raise DatasetError(
             f"--pair: must be ids of observations, 0..{data.frames - 1}; {given.min()}..{given.max()} are asked for"
         )
     ids = content.ids[given] if content is not None and identity == "content" else given
-    forbidden = cannot_collapse(data, ids[:, 0], ids[:, 1], stands_for)
+    forbidden = cannot_collapse(data, ids[:, 0], ids[:, 1], relation.representative)
     notes = []
     for pair, (x, y), never in zip(pairs, ids.tolist(), forbidden.tolist(), strict=True):
         known = bool(np.isin([x, y], relation.sources).all())

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bisim_theory.data.transitions import DatasetError, Ids
+from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
 from bisim_theory.relation.graph import Behaviour
 
 PAIRS_AT_ONCE = 1_000_000
@@ -78,6 +78,21 @@ class Relation(ABC):
     @abstractmethod
     def clique(self) -> Ids:
         """Classes of behaviour that are pairwise in R_D*, as many as are found: so many embeddings are needed."""
+
+    @property
+    def data(self) -> TransitionDataset:
+        """The transitions that the relation is over."""
+        return self.behaviour.data
+
+    @property
+    def representative(self) -> Ids:
+        """(F,) id of the observation that each was folded into; its own where nothing was folded."""
+        return self.behaviour.representative
+
+    @functools.cached_property
+    def folded(self) -> bool:
+        """Whether any observation was folded into another."""
+        return bool((self.representative != np.arange(len(self.representative))).any())
 
     def apart(self, a: Ids, b: Ids) -> NDArray[np.bool_]:
         """(len(a), len(b)) whether classes of behaviour are distinguished; `a` and `b` sorted."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bisim_theory._aliases import former_parameters
 from bisim_theory.data.folding import auxiliary_codes
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
 from bisim_theory.relation.graph import Edges
@@ -38,9 +39,9 @@ class Closure:
                 raise DatasetError("successor: merging the successors of one action joins different auxiliary values")
 
     @classmethod
-    def of(cls, data: TransitionDataset, stands_for: Ids | None = None) -> "Closure":
-        """Every observation a vertex, after folding where `stands_for` is given."""
-        names = np.arange(data.frames) if stands_for is None else stands_for
+    def of(cls, data: TransitionDataset, representative: Ids | None = None) -> "Closure":
+        """Make every observation a vertex, or its representative where observations were folded."""
+        names = np.arange(data.frames) if representative is None else representative
         value = np.full(data.frames, -1)
         value[names[data.source]] = auxiliary_codes(data)
         return cls(value, names[data.source], data.action, names[data.successor])
@@ -110,8 +111,9 @@ class _Union(NamedTuple):
     added: list[int]
 
 
+@former_parameters("data", "x", "y", "stands_for", renamed={"stands_for": "representative"})
 def cannot_collapse(
-    data: TransitionDataset, x: ArrayLike, y: ArrayLike, stands_for: Ids | None = None
+    data: TransitionDataset, x: ArrayLike, y: ArrayLike, representative: Ids | None = None
 ) -> NDArray[np.bool_]:
     """Whether pairs are in the closure relation N: no well-trained model gives the two one embedding.
 
@@ -121,7 +123,7 @@ def cannot_collapse(
     Args:
         data: transitions.
         x, y: ids of observations (any one shape), sources or not.
-        stands_for: (F,) from `bisim_theory.fold` where transitions are not deterministic as they are.
+        representative: (F,) from `bisim_theory.fold`, for transitions that are not deterministic as they are.
 
     Raises:
         DatasetError: an id is no observation of the data.
@@ -130,7 +132,7 @@ def cannot_collapse(
     for ids in (x, y):
         if ids.size and (ids.min() < 0 or ids.max() >= data.frames):
             raise DatasetError(f"observation {ids.max()}: there are {data.frames} observations")
-    closure = Closure.of(data, stands_for)
-    names = np.arange(data.frames) if stands_for is None else stands_for
+    closure = Closure.of(data, representative)
+    names = np.arange(data.frames) if representative is None else representative
     pairs = zip(names[x].ravel().tolist(), names[y].ravel().tolist(), strict=True)
     return np.array([closure.forbids(i, j) for i, j in pairs], bool).reshape(x.shape)

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bisim_theory.data.transitions import Ids, TransitionDataset
+from bisim_theory._aliases import former_parameters
+from bisim_theory.data.transitions import Ids
 from bisim_theory.relation.base import Relation
 
 CLASSES = 1_500
@@ -40,25 +41,25 @@ class Suggestion:
         return f"go on from observation {self.successor}, to which action {self.action} led from {self.observation}"
 
 
-def collect_next(data: TransitionDataset, relation: Relation, labels: NDArray[Any], most: int = 5) -> list[Suggestion]:
-    """The (observation, action) pairs that are expected to raise the certified share most, best first.
+@former_parameters("data", "relation", "labels", "most")
+def collect_next(relation: Relation, labels: NDArray[Any], most: int = 5) -> list[Suggestion]:
+    """Find the (observation, action) pairs that are expected to raise the certified share most, best first.
 
     The outcome is not known before it is collected; it is taken to behave as the outcomes of that action from other
     sources with the same label do. Counted are the pairs of the observation itself, not those further up that would
     follow. Only one suggestion is made for each behaviour and label.
 
     Args:
-        data: transitions.
-        relation: R_D* over them.
+        relation: R_D*.
         labels: (F,) the ground truth.
         most: how many suggestions.
     """
-    return _Search(data, relation, labels).best(most)
+    return _GainSearch(relation, labels).best(most)
 
 
-class _Search:
-    def __init__(self, data: TransitionDataset, relation: Relation, labels: NDArray[Any]) -> None:
-        self.data, self.relation, self.behaviour = data, relation, relation.behaviour
+class _GainSearch:
+    def __init__(self, relation: Relation, labels: NDArray[Any]) -> None:
+        self.data, self.relation, self.behaviour = relation.data, relation, relation.behaviour
         self.rng = np.random.default_rng(0)
         behaviour = relation.behaviour
         label = relation.label_codes(labels)

@@ -12,7 +12,7 @@ from bisim_theory.data.folding import NoWellTrainedModelError, fold
 from bisim_theory.data.transitions import DatasetError, TransitionDataset
 from bisim_theory.progress import Progress, silent
 from bisim_theory.relation.compute import empirical_bisimulation
-from bisim_theory.relation.embeddings_needed import CodesForced, codes_forced
+from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded, embeddings_needed
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Candidate:
         name: its name.
         behaviours: different observed behaviours.
         classes: classes of B_D*, None where it is not transitive.
-        codes: how many different embeddings a well-trained model needs.
+        embeddings: how many distinct embeddings a well-trained model needs.
         pairs_per_level: distinguished pairs by level.
         certified_share: of the pairs of sources with different labels; None without labels.
         within_label: distinguished pairs with equal labels, None without labels.
@@ -34,7 +34,7 @@ class Candidate:
     name: str
     behaviours: int | None = None
     classes: int | None = None
-    codes: CodesForced | None = None
+    embeddings: EmbeddingsNeeded | None = None
     pairs_per_level: Sequence[int] = ()
     certified_share: float | None = None
     within_label: int | None = None
@@ -115,15 +115,14 @@ def _candidate(
 ) -> Candidate:
     with_p = with_auxiliary(data, values, name, rows)
     try:
-        stands_for = fold(with_p) if folding else None
-        relation = empirical_bisimulation(with_p, stands_for)
+        relation = empirical_bisimulation(with_p, fold(with_p) if folding else None)
     except NoWellTrainedModelError as error:
         return Candidate(name, impossible=str(error))
     return Candidate(
         name,
         behaviours=relation.behaviour.classes,
         classes=relation.bisimulation_classes,
-        codes=codes_forced(with_p, relation, stands_for, labels),
+        embeddings=embeddings_needed(relation, labels),
         pairs_per_level=relation.distinguished_pairs_per_level,
         certified_share=None if labels is None else relation.certified_share(labels),
         within_label=None if labels is None else relation.distinguished_within_label(labels),

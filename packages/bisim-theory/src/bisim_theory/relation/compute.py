@@ -1,10 +1,11 @@
 """The empirical largest bisimulation B_D* and its complement R_D* (Definition 4): the algorithm that suits the data."""
 
+from bisim_theory._aliases import former_parameters
 from bisim_theory.data.transitions import Ids, TransitionDataset
 from bisim_theory.progress import Progress, silent
 from bisim_theory.relation.base import Relation
 from bisim_theory.relation.graph import observed_graph
-from bisim_theory.relation.refinement import group, refine
+from bisim_theory.relation.refinement import Refine, group, refine_in_memory
 from bisim_theory.relation.sampled import SampledRelation
 from bisim_theory.relation.table import table_relation
 from bisim_theory.relation.trajectories import single_action, word_relation
@@ -13,8 +14,13 @@ MOST_CLASSES = 30_000
 """Classes up to which the table of all class pairs is built; one byte a pair."""
 
 
+@former_parameters("data", "stands_for", "progress", renamed={"stands_for": "representative"})
 def empirical_bisimulation(
-    data: TransitionDataset, stands_for: Ids | None = None, progress: Progress = silent
+    data: TransitionDataset,
+    representative: Ids | None = None,
+    progress: Progress = silent,
+    *,
+    refine: Refine = refine_in_memory,
 ) -> Relation:
     """Compute R_D* and B_D* for any coverage of actions (Definition 4).
 
@@ -24,8 +30,9 @@ def empirical_bisimulation(
 
     Args:
         data: transitions.
-        stands_for: (F,) from `bisim_theory.fold` where transitions are not deterministic as they are.
-        progress: told how far each round through all pairs has come.
+        representative: (F,) from `bisim_theory.fold`, for transitions that are not deterministic as they are.
+        progress: called in each round with the number of classes done.
+        refine: computes the classes of identical behaviour; not called for trajectories.
 
     Returns:
         The relation over the sources of `data`.
@@ -34,8 +41,8 @@ def empirical_bisimulation(
         DatasetError: transitions are not deterministic, or the dataset says nothing of p.
         NoWellTrainedModelError: an observation has several values of p.
     """
-    graph = observed_graph(data, stands_for)
+    graph = observed_graph(data, representative)
     if single_action(graph.edges):
         return word_relation(graph)
-    behaviour = group(graph, refine(graph.auxiliary, graph.edges))
+    behaviour = group(graph, refine(graph))
     return table_relation(behaviour, progress) if behaviour.classes <= MOST_CLASSES else SampledRelation.of(behaviour)

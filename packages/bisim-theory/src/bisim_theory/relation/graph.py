@@ -59,11 +59,13 @@ def ranges(start: Ids, length: Ids) -> Ids:
 
 @dataclass(frozen=True, eq=False)
 class ObservedGraph:
-    """What Definition 4 looks at: sources, their p, and transitions from source to source.
+    """Sources, their p, and the transitions from source to source: the input of Definition 4.
 
     A transition whose successor is never a source is left out: for R_D* it is as if the action had not been observed.
 
     Attributes:
+        data: the transitions.
+        representative: (F,) id of the observation that each was folded into; its own where nothing was folded.
         sources: (n,) ids of the observations that act as sources, sorted.
         vertex_of: (n,) vertex of each; sources that were folded into one share a vertex.
         auxiliary: (V,) code of p per vertex.
@@ -71,6 +73,8 @@ class ObservedGraph:
         edges: transitions between vertices.
     """
 
+    data: TransitionDataset
+    representative: Ids
     sources: Ids
     vertex_of: Ids
     auxiliary: Ids
@@ -78,20 +82,20 @@ class ObservedGraph:
     edges: Edges
 
 
-def observed_graph(data: TransitionDataset, stands_for: Ids | None = None) -> ObservedGraph:
-    """The graph of a dataset.
+def observed_graph(data: TransitionDataset, representative: Ids | None = None) -> ObservedGraph:
+    """Build the graph of a dataset.
 
     Args:
-        data: transitions, deterministic once observations are replaced by what stands for them.
-        stands_for: (F,) from `bisim_theory.fold`; None is every observation for itself.
+        data: transitions, deterministic once observations are replaced by their representatives.
+        representative: (F,) from `bisim_theory.fold`; None folds nothing.
 
     Raises:
         DatasetError: an observation has several successors under one action.
         NoWellTrainedModelError: an observation has several values of p.
     """
     named_source, named_successor = data.source, data.successor
-    if stands_for is not None:
-        named_source, named_successor = stands_for[data.source], stands_for[data.successor]
+    if representative is not None:
+        named_source, named_successor = representative[data.source], representative[data.successor]
     names, first_row, vertex_of_row = np.unique(named_source, return_index=True, return_inverse=True)
     codes = auxiliary_codes(data)
     _require_function(data, codes, vertex_of_row, codes[first_row])
@@ -104,10 +108,12 @@ def observed_graph(data: TransitionDataset, stands_for: Ids | None = None) -> Ob
         raise DatasetError(f"successor: transitions are not deterministic (conflicts: {find_conflicts(data)})")
     place = np.minimum(np.searchsorted(names, successor), len(names) - 1)
     kept = np.concatenate([[True], ~same]) & (names[place] == successor)
-    sources = names if stands_for is None else np.unique(data.source)
+    sources = names if representative is None else np.unique(data.source)
     return ObservedGraph(
+        data=data,
+        representative=np.arange(data.frames) if representative is None else representative,
         sources=sources,
-        vertex_of=np.arange(len(names)) if stands_for is None else np.searchsorted(names, stands_for[sources]),
+        vertex_of=np.arange(len(names)) if representative is None else np.searchsorted(names, representative[sources]),
         auxiliary=codes[first_row],
         actions=actions,
         edges=Edges(len(names), source[kept], action[kept], place[kept]),
@@ -132,6 +138,8 @@ class Behaviour:
     one class under each of them. So R_D* is a union of class-by-class blocks.
 
     Attributes:
+        data: the transitions.
+        representative: (F,) id of the observation that each was folded into; its own where nothing was folded.
         sources: (n,) ids of the observations that act as sources, sorted.
         class_of: (n,) class of each, 0..C-1.
         auxiliary: (C,) code of p per class.
@@ -139,6 +147,8 @@ class Behaviour:
         edges: transitions between the C classes.
     """
 
+    data: TransitionDataset
+    representative: Ids
     sources: Ids
     class_of: Ids
     auxiliary: Ids

@@ -1,37 +1,44 @@
 """Refinement of an observed graph into its exact quotient by behaviour: Moore's rounds, until no class splits."""
 
+from collections.abc import Callable
+
 import numpy as np
-from numpy.typing import NDArray
 
 from bisim_theory.data.transitions import Ids
 from bisim_theory.relation.graph import Behaviour, Edges, ObservedGraph, ranges
 
+Refine = Callable[[ObservedGraph], Ids]
+"""Computes (V,) the class 0..C-1 of every vertex: two share one iff their observed behaviour is the same."""
+
 
 def group(graph: ObservedGraph, class_of_vertex: Ids) -> Behaviour:
-    """The quotient of a graph by classes 0..C-1 of vertices with equal behaviour."""
-    representative = np.unique(class_of_vertex, return_index=True)[1]
+    """Build the quotient of a graph by classes 0..C-1 of vertices with equal behaviour."""
+    first = np.unique(class_of_vertex, return_index=True)[1]
     edges = graph.edges
-    rows = ranges(edges.start[representative], edges.degree[representative])
+    rows = ranges(edges.start[first], edges.degree[first])
     return Behaviour(
+        data=graph.data,
+        representative=graph.representative,
         sources=graph.sources,
         class_of=class_of_vertex[graph.vertex_of],
-        auxiliary=graph.auxiliary[representative],
+        auxiliary=graph.auxiliary[first],
         actions=graph.actions,
         edges=Edges(
-            len(representative),
-            np.repeat(np.arange(len(representative)), edges.degree[representative]),
+            len(first),
+            np.repeat(np.arange(len(first)), edges.degree[first]),
             edges.action[rows],
             class_of_vertex[edges.successor[rows]],
         ),
     )
 
 
-def refine(auxiliary: NDArray[np.int64], edges: Edges) -> Ids:
+def refine_in_memory(graph: ObservedGraph) -> Ids:
     """(V,) class 0..C-1 of every vertex by Moore's refinement: split by p, then by where edges lead, until stable.
 
     After the first round only vertices with a successor that has left its class are looked at again.
     """
-    classes = np.unique(auxiliary, return_inverse=True)[1].reshape(-1)
+    edges = graph.edges
+    classes = np.unique(graph.auxiliary, return_inverse=True)[1].reshape(-1)
     number = int(classes.max()) + 1
     size = np.zeros(edges.vertices, np.int64)
     size[:number] = np.bincount(classes)

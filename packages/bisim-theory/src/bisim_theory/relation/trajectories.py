@@ -35,8 +35,8 @@ def word_relation(graph: ObservedGraph) -> "WordRelation":
     ranks, jumps = _double(letter, successor)
     words = ranks[-1]
     behaviour = group(graph, words.astype(np.int64))
-    representative = np.unique(words, return_index=True)[1]
-    return WordRelation(behaviour, _common_prefixes(representative, graph.auxiliary, ranks, jumps))
+    first = np.unique(words, return_index=True)[1]
+    return WordRelation(behaviour, _common_prefixes(first, graph.auxiliary, ranks, jumps))
 
 
 def _double(letter: Ids, successor: NDArray[np.int32]) -> tuple[list[NDArray[np.int32]], list[NDArray[np.int32]]]:

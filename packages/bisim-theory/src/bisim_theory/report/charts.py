@@ -224,6 +224,7 @@ def comparison(found: Comparison) -> str:
     """Candidates side by side: share of pairs by level, embeddings needed, and certified share."""
     candidates = found.candidates
     certified = any(each.certified_share is not None for each in candidates)
+    embeddings = [0 if each.embeddings is None else each.embeddings.at_least for each in candidates]
 
     def draw(figure: Any) -> None:
         ratios = [5, 2, 2] if certified else [5, 2]
@@ -231,7 +232,7 @@ def comparison(found: Comparison) -> str:
         deepest = max(len(each.pairs_per_level) for each in candidates)
         for row, each in enumerate(candidates):
             _shares(panels[0], row, each, max(found.pairs, 1))
-            _number(panels[1], row, _codes(each), 0 if each.codes is None else each.codes.at_least)
+            _number(panels[1], row, _needed(each), embeddings[row])
             if certified:
                 share = each.certified_share
                 _number(panels[2], row, "\N{EN DASH}" if share is None else f"{share:.3f}", share or 0)
@@ -244,7 +245,7 @@ def comparison(found: Comparison) -> str:
         if certified:
             panels[2].set_title("certified share")
             panels[2].set_xlim(0, 1.5)
-        panels[1].set_xlim(0, 1.6 * max(1, *(each.codes.at_least if each.codes else 0 for each in candidates)))
+        panels[1].set_xlim(0, 1.6 * max(1, *embeddings))
         for axes in panels[1:]:
             axes.set_xticks([])
             axes.spines.bottom.set_visible(False)
@@ -262,13 +263,14 @@ def _spoken(candidate: Candidate, pairs: int) -> str:
     if candidate.impossible is not None:
         return "no well-trained model exists"
     share = sum(candidate.pairs_per_level) / max(pairs, 1)
-    return f"{share:.1%} of pairs told apart, embeddings needed: {_codes(candidate)}"
+    return f"{share:.1%} of pairs told apart, embeddings needed: {_needed(candidate)}"
 
 
-def _codes(candidate: Candidate) -> str:
-    if candidate.codes is None:
+def _needed(candidate: Candidate) -> str:
+    needed = candidate.embeddings
+    if needed is None:
         return "no model"
-    return ("" if candidate.codes.exact else "\N{GREATER-THAN OR EQUAL TO} ") + f"{candidate.codes.at_least:,}"
+    return ("" if needed.exact else "\N{GREATER-THAN OR EQUAL TO} ") + f"{needed.at_least:,}"
 
 
 def _shade(level: int) -> str:

@@ -254,7 +254,7 @@ def _comparison(comparison: Comparison, label: str | None) -> Markup:
 
 
 def _candidate(candidate: Candidate, labelled: bool) -> list[object]:
-    codes, none = candidate.codes, "\N{EN DASH}"
+    codes, none = candidate.embeddings, "\N{EN DASH}"
     if codes is None:
         return [candidate.name, *[none] * (6 + labelled)]
     row = [

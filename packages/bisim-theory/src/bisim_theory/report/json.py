@@ -8,7 +8,7 @@ import numpy as np
 from bisim_theory.analysis import Report
 from bisim_theory.data.folding import NoWellTrainedModelError
 from bisim_theory.relation.comparison import Candidate, Comparison
-from bisim_theory.relation.embeddings_needed import CodesForced
+from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded
 from bisim_theory.theorem.check import QUANTILES, LevelCheck, TheoremCheck
 
 SCHEMA = 1
@@ -49,7 +49,7 @@ def to_json(report: Report) -> dict[str, Any]:
     }
 
 
-def _codes(codes: CodesForced | None) -> dict[str, Any]:
+def _codes(codes: EmbeddingsNeeded | None) -> dict[str, Any]:
     return {
         "codes_forced": None if codes is None else {"at_least": codes.at_least, "exact": codes.exact},
         "codes_constructed": None if codes is None else codes.constructed,
@@ -109,7 +109,7 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
         "name": candidate.name,
         "signature_classes": candidate.behaviours,
         "bisimulation_classes": candidate.classes,
-        **_codes(candidate.codes),
+        **_codes(candidate.embeddings),
         "distinguished_pairs_per_level": list(candidate.pairs_per_level),
         "certified_share": candidate.certified_share,
         "distinguished_within_label": candidate.within_label,

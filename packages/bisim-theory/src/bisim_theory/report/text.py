@@ -209,7 +209,7 @@ def comparison_lines(comparison: Comparison, label: str | None) -> list[str]:
 def _candidate_row(candidate: Candidate, width: int, label: str | None) -> str:
     if candidate.impossible is not None:
         return f"  {candidate.name:{width}}  no well-trained model exists: {candidate.impossible}"
-    codes = candidate.codes
+    codes = candidate.embeddings
     assert codes is not None
     needed = f"{codes.at_least:,}" if codes.exact else f">= {codes.at_least:,}"
     classes = "-" if candidate.classes is None else f"{candidate.classes:,}"

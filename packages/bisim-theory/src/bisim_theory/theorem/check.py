@@ -6,8 +6,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bisim_theory._aliases import former_parameters
 from bisim_theory.data.representation import Representation
-from bisim_theory.data.transitions import Ids, TransitionDataset
+from bisim_theory.data.transitions import Ids
 from bisim_theory.progress import Progress, silent
 from bisim_theory.relation.base import Relation
 from bisim_theory.theorem.bounds import Lipschitz, distance_bounds
@@ -145,32 +146,29 @@ WITNESSED = 2_000
 QUANTILES = (0.5, 0.9, 0.99, 1.0)
 
 
+@former_parameters("data", "relation", "representation", "tolerance", "labels", "stands_for", "progress")
 def check_theorem(
-    data: TransitionDataset,
     relation: Relation,
     representation: Representation,
     tolerance: Tolerance | None = None,
     labels: NDArray[Any] | None = None,
-    stands_for: Ids | None = None,
     progress: Progress = silent,
 ) -> TheoremCheck:
-    """Hold a model against Theorem 3 on the data that it was trained on.
+    """Check a model against Theorem 3 on the data that it was trained on.
 
     Args:
-        data: the transitions.
-        relation: R_D* over them.
-        representation: what the model makes of them.
+        relation: R_D* over that data.
+        representation: the model's embeddings and predictions on it.
         tolerance: what counts as well-trained and as collapsed; None takes the defaults.
         labels: (F,) the ground truth that `LevelCheck.separation` compares with.
-        stands_for: (F,) from `bisim_theory.fold`, as given to `empirical_bisimulation`.
-        progress: told how far the search for the smallest distance has come.
+        progress: called as the search for the smallest distance proceeds.
 
     Raises:
         DatasetError: the representation does not fit the data.
     """
-    representation.check_against(data)
+    representation.check_against(relation.data)
     tolerance = tolerance or Tolerance()
-    model = Residuals(data, representation, stands_for)
+    model = Residuals(relation, representation)
     sources = relation.sources
     median = _median_distance(representation.embedding[sources], tolerance)
     rms = float(np.sqrt(np.square(representation.embedding[sources], dtype=np.float64).sum(1).mean()))
@@ -234,7 +232,7 @@ def _check_level(
         pairs=relation.distinguished_pairs_per_level[level - 1],
         median_distance=median,
         residual_ratio=2 * float(np.median(model.e_d)) / median if median > 0 else np.inf,
-        witness_residual=None if level == 1 else float(np.median(model.at_witness(relation, x[few], y[few], level))),
+        witness_residual=None if level == 1 else float(np.median(model.at_witness(x[few], y[few], level))),
         separation=None if same is None else separation(found, same),
         bound=_bound(model, x[few], y[few]),
         sampled=not complete,
@@ -246,10 +244,9 @@ def _check_level(
 
 def _bound(model: Residuals, x: Ids, y: Ids) -> tuple[float, float, float] | None:
     dynamics, auxiliary = model.representation.lipschitz_dynamics, model.representation.lipschitz_auxiliary
-    folded = model.stands_for is not None and bool((model.stands_for != np.arange(model.data.frames)).any())
-    if dynamics is None or auxiliary is None or folded:
+    if dynamics is None or auxiliary is None or model.relation.folded:
         return None
-    bounds = distance_bounds(model.data, x, y, model.e_d, model.e_p, Lipschitz(dynamics, auxiliary))
+    bounds = distance_bounds(model.relation.data, x, y, model.e_d, model.e_p, Lipschitz(dynamics, auxiliary))
     return float(bounds.min()), float(np.median(bounds)), float((bounds > 0).mean())
 
 
@@ -288,8 +285,9 @@ def _auxiliary_margins(relation: Relation, model: Residuals, tolerance: Toleranc
         return None, np.empty(0)
     x, y, _ = relation.sample_pairs(1, tolerance.sample, np.random.default_rng(0))
     i, j = relation.positions(x), relation.positions(y)
-    row = np.unique(model.data.source, return_index=True)[1]  # p and P(E(x)) depend on the source: any row of it does
-    margin = distances(model.data.p[row].astype(np.float64).reshape(len(row), -1), i, j)
+    data = relation.data
+    row = np.unique(data.source, return_index=True)[1]  # p and P(E(x)) depend on the source: any row of it does
+    margin = distances(data.p[row].astype(np.float64).reshape(len(row), -1), i, j)
     error = model.e_p[row][i] + model.e_p[row][j]
     ratio = np.divide(error, margin, out=np.full(len(i), np.inf), where=margin > 0)
     return (float((error < margin).mean()) if len(x) else None), ratio

@@ -15,9 +15,8 @@ class Residuals:
     """The residuals of a model on a dataset.
 
     Args:
-        data: transitions.
-        representation: what the model makes of them.
-        stands_for: (F,) from `bisim_theory.fold`, as given to `empirical_bisimulation`.
+        relation: R_D* over the dataset.
+        representation: the model's embeddings and predictions on it.
 
     Attributes:
         e_d: (N,) `transition_residual`.
@@ -27,8 +26,9 @@ class Residuals:
             where actions are their codes.
     """
 
-    def __init__(self, data: TransitionDataset, representation: Representation, stands_for: Ids | None = None) -> None:
-        self.data, self.representation, self.stands_for = data, representation, stands_for
+    def __init__(self, relation: Relation, representation: Representation) -> None:
+        self.relation, self.representation = relation, representation
+        data = relation.data
         self.e_d = transition_residual(data, representation)
         self.e_p = auxiliary_residual(data, representation)
         self.raw: Floats | None = None
@@ -38,14 +38,14 @@ class Residuals:
             self.raw = _lengths(representation.predicted_embedding, representation.embedding[data.successor])
             self.abstraction = _lengths(representation.predicted_embedding, canonical)
 
-    def at_witness(self, relation: Relation, x: Ids, y: Ids, level: int) -> Floats:
+    def at_witness(self, x: Ids, y: Ids, level: int) -> Floats:
         """(m,) e_d(x, a) + e_d(y, a) for pairs of a level above 1, at an action a that begins a witness."""
+        relation, data, names = self.relation, self.relation.data, self.relation.representative
         pairs, which = np.unique(np.stack([relation.class_of(x), relation.class_of(y)], 1), axis=0, return_inverse=True)
         action = np.array([relation.step(a, b, level - 1)[0] for a, b in pairs.tolist()])[which.reshape(-1)]
         codes = relation.behaviour.actions
-        names = np.arange(self.data.frames) if self.stands_for is None else self.stands_for
         # Rows of one vertex and action, of which folding may have made one: the largest residual holds for all.
-        key = names[self.data.source] * len(codes) + np.searchsorted(codes, self.data.action)
+        key = names[data.source] * len(codes) + np.searchsorted(codes, data.action)
         known, of_row = np.unique(key, return_inverse=True)
         largest = np.zeros(len(known))
         np.maximum.at(largest, of_row, self.e_d)

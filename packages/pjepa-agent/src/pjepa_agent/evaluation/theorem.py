@@ -62,7 +62,7 @@ class HeldOutTransitions:
             return row
         row["eval/transition_error"] = self.transition_error(representation)
         counts = self.data.labels["count"]
-        check = check_theorem(self.data, self.relation, representation, Tolerance(sample=PAIRS), counts)
+        check = check_theorem(self.relation, representation, Tolerance(sample=PAIRS), counts)
         row["theorem/collapsed_pairs"] = check.collapsed_pairs
         for level in check.levels[:LEVELS_MEASURED]:
             for name in names:
