@@ -49,5 +49,5 @@ def test_the_former_name_of_the_representatives_is_taken_and_warns():
 def test_an_unknown_argument_is_no_former_one():
     with pytest.raises(TypeError, match="nothing"):
         check_theorem(RELATION, MODEL, nothing=1)
-    with pytest.warns(DeprecationWarning), pytest.raises(TypeError, match="nothing"):
+    with pytest.warns(DeprecationWarning, match="is now"), pytest.raises(TypeError, match="nothing"):
         check_theorem(DATA, RELATION, MODEL, nothing=1)

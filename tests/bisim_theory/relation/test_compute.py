@@ -7,7 +7,7 @@ from bisim_theory.relation.graph import observed_graph
 from bisim_theory.relation.refinement import group, refine_in_memory
 from bisim_theory.relation.sampled import SampledRelation
 from bisim_theory.relation.table import table_relation
-from bisim_theory.relation.trajectories import WordRelation
+from bisim_theory.relation.trajectories import TrajectoryRelation
 from support.oracles import breadth_first_levels, datalog_relation, literal_levels, random_dataset
 
 INSTANCES = [
@@ -55,7 +55,7 @@ def test_levels_equal_the_literal_definition_and_two_oracles():
         per_level = np.bincount(matrix.ravel())[1:] // 2
         assert relation.distinguished_pairs_per_level == per_level.tolist()
         assert relation.bisimilar_pairs == len(sources) * (len(sources) - 1) // 2 - per_level.sum()
-        deep, words = max(deep, len(per_level)), words + isinstance(relation, WordRelation)
+        deep, words = max(deep, len(per_level)), words + isinstance(relation, TrajectoryRelation)
     assert deep >= 6  # the instances are worth something
     assert words > 600
 
@@ -81,7 +81,7 @@ def test_every_algorithm_gives_the_same_answers(monkeypatch, push_cost):
             low, high = everything[:2], everything[1:]
             assert (relation.apart(low, high) == (relation.class_levels(low[:, None], high) != 0)).all()
         cliques += len(table.clique()) < len(chosen.clique())
-        assert len(table.clique()) <= len(chosen.clique()) or not isinstance(chosen, WordRelation)
+        assert len(table.clique()) <= len(chosen.clique()) or not isinstance(chosen, TrajectoryRelation)
         if len(chosen.sources) > 1:
             assert (levels_of(by_walking(data)) == levels_of(table)).all()
     assert cliques < 5  # the greedy choice is nearly always a largest one
@@ -93,7 +93,7 @@ def test_a_clique_is_one_and_that_of_words_is_largest():
         clique = relation.clique()
         apart = relation.apart(np.arange(relation.behaviour.classes), np.arange(relation.behaviour.classes))
         assert (apart[np.ix_(clique, clique)] | np.eye(len(clique), dtype=bool)).all()
-        if isinstance(relation, WordRelation):
+        if isinstance(relation, TrajectoryRelation):
             assert not any(
                 all(apart[i, j] for i, j in itertools.combinations(larger, 2))
                 for larger in itertools.combinations(range(len(apart)), len(clique) + 1)

@@ -108,9 +108,9 @@ def former_parameters(
             warn_of(f"{function.__name__}({', '.join(names)})", f"{function.__name__}({', '.join(present)})")
             kwargs |= dict(zip(names if dataset_first else present, args, strict=False))
             kwargs = {(renamed or {}).get(name, name): value for name, value in kwargs.items()}
-            return cast(Any, function)(
-                **{name: kwargs[name] for name in kwargs if name in present or name not in names}
-            )
+            for ignored in kwargs.keys() & set(names) - present.keys():
+                del kwargs[ignored]
+            return cast(Any, function)(**kwargs)
 
         return cast(Callable[P, R], call)
 

@@ -13,7 +13,7 @@ from bisim_theory.data.auxiliary import Values, auxiliary_values, offered, with_
 from bisim_theory.data.folding import Conflicts, NoWellTrainedModelError, find_conflicts, fold, identify_by_content
 from bisim_theory.data.representation import Representation
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
-from bisim_theory.progress import Progress, silent
+from bisim_theory.progress import ProgressCallback, silent
 from bisim_theory.relation.base import Relation
 from bisim_theory.relation.closure import cannot_collapse
 from bisim_theory.relation.collect_next import Suggestion, collect_next
@@ -22,7 +22,7 @@ from bisim_theory.relation.compute import empirical_bisimulation
 from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded, embeddings_needed
 from bisim_theory.theorem.check import TheoremCheck, Tolerance, check_theorem
 
-Bar = Callable[[str], AbstractContextManager[Progress]]
+Bar = Callable[[str], AbstractContextManager[ProgressCallback]]
 """Makes a progress bar of a title."""
 
 
@@ -185,7 +185,7 @@ def analyse(
 
 
 def _identify(
-    data: TransitionDataset, identity: str, progress: Progress
+    data: TransitionDataset, identity: str, progress: ProgressCallback
 ) -> tuple[TransitionDataset, ContentNote | None]:
     if data.observation is None:
         if identity == "content":

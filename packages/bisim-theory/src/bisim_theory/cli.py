@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bisim_theory.console import Parser, fail, say
+from bisim_theory.console import Parser, print_error, print_result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,9 +112,9 @@ def _run(options: argparse.Namespace) -> int:
             write_page(options.html, report, title=str(options.path))
         if options.json is not None:
             write_json(options.json, to_json(report))
-        say(to_text(report))
+        print_result(to_text(report))
     except (DatasetError, OSError, MemoryError) as error:
-        return fail("bisim-check", error)
+        return print_error("bisim-check", error)
     return EXIT_STATUS[report.verdict]
 
 

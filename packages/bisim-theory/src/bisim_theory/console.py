@@ -14,7 +14,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
-def fail(program: str, error: BaseException) -> int:
+def print_error(program: str, error: BaseException) -> int:
     """Say what went wrong in one line, whatever is in the message, and return exit status 2."""
     text = str(error)
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
@@ -25,7 +25,7 @@ def fail(program: str, error: BaseException) -> int:
     return 2
 
 
-def say(text: str) -> None:
+def print_result(text: str) -> None:
     """Print the last words; raises `OSError` where they cannot be written, as on a full disk."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character still gets the rest

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-Progress = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 """Called with how much of how much is done."""
 
 PATIENCE = 2.0
@@ -16,7 +16,7 @@ def silent(done: int, whole: int) -> None:
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Progress]:
+def progress_bar(what: str) -> Iterator[ProgressCallback]:
     """A bar on standard error for what takes longer than `PATIENCE`; none where that is no terminal."""
     from tqdm import tqdm
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
-from bisim_theory.progress import Progress, silent
+from bisim_theory.progress import ProgressCallback, silent
 
 
 def identify_by_content(data: TransitionDataset, ids: Ids | None = None) -> TransitionDataset:
@@ -145,7 +145,7 @@ class _Folder:
             x = self.parent[x]
         return x
 
-    def run(self, merges: Iterable[tuple[int, int]], progress: Progress) -> NDArray[np.int64]:
+    def run(self, merges: Iterable[tuple[int, int]], progress: ProgressCallback) -> NDArray[np.int64]:
         self.pending.extend((x, y, None) for x, y in merges)
         self._settle()
         for row, (source, action) in enumerate(zip(self.data.source.tolist(), self.data.action.tolist(), strict=True)):
@@ -223,7 +223,7 @@ class _Folder:
         return list(done)
 
 
-def fold(data: TransitionDataset, merges: Iterable[tuple[int, int]] = (), progress: Progress = silent) -> Ids:
+def fold(data: TransitionDataset, merges: Iterable[tuple[int, int]] = (), progress: ProgressCallback = silent) -> Ids:
     """Merge what any well-trained model must give one embedding, and nothing else.
 
     A well-trained model maps all successors of one (observation, action) to T(E(o), a), so to one embedding; merged

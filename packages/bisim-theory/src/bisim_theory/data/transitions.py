@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bisim_theory.progress import Progress, silent
+from bisim_theory.progress import ProgressCallback, silent
 
 Ids = NDArray[np.int64]
 
@@ -185,7 +185,7 @@ class TransitionDataset:
             return self.size
         return int(max(self.source.max(), self.successor.max())) + 1
 
-    def content_ids(self, progress: Progress = silent) -> Ids:
+    def content_ids(self, progress: ProgressCallback = silent) -> Ids:
         """(F,) ids in which observations of equal content have the same id, that of the first of them.
 
         Args:

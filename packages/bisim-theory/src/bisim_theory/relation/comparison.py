@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from bisim_theory.data.auxiliary import Values, auxiliary_values, given_values, with_auxiliary
 from bisim_theory.data.folding import NoWellTrainedModelError, fold
 from bisim_theory.data.transitions import DatasetError, TransitionDataset
-from bisim_theory.progress import Progress, silent
+from bisim_theory.progress import ProgressCallback, silent
 from bisim_theory.relation.compute import empirical_bisimulation
 from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded, embeddings_needed
 
@@ -69,7 +69,7 @@ def compare(
     candidates: str | Sequence[str] | Mapping[str, ArrayLike | Values],
     labels: NDArray[Any] | None = None,
     folding: bool = False,
-    progress: Progress = silent,
+    progress: ProgressCallback = silent,
 ) -> Comparison:
     """Compute side by side what several auxiliary functions would protect.
 

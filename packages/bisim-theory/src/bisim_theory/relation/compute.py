@@ -2,13 +2,13 @@
 
 from bisim_theory._aliases import former_parameters
 from bisim_theory.data.transitions import Ids, TransitionDataset
-from bisim_theory.progress import Progress, silent
+from bisim_theory.progress import ProgressCallback, silent
 from bisim_theory.relation.base import Relation
 from bisim_theory.relation.graph import observed_graph
 from bisim_theory.relation.refinement import Refine, group, refine_in_memory
 from bisim_theory.relation.sampled import SampledRelation
 from bisim_theory.relation.table import table_relation
-from bisim_theory.relation.trajectories import single_action, word_relation
+from bisim_theory.relation.trajectories import single_action, trajectory_relation
 
 MOST_CLASSES = 30_000
 """Classes up to which the table of all class pairs is built; one byte a pair."""
@@ -18,7 +18,7 @@ MOST_CLASSES = 30_000
 def empirical_bisimulation(
     data: TransitionDataset,
     representative: Ids | None = None,
-    progress: Progress = silent,
+    progress: ProgressCallback = silent,
     *,
     refine: Refine = refine_in_memory,
 ) -> Relation:
@@ -43,6 +43,6 @@ def empirical_bisimulation(
     """
     graph = observed_graph(data, representative)
     if single_action(graph.edges):
-        return word_relation(graph)
+        return trajectory_relation(graph)
     behaviour = group(graph, refine(graph))
     return table_relation(behaviour, progress) if behaviour.classes <= MOST_CLASSES else SampledRelation.of(behaviour)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory.data.transitions import Ids
-from bisim_theory.progress import Progress, silent
+from bisim_theory.progress import ProgressCallback, silent
 from bisim_theory.relation.base import Pairs, Relation
 from bisim_theory.relation.graph import Behaviour, ranges
 
@@ -19,14 +19,14 @@ Table = NDArray[np.unsignedinteger[Any]]
 FRONTIER = 2_000_000
 """Pairs that are followed back through the transitions at a time, and kept in a list between two levels."""
 
-ROWS = 256
+TABLE_ROWS = 256
 """Rows of the table that are looked at together."""
 
 _PUSH_COST = 50
 """What following one pair back through one action costs, in looks at an entry of the table (measured)."""
 
 
-def table_relation(behaviour: Behaviour, progress: Progress = silent) -> "TableRelation":
+def table_relation(behaviour: Behaviour, progress: ProgressCallback = silent) -> "TableRelation":
     """R_D* from the table of all pairs of classes: one byte a pair, two from level 256 on."""
     return TableRelation(behaviour, _Filling(behaviour, progress).run())
 
@@ -73,7 +73,7 @@ class _Filling:
     back through the transitions (push). So a pair is pushed once, and deep data costs no more than shallow data.
     """
 
-    def __init__(self, behaviour: Behaviour, progress: Progress) -> None:
+    def __init__(self, behaviour: Behaviour, progress: ProgressCallback) -> None:
         self.behaviour, self.progress = behaviour, progress
         number, edges = behaviour.classes, behaviour.edges
         self.table: Table = np.empty((number, number), np.uint8)
@@ -158,8 +158,8 @@ class TableRelation(Relation):
         return self.table[a][:, b] != 0
 
     def _blocks(self) -> Iterator[tuple[int, Table]]:
-        for start in range(0, len(self.table), ROWS):
-            yield start, self.table[start : start + ROWS]
+        for start in range(0, len(self.table), TABLE_ROWS):
+            yield start, self.table[start : start + TABLE_ROWS]
 
     @functools.cached_property
     def distinguished_pairs_per_level(self) -> list[int]:
@@ -177,8 +177,8 @@ class TableRelation(Relation):
         pairs = 0
         for members in np.split(self.behaviour.class_of[order], ends[:-1]):
             classes, sizes = np.unique(members, return_counts=True)
-            for start in range(0, len(classes), ROWS):
-                rows = slice(start, start + ROWS)
+            for start in range(0, len(classes), TABLE_ROWS):
+                rows = slice(start, start + TABLE_ROWS)
                 related = self.apart(classes[rows], classes).astype(np.float64) @ sizes  # up to n: exact
                 pairs += int(related.astype(np.int64) @ sizes[rows])
         return pairs // 2

@@ -24,7 +24,7 @@ def single_action(edges: Edges) -> bool:
     return bool(edges.degree.max(initial=0) <= 1)
 
 
-def word_relation(graph: ObservedGraph) -> "WordRelation":
+def trajectory_relation(graph: ObservedGraph) -> "TrajectoryRelation":
     """R_D* of data with one action a source, in O(n log n) (prefix doubling, as for suffix arrays)."""
     edges = graph.edges
     successor = np.full(edges.vertices, -1, np.int32)
@@ -36,7 +36,7 @@ def word_relation(graph: ObservedGraph) -> "WordRelation":
     words = ranks[-1]
     behaviour = group(graph, words.astype(np.int64))
     first = np.unique(words, return_index=True)[1]
-    return WordRelation(behaviour, _common_prefixes(first, graph.auxiliary, ranks, jumps))
+    return TrajectoryRelation(behaviour, _common_prefixes(first, graph.auxiliary, ranks, jumps))
 
 
 def _double(letter: Ids, successor: NDArray[np.int32]) -> tuple[list[NDArray[np.int32]], list[NDArray[np.int32]]]:
@@ -68,7 +68,7 @@ def _common_prefixes(
 
 
 @dataclass(frozen=True, eq=False)
-class WordRelation(Relation):
+class TrajectoryRelation(Relation):
     """R_D* over words; classes are numbered in the order of their words.
 
     Attributes:
@@ -156,7 +156,7 @@ class WordRelation(Relation):
     def pairs_at(self, level: int) -> Pairs:
         """All pairs of sources that enter at a level."""
         levels, pairs = self._pairs_per_boundary()
-        return _WordPairs(self.behaviour, self._rectangles, np.flatnonzero(levels == level), pairs)
+        return _TrajectoryPairs(self.behaviour, self._rectangles, np.flatnonzero(levels == level), pairs)
 
     @functools.cached_property
     def intransitive_triple(self) -> tuple[int, int, int] | None:
@@ -232,7 +232,7 @@ def _rectangles(common: ArrayLike) -> _Rectangles:
 
 
 @dataclass(frozen=True, eq=False)
-class _WordPairs(Pairs):
+class _TrajectoryPairs(Pairs):
     behaviour: Behaviour
     rectangles: _Rectangles
     boundaries: Ids

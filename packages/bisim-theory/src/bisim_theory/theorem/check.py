@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from bisim_theory._aliases import former_parameters
 from bisim_theory.data.representation import Representation
 from bisim_theory.data.transitions import Ids
-from bisim_theory.progress import Progress, silent
+from bisim_theory.progress import ProgressCallback, silent
 from bisim_theory.relation.base import Relation
 from bisim_theory.theorem.bounds import Lipschitz, distance_bounds
 from bisim_theory.theorem.nearest import Floats, distances, nearest_distinguished
@@ -152,7 +152,7 @@ def check_theorem(
     representation: Representation,
     tolerance: Tolerance | None = None,
     labels: NDArray[Any] | None = None,
-    progress: Progress = silent,
+    progress: ProgressCallback = silent,
 ) -> TheoremCheck:
     """Check a model against Theorem 3 on the data that it was trained on.
 
@@ -307,7 +307,7 @@ def _median_distance(embedding: NDArray[Any], tolerance: Tolerance) -> float:
 
 
 def _conclusion(
-    relation: Relation, representation: Representation, threshold: float, progress: Progress
+    relation: Relation, representation: Representation, threshold: float, progress: ProgressCallback
 ) -> tuple[Closest | None, int]:
     """The closest distinguished pair and the number of collapsed ones; among the sampled pairs where R_D* is not
     known exactly.

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory.data.transitions import DatasetError, Ids
-from bisim_theory.progress import Progress, silent
+from bisim_theory.progress import ProgressCallback, silent
 from bisim_theory.relation.base import Relation
 
 Floats = NDArray[np.float64]
@@ -55,7 +55,7 @@ def centred(embedding: NDArray[Any]) -> Floats:
 
 
 def nearest_distinguished(
-    relation: Relation, embedding: NDArray[Any], threshold: float = 0.0, progress: Progress = silent
+    relation: Relation, embedding: NDArray[Any], threshold: float = 0.0, progress: ProgressCallback = silent
 ) -> Nearest:
     """Search R_D* for its smallest distance, and count the distances up to a threshold; both exactly.
 
@@ -74,7 +74,7 @@ def nearest_distinguished(
     """
     if embedding.ndim != 2 or len(embedding) <= int(relation.sources[-1]):
         raise DatasetError(f"embedding: must be (F, d), one row an observation, is {embedding.shape}")
-    search = _Search(relation, embedding, threshold)
+    search = _NearestSearch(relation, embedding, threshold)
     search.begin_with_some()
     search.run(progress)
     if search.best[1] < 0:
@@ -83,7 +83,7 @@ def nearest_distinguished(
     return Nearest(search.best[0], (x, y), search.close)
 
 
-class _Search:
+class _NearestSearch:
     """Sources in the order of their chunks, so that every chunk is a slice."""
 
     def __init__(self, relation: Relation, raw: NDArray[Any], threshold: float) -> None:
@@ -124,7 +124,7 @@ class _Search:
                 least = int(found.argmin())
                 self.best = (float(found[least]), int(x[least]), int(y[least]))
 
-    def run(self, progress: Progress) -> None:
+    def run(self, progress: ProgressCallback) -> None:
         parts = [self.embedding[rows] for rows in self.slices]
         centres = np.stack([part.mean(0) for part in parts])
         radii = np.array([np.sqrt(np.square(part - c).sum(1).max()) for part, c in zip(parts, centres, strict=True)])

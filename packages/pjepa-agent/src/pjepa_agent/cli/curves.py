@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from bisim_theory.console import Parser, fail, say
+from bisim_theory.console import Parser, print_error, print_result
 
 from pjepa_agent.cli.terminal import picture_path
 
@@ -53,7 +53,7 @@ def _draw(options: argparse.Namespace, out: Path) -> int:
         from pjepa_agent.figures.curves import draw_group_curves
 
         draw_group_curves(groups, out, options.compact)
-        say(table(groups, options.compact) + f"\nwritten to {out}")
+        print_result(table(groups, options.compact) + f"\nwritten to {out}")
     except (RunError, OSError, MemoryError) as error:
-        return fail("pjepa-curves", error)
+        return print_error("pjepa-curves", error)
     return 0

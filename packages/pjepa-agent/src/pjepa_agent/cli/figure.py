@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from bisim_theory.console import Parser, fail, say
+from bisim_theory.console import Parser, print_error, print_result
 
 from pjepa_agent.cli.terminal import log_to_terminal, picture_path
 
@@ -60,7 +60,7 @@ def _draw(options: argparse.Namespace, out: Path) -> int:
             f"({column.reconstruction.explained:.1%} of the pixels' variance explained)"
             for run, column in zip(options.runs, columns, strict=True)
         ]
-        say("\n".join([*lines, f"written to {out}"]))
+        print_result("\n".join([*lines, f"written to {out}"]))
     except (RunError, DatasetError, ConfigError, OSError, MemoryError) as error:
-        return fail("pjepa-figure", error)
+        return print_error("pjepa-figure", error)
     return 0

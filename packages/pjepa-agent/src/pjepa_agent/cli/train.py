@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bisim_theory.console import Parser, fail, say
+from bisim_theory.console import Parser, print_error, print_result
 
 from pjepa_agent.cli.terminal import collected_signals, log_to_terminal, without_garbage_collection
 from pjepa_agent.config.fields import ConfigError
@@ -127,7 +127,7 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
             with collected_signals() as received:
                 report = train_run(run, config, device, options.wandb, lambda: bool(received), processes, collected)
         if report:
-            say(_last_words(run.path, report))
+            print_result(_last_words(run.path, report))
     except Interrupted as interrupted:
         number = received[0] if received else signal.SIGTERM  # it may have been another process that was told to stop
         if not processes.is_main:
@@ -138,7 +138,7 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
         )
         return 128 + number
     except (RunError, TrainingError, ConfigError, DatasetError, OSError, MemoryError) as error:
-        return fail("pjepa-train", error)
+        return print_error("pjepa-train", error)
     return 0
 
 

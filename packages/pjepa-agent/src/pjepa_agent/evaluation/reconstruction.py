@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from bisim_theory import read_representation, read_transitions
-from bisim_theory.progress import Progress, progress_bar, silent
+from bisim_theory.progress import ProgressCallback, progress_bar, silent
 from numpy.typing import NDArray
 from torch import nn
 
@@ -55,7 +55,7 @@ def fit_decoder(
     images: NDArray[np.uint8],
     config: Config,
     updates: int = UPDATES,
-    progress: Progress = silent,
+    progress: ProgressCallback = silent,
 ) -> Decoder:
     """A decoder of Appendix D, fitted to embeddings of an encoder that is left as it is.
 
