@@ -1,6 +1,6 @@
 """Seeds and settings side by side with Ray Tune, a core or a share of a GPU each.
 
-    uv run --extra tune python examples/sweep.py runs/sweep
+    uv run --group consumers python examples/sweep.py runs/sweep
 
 Every trial is a run directory. What was stopped goes on where it was, trial by trial, when this is run again.
 """

@@ -54,6 +54,13 @@ def test_it_is_gymnasiums_vector_of_single_environments_pixel_for_pixel(mode, ar
         assert_same(a[4], b[4])
 
 
+def test_gymnasium_makes_a_vector_of_single_environments():
+    images, info = gymnasium.make_vec("CountingEnv-v0", num_envs=3, vectorization_mode="sync").reset(seed=0)
+    native, native_info = make(3).reset(seed=0)
+    assert (images == native).all()
+    assert (info["positions"] == native_info["positions"]).all()
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_transitions_collected_from_it_never_cross_episodes(mode):
     env = make(8, autoreset_mode=mode, max_episode_steps=4)

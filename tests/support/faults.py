@@ -1,6 +1,6 @@
 """Runs that are killed, over and over, and must end like one that was left alone.
 
-    uv run python tests/faults.py --kills 200 --every-call
+    PYTHONPATH=tests uv run python -m support.faults --kills 200 --every-call
 
 One process imports everything and forks a child for every attempt, so that most of the time goes into training and not
 into starting. It prints what was survived as JSON, or stops at the first difference.

@@ -1,25 +1,26 @@
-"""One run trained by several processes. They are forked here, once by `torchrun`, and talk through gloo."""
+"""One run trained by several processes. They are forked here, and talk through gloo."""
 
 import dataclasses
+import functools
 import json
 import os
-import subprocess
-import sys
+import socket
 import time
-import traceback
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from pjepa_agent.auxiliary import Auxiliary
+from pjepa_agent.cli.train import main
 from pjepa_agent.collection.replay import RecentTransitions
 from pjepa_agent.compute.processes import SINGLE_PROCESS, TorchProcesses
+from pjepa_agent.config import presets
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.run import train_run
 from pjepa_agent.runs.directory import RunDirectory, RunError
 from pjepa_agent.runs.metrics import MetricsFile
 from pjepa_agent.training.trainer import Interrupted, Training, collect_dataset
+from support.forks import Fork
 from torch import distributed
 
 CPU = torch.device("cpu")
@@ -28,23 +29,15 @@ CPU = torch.device("cpu")
 def on_ranks(folder, function, size=2):
     """Call a function of `Processes` on each of `size` forked ranks and return what it returns, by rank."""
     folder.mkdir()
-    children = []
-    for rank in range(size):
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                store = distributed.FileStore(str(folder / "store"), size)
-                distributed.init_process_group("gloo", store=store, rank=rank, world_size=size)
-                torch.save(function(TorchProcesses(rank, size)), folder / f"{rank}.pt")
-                distributed.destroy_process_group()
-                status = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(status)
-        children.append(pid)
-    assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * size
+
+    def join(rank):
+        store = distributed.FileStore(str(folder / "store"), size)
+        distributed.init_process_group("gloo", store=store, rank=rank, world_size=size)
+        torch.save(function(TorchProcesses(rank, size)), folder / f"{rank}.pt")
+        distributed.destroy_process_group()
+
+    ended = [child.wait() for child in [Fork(functools.partial(join, rank)) for rank in range(size)]]
+    assert [each.status for each in ended] == [0] * size, "\n".join(each.stderr for each in ended)
     return [torch.load(folder / f"{rank}.pt") for rank in range(size)]
 
 
@@ -218,19 +211,21 @@ def test_a_batch_that_cannot_be_shared_out_is_refused():
             TorchProcesses(0, 4).local_batch_size(size)
 
 
-@pytest.mark.slow
-def test_torchrun_trains_a_run_with_two_processes(tmp_path):
-    scripts = Path(sys.executable).parent
+def test_the_command_joins_the_processes_that_torchrun_starts(tiny, tmp_path, monkeypatch):
+    """In the environment that `torchrun` gives to each; `tests/consumers` has it start them."""
+    monkeypatch.setattr(presets, "PRESETS", {"laptop": tiny()})
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    common = {"TORCHELASTIC_RUN_ID": "test", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     run = tmp_path / "run"
-    small = ("collection.transitions=200", "network.width=4", "optimization.batch_size=16",
-             "evaluation.reference_per_count=4", "evaluation.scored_per_count=30", "evaluation.transitions=120",
-             "evaluation.probe_per_count=0")  # fmt: skip
-    example = Path(__file__).parents[3] / "examples" / "several_processes.sh"
-    settings = [part for each in small for part in ("--set", each)]
-    command = [example, "2", "--updates", "4", "--run-dir", run, *settings]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("4 updates in ") == 1
+
+    def train(rank):
+        os.environ.update(common, RANK=str(rank), LOCAL_RANK=str(rank))
+        return main(["--updates", "4", "--device", "cpu", "--run-dir", str(run)])
+
+    first, second = [child.wait() for child in [Fork(functools.partial(train, rank)) for rank in range(2)]]
+    assert (first.status, second.status) == (0, 0), first.stderr + second.stderr
+    assert "4 updates in " in first.stdout
+    assert second.stdout == ""
     assert json.loads((run / "report.json").read_text())["updates"] == 4
     assert len(json.loads((run / "provenance.json").read_text())) == 1
