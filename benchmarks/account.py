@@ -115,10 +115,10 @@ def account(training: Training, device: torch.device, updates: int) -> dict[str,
 def collection(training: Training, updates: int = 3_000) -> float:
     """Seconds per update over many: transitions are collected a thousand at a time, and some are there at first."""
     first = max(training.update, training.config.collection.initial)
-    training.sampler.advance(first)
+    training.sampler.collect_until(first)
     started = time.perf_counter()
     for update in range(first, first + updates):
-        training.sampler.advance(update + 1)
+        training.sampler.collect_until(update + 1)
     return (time.perf_counter() - started) / updates
 
 

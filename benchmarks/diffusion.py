@@ -22,7 +22,7 @@ from bisim_theory import read_transitions
 from bisim_theory.files import atomic_write
 from numpy.typing import NDArray
 from pjepa_agent.collection.policy import redrawn_scenes
-from pjepa_agent.collection.replay import Sampler
+from pjepa_agent.collection.replay import DatasetReplay
 from pjepa_agent.evaluation import clusters as geometry
 from pjepa_agent.evaluation.held_out import VIEWS
 from pjepa_agent.model import PJEPA
@@ -62,7 +62,7 @@ def _objective(**values: Any) -> Way:
 def _larger_batch(training: Training) -> None:
     data = read_transitions(training.run.transitions)
     size = 4 * training.config.optimization.batch_size
-    training.sampler = Sampler(data, size, training.config.seed, training.device)
+    training.sampler = DatasetReplay(data, size, training.config.seed, training.device)
 
 
 WAYS: dict[str, Way] = {

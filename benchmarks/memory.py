@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import torch
 from baseline import Buffer
-from pjepa_agent.collection.replay import RecentTransitions
+from pjepa_agent.collection.replay import OnlineReplay
 from pjepa_agent.config.presets import make_config
 from study import markdown
 
@@ -23,20 +23,20 @@ def main() -> None:
     """Fill the buffer and print what it takes."""
     config = make_config("paper")
     before = resident()
-    recent = RecentTransitions(config, torch.device("cpu"))
-    recent.advance(3 * config.collection.transitions)
+    recent = OnlineReplay(config, torch.device("cpu"))
+    recent.collect_until(3 * config.collection.transitions)
     data = recent.dataset()
     assert data.observation is not None
     frames = data.frames * int(np.prod(data.observation.shape[1:]))
     columns = sum(value.nbytes for value in recent.buffer[:].values())
-    labels = sum(label.nbytes for label in recent._labels.values())
+    labels = sum(label.nbytes for label in recent.frames.labels.values())
     del data
     sizes = {
         f"frames of {config.collection.transitions:,} transitions": frames,
-        "ring of frames": recent.frames.nbytes,
+        "ring of frames": recent.frames.images.nbytes,
         "actions, rewards, indices": columns,
         "labels": labels,
-        "all of it": recent.frames.nbytes + columns + labels,
+        "all of it": recent.frames.nbytes + columns,
         "both frames of every transition, as the baseline keeps them": Buffer(config.collection.transitions).nbytes,
         "most that the process took beside its imports, with a copy for this table": resident() - before,
     }

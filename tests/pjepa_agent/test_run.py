@@ -11,7 +11,7 @@ import torch
 from bisim_theory import empirical_bisimulation, read_representation, read_transitions
 from bisim_theory.cli import main as bisim_check
 from pjepa_agent import load
-from pjepa_agent.collection.replay import Sampler
+from pjepa_agent.collection.replay import DatasetReplay
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.config.schema import Config
@@ -113,7 +113,7 @@ def test_every_experiment_trains_and_can_be_checked(tiny, tmp_path, experiment):
 def test_batches_are_the_transitions_of_the_data(tiny, tmp_path):
     run, _ = start(tmp_path / "run", tiny(updates=1))
     data = read_transitions(run.path)
-    batch = Sampler(data, 64, 0, torch.device("cpu")).sample()
+    batch = DatasetReplay(data, 64, 0, torch.device("cpu")).sample()
     assert batch["source_image"].shape == (64, 64, 64, 3)
     frames = data.observation[0 : data.frames]
     np.testing.assert_array_equal(batch["source_image"].numpy(), frames[batch["source"]])

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from bisim_theory import read_representation, read_transitions
-from pjepa_agent.collection import replay as buffer
+from pjepa_agent.collection import frames, replay
 from pjepa_agent.collection.policy import RandomPolicy, collect
-from pjepa_agent.collection.replay import RecentTransitions
+from pjepa_agent.collection.replay import OnlineReplay
 from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.run import train_run
 from pjepa_agent.runs.directory import RunDirectory
@@ -17,9 +17,10 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True, params=[False, True], ids=["rings that fit", "rings that grow"])
 def _small_blocks(monkeypatch, request):
-    monkeypatch.setattr(buffer, "BLOCK", 37)  # so that blocks end in the middle of episodes, and of rings
+    monkeypatch.setattr(replay, "BLOCK", 37)  # so that blocks end in the middle of episodes, and of rings
     if request.param:
-        monkeypatch.setattr(buffer, "expected_frames", lambda block, transitions: 5)
+        monkeypatch.setattr(replay, "expected_frames", lambda data, transitions: 5)
+        monkeypatch.setattr(frames, "PIECE", 37)
 
 
 def online(config, transitions=60, initial=20, steps=1, **objective):
@@ -50,9 +51,9 @@ def test_collecting_in_pieces_is_collecting_at_once():
 @pytest.mark.parametrize(("update", "steps"), [(1, 1), (20, 1), (21, 1), (50, 1), (333, 1), (40, 7), (2, 200)])
 def test_the_buffer_holds_the_latest_transitions(tiny, update, steps):
     config = online(tiny(batch_size=16), steps=steps)
-    recent = RecentTransitions(config, CPU)
+    recent = OnlineReplay(config, CPU)
     for number in range(1, update + 1):
-        recent.advance(number)
+        recent.collect_until(number)
     seen = max(20, update * steps)
     assert recent.transitions == seen
     whole = collect(CollectionConfig(transitions=seen), config.seed)
@@ -70,10 +71,10 @@ def test_the_buffer_holds_the_latest_transitions(tiny, update, steps):
 
 def test_batches_are_of_what_is_there(tiny):
     config = online(tiny(batch_size=16))
-    recent = RecentTransitions(config, CPU)
+    recent = OnlineReplay(config, CPU)
     whole = collect(CollectionConfig(transitions=200), config.seed)
     for update in (1, 100, 170):
-        recent.advance(update)
+        recent.collect_until(update)
         batch = recent.sample()
         frames, number = whole.observation, batch["number"]
         assert number.min() >= recent.transitions - 60
@@ -83,12 +84,12 @@ def test_batches_are_of_what_is_there(tiny):
         np.testing.assert_array_equal(batch["auxiliary"], whole.auxiliary[number])
 
 
-def test_advancing_at_once_is_advancing_step_by_step(tiny):
+def test_collecting_up_to_an_update_at_once_is_collecting_for_each_update(tiny):
     config = online(tiny("random", batch_size=16), auxiliary_dim=3)
-    slowly, at_once = RecentTransitions(config, CPU), RecentTransitions(config, CPU)
+    slowly, at_once = OnlineReplay(config, CPU), OnlineReplay(config, CPU)
     for update in range(1, 151):
-        slowly.advance(update)
-    at_once.advance(150)
+        slowly.collect_until(update)
+    at_once.collect_until(150)
     batch, other = slowly.sample(), at_once.sample()
     assert all(torch.equal(value, other[name]) for name, value in batch.items())
     first, second = slowly.dataset(), at_once.dataset()

@@ -10,7 +10,8 @@ import torch
 from bisim_theory import read_transitions
 from pjepa_agent import load, run
 from pjepa_agent.cli.train import main
-from pjepa_agent.collection.replay import RecentTransitions, Sampler, frames_device
+from pjepa_agent.collection.frames import frames_device
+from pjepa_agent.collection.replay import DatasetReplay, OnlineReplay
 from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.networks.decoder import Decoder
 from pjepa_agent.networks.encoder import Convolution, ResNetEncoder
@@ -165,14 +166,14 @@ def test_frames_are_kept_where_they_fit(monkeypatch):
 
 def test_a_buffer_takes_little_more_memory_than_its_frames(tiny):
     config = tiny().override(["collection.online=true", "collection.transitions=4000", "collection.initial=1000"])
-    recent = RecentTransitions(config, CPU)
-    recent.advance(9_000)
+    recent = OnlineReplay(config, CPU)
+    recent.collect_until(9_000)
     data = recent.dataset()
     distinct = data.frames * 64 * 64 * 3
-    beside = sum(value.nbytes for value in recent.buffer[:].values()) + sum(a.nbytes for a in recent._labels.values())
-    assert recent.frames.nbytes + beside <= 1.1 * distinct
+    rows = sum(value.nbytes for value in recent.buffer[:].values())
+    assert recent.frames.nbytes + rows <= 1.1 * distinct
     fixed = collect_dataset(tiny())
-    assert Sampler(fixed, 16, 0, CPU).frames.nbytes == fixed.observation.nbytes
+    assert DatasetReplay(fixed, 16, 0, CPU).frames.nbytes == fixed.observation.nbytes
 
 
 @pytest.mark.parametrize("stop", [8, None])

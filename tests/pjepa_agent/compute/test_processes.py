@@ -12,7 +12,7 @@ import pytest
 import torch
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.cli.train import main
-from pjepa_agent.collection.replay import RecentTransitions
+from pjepa_agent.collection.replay import OnlineReplay
 from pjepa_agent.compute.processes import SINGLE_PROCESS, TorchProcesses
 from pjepa_agent.config import presets
 from pjepa_agent.config.fields import ConfigError
@@ -148,8 +148,8 @@ def test_ranks_have_data_of_their_own_and_p_in_common(online, tiny, tmp_path):
 
     def look(processes):
         if online:
-            buffer = RecentTransitions(config, CPU, processes)
-            buffer.advance(1)
+            buffer = OnlineReplay(config, CPU, processes)
+            buffer.collect_until(1)
             data, auxiliary = buffer.dataset(), buffer.auxiliary
         else:
             data, auxiliary = collect_dataset(config, processes), Auxiliary(config)

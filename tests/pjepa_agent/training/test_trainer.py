@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from pjepa_agent import load
-from pjepa_agent.collection.replay import RecentTransitions, Sampler
+from pjepa_agent.collection.replay import DatasetReplay, OnlineReplay
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.evaluation.held_out import HeldOut
@@ -126,7 +126,7 @@ def test_statistics_change_nothing_of_the_training(tiny, tmp_path):
 @pytest.mark.parametrize("count", [1, 6, 41, 600])
 def test_observations_are_spread_over_the_transitions(tiny, count):
     data = collect_dataset(tiny())
-    images = Sampler(data, 16, 0, CPU).observations(count)
+    images = DatasetReplay(data, 16, 0, CPU).observations(count)
     rows = np.arange((count + 1) // 2) * len(data) // ((count + 1) // 2)
     frames = np.stack([data.source[rows], data.successor[rows]], 1).ravel()[:count]
     np.testing.assert_array_equal(images, data.observation[frames])
@@ -215,13 +215,13 @@ def test_what_follows_is_the_rest_of_the_episode(tiny, online):
     if online:
         collection = CollectionConfig(transitions=70, initial=70, online=True)
         config = dataclasses.replace(config, collection=collection)
-        sampler = RecentTransitions(config, CPU)
-        sampler.advance(95)  # the ring has begun to be written over
+        sampler = OnlineReplay(config, CPU)
+        sampler.collect_until(95)  # the ring has begun to be written over
         rows = sampler.buffer[:]
         data = {name: rows[name].numpy() for name in ("source", "successor", "action")}
     else:
         whole = collect_dataset(config)
-        sampler = Sampler(whole, 64, 0, CPU, 3)
+        sampler = DatasetReplay(whole, 64, 0, CPU, 3)
         data = {"source": whole.source, "successor": whole.successor, "action": whole.action_value}
     by_source = {int(source): row for row, source in enumerate(data["source"])}
     batch = sampler.sample()
@@ -235,7 +235,7 @@ def test_what_follows_is_the_rest_of_the_episode(tiny, online):
             if present:
                 frame = int(data["successor"][following])
                 np.testing.assert_array_equal(batch["later_action"][row, step], data["action"][following])
-            image = sampler.frames[frame % len(sampler.frames)]
+            image = sampler.frames.images[frame % len(sampler.frames)]
             assert torch.equal(batch["later_image"][row, step], image)
         lengths.add(int(batch["later_present"][row].sum()))
     assert lengths == {0, 1, 2}
@@ -243,7 +243,7 @@ def test_what_follows_is_the_rest_of_the_episode(tiny, online):
 
 def test_the_transition_loss_goes_on_from_what_was_predicted(tiny, monkeypatch):
     config = with_values(tiny(batch_size=32), objective={"horizon": 3})
-    batch = Sampler(collect_dataset(config), 32, 0, CPU, 3).sample()
+    batch = DatasetReplay(collect_dataset(config), 32, 0, CPU, 3).sample()
     model = PJEPA(config)
     embeddings = torch.randn(4, 32, 16)
     monkeypatch.setattr(model.encoder, "forward", lambda images: embeddings.flatten(0, 1))
@@ -265,7 +265,7 @@ def test_the_transition_loss_goes_on_from_what_was_predicted(tiny, monkeypatch):
 
 def test_noise_is_a_share_of_the_spread(tiny, monkeypatch):
     config = with_values(tiny(), objective={"latent_noise": 0.5})
-    batch = Sampler(collect_dataset(config), 512, 0, CPU).sample()
+    batch = DatasetReplay(collect_dataset(config), 512, 0, CPU).sample()
     model = PJEPA(config)
     embeddings = 3 * torch.randn(1024, 16) + 7
     seen = []

@@ -14,7 +14,7 @@ from bisim_theory.files import write_json
 
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.collection.policy import collect
-from pjepa_agent.collection.replay import RecentTransitions
+from pjepa_agent.collection.replay import OnlineReplay
 from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
 from pjepa_agent.config.schema import SCALAR_AUXILIARIES, Config
 from pjepa_agent.evaluation.held_out import compare_with_untrained
@@ -177,7 +177,7 @@ def _dataset(
 
 def _write_recent(run: RunDirectory, config: Config, training: Training) -> TransitionDataset:
     """Keep what the buffer holds at the end as the run's transitions."""
-    assert isinstance(training.sampler, RecentTransitions)
+    assert isinstance(training.sampler, OnlineReplay)
     data = dataclasses.replace(training.sampler.dataset(), metadata=metadata(config))
     write_transitions(run.transitions, data)
     return data

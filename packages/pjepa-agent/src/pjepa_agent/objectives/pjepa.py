@@ -33,7 +33,8 @@ def joint_losses(model: PJEPA, batch: Batch, objective: ObjectiveConfig, joint_b
     Args:
         model: the model in training mode.
         batch: ``source_image`` and ``successor_image`` (B, H, W, 3) uint8, ``action`` (B, A), ``auxiliary`` (B,) or
-            (B, k), the value p of the source, and what follows where the horizon is above 1; see `buffer.Sampler`.
+            (B, k), the value p of the source, and what follows where the horizon is above 1;
+            see `Replay.sample`.
         objective: which losses reach the encoder (all but in the ablations); not the weights.
         joint_batch: whether all observations go through the encoder as one batch.
     """

@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.collection.policy import collect
-from pjepa_agent.collection.replay import RecentTransitions, Sampler
+from pjepa_agent.collection.replay import DatasetReplay, OnlineReplay
 from pjepa_agent.compute.precision import autocast
 from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
 from pjepa_agent.compute.random import random_stream
@@ -124,9 +124,9 @@ class Training:
         if config.optimization.averaging:
             self.averaged = AveragedModel(self.model, multi_avg_fn=self._average, use_buffers=True)
         self.sampler = (
-            RecentTransitions(config, device, processes)
+            OnlineReplay(config, device, processes)
             if data is None
-            else Sampler(
+            else DatasetReplay(
                 data,
                 processes.local_batch_size(config.optimization.batch_size),
                 processes.seed(config.seed),
@@ -196,7 +196,7 @@ class Training:
 
     def _known_auxiliary(self, data: TransitionDataset | None) -> Auxiliary:
         """p as the training has it: a random map keeps the standardisation of what is trained on."""
-        if isinstance(self.sampler, RecentTransitions):
+        if isinstance(self.sampler, OnlineReplay):
             return self.sampler.auxiliary
         assert data is not None
         auxiliary = Auxiliary(self.config)
@@ -205,7 +205,7 @@ class Training:
 
     def step(self) -> dict[str, Tensor]:
         """One update: collect, sample, encode both observations, both losses, step; then what learns beside them."""
-        self.sampler.advance(self.update + 1)
+        self.sampler.collect_until(self.update + 1)
         batch = self.sampler.sample()
         objective = self.config.objective.at((self.update + 1) / self.config.optimization.updates)
         if self.compiled:
@@ -393,7 +393,7 @@ class Training:
                 self.averaged.n_averaged.fill_(self.update)
             if self.beside is not None:
                 self.beside.load_state_dict(state["beside"])
-            self.sampler.advance(self.update)
+            self.sampler.collect_until(self.update)
             self.sampler.generator.set_state(self._mine(state["sampler"]).cpu())
             for name, values in state.get("recent", {}).items():
                 self._recent[name] = list(self._mine(values).unbind())

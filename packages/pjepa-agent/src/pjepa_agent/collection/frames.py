@@ -1,0 +1,100 @@
+"""Keep each frame once, in a ring buffer on the host or on the device that trains."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+FramePlacement = Literal["auto", "device", "host"]
+
+HEADROOM = 1.02
+"""Length of a ring relative to the frames that it is expected, or known, to hold."""
+
+PIECE = 1_000
+"""Frames that are copied at a time when a ring grows, so that memory never holds all of them a third time."""
+
+
+class FrameRing:
+    """Hold frames that are numbered in the order of arrival; frame n is in slot n modulo the length.
+
+    Args:
+        images: memory of the ring (F, H, W, 3) uint8, with the first frames or zeros.
+        device: where `images_of` returns images.
+        labels: memory of the labels per frame, (F, ...) each.
+    """
+
+    def __init__(self, images: Tensor, device: torch.device, labels: Mapping[str, NDArray[Any]] | None = None) -> None:
+        self.images, self.device = images, device
+        self.labels = dict(labels or {})
+        self._end = 0  # number of the frame after the newest
+
+    def __len__(self) -> int:
+        """Return the number of slots."""
+        return len(self.images)
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes of images and labels."""
+        return self.images.nbytes + sum(label.nbytes for label in self.labels.values())
+
+    def images_of(self, numbers: Tensor) -> Tensor:
+        """Gather the images (..., H, W, 3) of frame numbers (...)."""
+        return self.images[(numbers % len(self)).to(self.images.device)].to(self.device)
+
+    def append(self, first: int, images: NDArray[np.uint8], labels: Mapping[str, NDArray[Any]], oldest: int) -> None:
+        """Write consecutive frames, of which the first may be the newest already here.
+
+        Args:
+            first: number of the first frame.
+            images: frames (n, H, W, 3).
+            labels: labels (n, ...) per frame.
+            oldest: number of the oldest frame that is still needed; older ones may be overwritten.
+        """
+        end = first + len(images)
+        if end - oldest > len(self):
+            self._grow(oldest, math.ceil(HEADROOM * (end - oldest)))
+        self._end = end
+        slots = np.arange(first, end) % len(self)
+        self.images[torch.from_numpy(slots).to(self.images.device)] = torch.from_numpy(images).to(self.images.device)
+        for name, label in self.labels.items():
+            label[slots] = labels[name]
+
+    def read(self, first: int, end: int) -> tuple[NDArray[np.uint8], dict[str, NDArray[Any]]]:
+        """Copy the images and labels of frames `first` to `end` - 1 to the host."""
+        slots = np.arange(first, end) % len(self)
+        return self.images.cpu().numpy()[slots], {name: label[slots] for name, label in self.labels.items()}
+
+    def _grow(self, oldest: int, length: int) -> None:
+        """Move the frames from `oldest` on into a longer ring.
+
+        A ring as long as the worst case, two frames a transition, would never grow. But every slot is written in
+        time, so it would take nearly twice the memory.
+        """
+        kept = np.arange(oldest, self._end)
+        images = self.images.new_zeros((length, *self.images.shape[1:]))
+        for piece in np.array_split(kept, len(kept) // PIECE + 1):
+            images[torch.from_numpy(piece % length)] = self.images[torch.from_numpy(piece % len(self))]
+        for name, label in self.labels.items():
+            self.labels[name] = np.zeros((length, *label.shape[1:]), label.dtype)
+            self.labels[name][kept % length] = label[kept % len(self)]
+        self.images = images
+
+
+def frames_device(placement: FramePlacement, device: torch.device, size: int) -> torch.device:
+    """Choose the device that keeps the frames.
+
+    Args:
+        placement: ``device``, ``host``, or ``auto`` for the device if they take at most half of its free memory.
+        device: that trains.
+        size: bytes of all frames.
+    """
+    host = torch.device("cpu")
+    if placement == "host":
+        return host
+    if placement == "auto" and device.type == "cuda" and size > torch.cuda.mem_get_info(device)[0] / 2:
+        return host
+    return device
