@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bisim_theory import _aliases
 
 if TYPE_CHECKING:
-    from bisim_theory.analysis import Report, analyse
+    from bisim_theory.analysis import Checked, Impossible, RelationOnly, Report, analyse
     from bisim_theory.data.auxiliary import auxiliary_values
     from bisim_theory.data.folding import NoWellTrainedModelError, find_conflicts, fold, identify_by_content
     from bisim_theory.data.representation import Representation
@@ -32,12 +32,15 @@ if TYPE_CHECKING:
     from bisim_theory.theorem.nearest import nearest_distinguished
 
 __all__ = [
+    "Checked",
     "Comparison",
     "DatasetError",
     "EmbeddingsNeeded",
+    "Impossible",
     "Lipschitz",
     "NoWellTrainedModelError",
     "Relation",
+    "RelationOnly",
     "Report",
     "Representation",
     "TheoremCheck",
@@ -89,6 +92,9 @@ _HOMES = {
     "write_representation": "bisim_theory.formats",
     "write_transitions": "bisim_theory.formats",
     "Relation": "bisim_theory.relation.base",
+    "Checked": "bisim_theory.analysis",
+    "Impossible": "bisim_theory.analysis",
+    "RelationOnly": "bisim_theory.analysis",
     "Report": "bisim_theory.analysis",
     "analyse": "bisim_theory.analysis",
     "Representation": "bisim_theory.data.representation",

@@ -28,6 +28,21 @@ NAMES: dict[str, dict[str, str]] = {
 }
 """Attributes of modules that have moved or have another name."""
 
+OUTCOME_NAMES = {"impossible": "contradiction", "codes": "embeddings"}
+"""New names of fields of `Report`, by old ones."""
+
+OUTCOME_FIELDS = {
+    "relation": None,
+    "embeddings": None,
+    "suggestions": (),
+    "pairs": (),
+    "look_alike_pairs": None,
+    "certified_share": None,
+    "representation": None,
+    "check": None,
+}
+"""Fields that every `Report` had, with the value that they had where they did not apply."""
+
 
 class MovedModule(types.ModuleType):
     """A module under its old name.
@@ -48,9 +63,10 @@ class MovedModule(types.ModuleType):
         return getattr(importlib.import_module(self._home), name)
 
 
-def warn_of(old: str, new: str) -> None:
-    """Warn, two calls above, that something has another name now."""
-    warnings.warn(f"{old} is now {new}; the old name goes with the next version", DeprecationWarning, stacklevel=3)
+def warn_of(old: str, new: str, calls: int = 2) -> None:
+    """Warn that a name has changed; the warning points at the line that many calls above this function."""
+    message = f"{old} is now {new}; the old name goes with the next version"
+    warnings.warn(message, DeprecationWarning, stacklevel=calls + 1)
 
 
 def install(package: str, modules: Mapping[str, str]) -> None:
@@ -78,9 +94,29 @@ def moved(module: str, name: str, names: Mapping[str, Mapping[str, str]] = NAMES
     new = names.get(module, {}).get(name)
     if new is None:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
-    warn_of(f"{module}.{name}", new)
+    warn_of(f"{module}.{name}", new, calls=3)
     home, _, attribute = new.rpartition(".")
     return getattr(importlib.import_module(home), attribute)
+
+
+def outcome_field(outcome: object, name: str) -> Any:
+    """Return what `Report` had under a name, before every outcome was a class of its own.
+
+    Args:
+        outcome: the outcome of an analysis.
+        name: an attribute that it does not have.
+
+    Raises:
+        AttributeError: `Report` never had it.
+    """
+    kind = type(outcome).__name__
+    if name in OUTCOME_NAMES:
+        warn_of(f"{kind}.{name}", f"{kind}.{OUTCOME_NAMES[name]}, which not every outcome has", calls=3)
+        return vars(outcome).get(OUTCOME_NAMES[name])
+    if name not in OUTCOME_FIELDS:
+        raise AttributeError(f"{kind!r} object has no attribute {name!r}")
+    warn_of(f"{kind}.{name}", "an attribute of other outcomes only: ask with isinstance which one it is", calls=3)
+    return OUTCOME_FIELDS[name]
 
 
 def former_parameters(

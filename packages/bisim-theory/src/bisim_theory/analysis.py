@@ -1,14 +1,15 @@
-"""Everything that `bisim-check` finds about a dataset and a model."""
+"""The whole analysis of `bisim-check`: what a dataset distinguishes, and whether a model kept it."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bisim_theory import _aliases
 from bisim_theory.data.auxiliary import Values, auxiliary_values, offered, with_auxiliary
 from bisim_theory.data.folding import Conflicts, NoWellTrainedModelError, find_conflicts, fold, identify_by_content
 from bisim_theory.data.representation import Representation
@@ -20,21 +21,21 @@ from bisim_theory.relation.collect_next import Suggestion, collect_next
 from bisim_theory.relation.comparison import Comparison, compare
 from bisim_theory.relation.compute import empirical_bisimulation
 from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded, embeddings_needed
-from bisim_theory.theorem.check import TheoremCheck, Tolerance, check_theorem
+from bisim_theory.theorem.check import TheoremCheck, Tolerance, Verdict, check_theorem
 
-Bar = Callable[[str], AbstractContextManager[ProgressCallback]]
-"""Makes a progress bar of a title."""
+ProgressBar = Callable[[str], AbstractContextManager[ProgressCallback]]
+"""Opens a progress bar with the given title."""
 
 
 @dataclass(frozen=True, eq=False)
 class ContentNote:
-    """What telling observations apart by content instead of by occurrence would change.
+    """Describe how joining observations of equal content changes the data.
 
     Attributes:
-        ids: (F,) observations of equal content have the same.
-        coinciding: how many of the F observations look exactly like an earlier one.
-        conflicts: (observation, action) pairs with several successors once those are one.
-        other_label: how many sources look like an earlier one with another label.
+        ids: (F,) ids in which observations of equal content have the same id.
+        coinciding: number of observations whose content equals that of an earlier one.
+        conflicts: number of (observation, action) pairs with several successors after joining.
+        other_label: number of sources whose content equals that of an earlier observation with another label.
     """
 
     ids: Ids
@@ -45,12 +46,12 @@ class ContentNote:
 
 @dataclass(frozen=True)
 class PairNote:
-    """What the data says about one pair of observations.
+    """Describe one pair of observations.
 
     Attributes:
-        pair: their ids.
-        level: round in which the pair enters R_D*, 0 in B_D*, None where one of the two is never a source.
-        witness: shortest actions after which p differs, None in B_D* or where there is no level.
+        pair: ids of the observations.
+        level: level at which the pair enters R_D*, 0 in B_D*; None if one of the two is never a source.
+        witness: shortest actions after which p differs; None in B_D* and without a level.
         cannot_collapse: whether the pair is in the closure relation N.
     """
 
@@ -60,11 +61,19 @@ class PairNote:
     cannot_collapse: bool
 
 
-@dataclass(frozen=True, eq=False)
-class Report:
-    """The findings; `relation`, `codes` are None only where no well-trained model exists (`impossible` says why).
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Outcome:
+    """Hold what every outcome of an analysis has.
 
-    `left_out` says what was found beside the data and not used, and why.
+    Attributes:
+        data: transitions for which p is known, with p.
+        identity: ``"occurrence"`` or ``"content"``.
+        folded: whether the successors of one (observation, action) were merged.
+        conflicts: (observation, action) pairs of `data` with several successors.
+        content: effect of joining equal observations; None without observations.
+        label: name of the label that serves as ground truth, or None.
+        comparison: candidates for p side by side; None unless requested.
+        left_out: input that was found and not used, and why; None if there is none.
     """
 
     data: TransitionDataset
@@ -73,46 +82,116 @@ class Report:
     conflicts: Conflicts
     content: ContentNote | None
     label: str | None
-    relation: Relation | None = None
-    codes: EmbeddingsNeeded | None = None
-    check: TheoremCheck | None = None
-    representation: Representation | None = None
-    suggestions: Sequence[Suggestion] = ()
-    pairs: Sequence[PairNote] = ()
     comparison: Comparison | None = None
-    impossible: NoWellTrainedModelError | None = None
     left_out: str | None = None
 
     @property
     def auxiliary(self) -> str:
-        """What p is, as far as the data says."""
+        """Name of p, or ``"as stored"`` if the data gives none."""
         return str(self.data.metadata.get("auxiliary", "as stored"))
-
-    @functools.cached_property
-    def look_alike_pairs(self) -> int | None:
-        """Distinguished pairs of equal images, which no encoder can keep apart; None where there are no images."""
-        if self.relation is None or self.content is None or self.identity == "content":
-            return None
-        return self.relation.equal_label_pairs(self.relation.label_codes(self.content.ids))
-
-    @property
-    def verdict(self) -> str:
-        """holds, collapsed, hypothesis-not-met, no-well-trained-model or relation-only."""
-        if self.impossible is not None:
-            return "no-well-trained-model"
-        return "relation-only" if self.check is None else self.check.verdict
 
     @property
     def labels(self) -> NDArray[Any] | None:
-        """(F,) the labels that stand for the ground truth."""
+        """(F,) ground truth of every observation, or None."""
         return None if self.label is None else self.data.labels[self.label]
+
+    if not TYPE_CHECKING:  # a type checker reports fields that an outcome lacks
+
+        def __getattr__(self, name: str) -> Any:
+            return _aliases.outcome_field(self, name)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Impossible(Outcome):
+    """Report that no well-trained model exists.
+
+    Attributes:
+        contradiction: two observations that must share an embedding and differ in p.
+        representation: the model's arrays, if given.
+    """
+
+    contradiction: NoWellTrainedModelError
+    representation: Representation | None = None
+
+    @property
+    def verdict(self) -> Literal["no-well-trained-model"]:
+        """``"no-well-trained-model"``."""
+        return "no-well-trained-model"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class WithRelation(Outcome):
+    """Hold what the outcomes with a relation have.
+
+    Attributes:
+        relation: R_D* and B_D* over `data`.
+        embeddings: number of embeddings that a well-trained model needs.
+        suggestions: what to collect next, best first; empty without a ground truth.
+        pairs: the requested pairs.
+    """
+
+    relation: Relation
+    embeddings: EmbeddingsNeeded
+    suggestions: Sequence[Suggestion] = ()
+    pairs: Sequence[PairNote] = ()
+
+    @functools.cached_property
+    def look_alike_pairs(self) -> int | None:
+        """Number of distinguished pairs with equal images, which no encoder can separate; None without images."""
+        if self.content is None or self.identity == "content":
+            return None
+        return self.relation.equal_label_pairs(self.relation.label_codes(self.content.ids))
 
     @functools.cached_property
     def certified_share(self) -> float | None:
-        """Distinguished pairs over the pairs with different labels; None without labels."""
-        return None if self.relation is None or self.labels is None else self.relation.certified_share(self.labels)
+        """Share of the pairs with different labels that are distinguished; None without labels."""
+        return None if self.labels is None else self.relation.certified_share(self.labels)
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RelationOnly(WithRelation):
+    """Report the relation alone, since no model was given."""
+
+    @property
+    def verdict(self) -> Literal["relation-only"]:
+        """``"relation-only"``."""
+        return "relation-only"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Checked(WithRelation):
+    """Report the relation and a model checked against it.
+
+    Attributes:
+        representation: the model's arrays.
+        check: Theorem 3 on `data` and the model.
+    """
+
+    representation: Representation
+    check: TheoremCheck
+
+    @property
+    def verdict(self) -> Verdict:
+        """``"holds"``, ``"collapsed"`` or ``"hypothesis-not-met"``."""
+        return self.check.verdict
+
+
+Report = Impossible | RelationOnly | Checked
+"""Outcome of an analysis."""
+
+
+@_aliases.former_parameters(
+    "data",
+    "representation",
+    "identity",
+    "folding",
+    "auxiliary",
+    "tolerance",
+    "candidates",
+    "pairs",
+    "bar",
+    renamed={"bar": "progress_bar"},
+)
 def analyse(
     data: TransitionDataset,
     representation: Representation | None = None,
@@ -123,106 +202,132 @@ def analyse(
     tolerance: Tolerance | None = None,
     candidates: Sequence[str] = (),
     pairs: Sequence[tuple[int, int]] = (),
-    bar: Bar = lambda title: nullcontext(silent),
+    progress_bar: ProgressBar = lambda title: nullcontext(silent),
 ) -> Report:
-    """Compute everything `bisim-check` reports.
+    """Compute everything that `bisim-check` reports.
 
     Args:
         data: the transitions.
-        representation: what a model makes of them, or None for the relation alone.
-        identity: ``"occurrence"`` takes every id as an observation of its own, ``"content"`` joins equal images.
-        folding: whether to merge the successors of one (observation, action), which a well-trained model must.
-        auxiliary: name of what p is; None takes the values stored, else the first candidate.
-        tolerance: what counts as well-trained and as collapsed; None takes the defaults.
+        representation: a model's arrays on `data`; None computes the relation alone.
+        identity: ``"occurrence"`` gives every id an observation of its own, ``"content"`` joins equal images.
+        folding: whether to merge the successors of one (observation, action), as a well-trained model must.
+        auxiliary: name of p; None uses the stored values, else the first candidate.
+        tolerance: thresholds for well-trained and collapsed; None uses the defaults.
         candidates: names of auxiliary functions to compare; see `bisim_theory.compare`.
-        pairs: ids of pairs of observations to look at singly.
-        bar: makes the progress bars.
+        pairs: ids of pairs of observations to inspect.
+        progress_bar: opens the progress bars.
 
     Raises:
-        DatasetError: transitions are not deterministic and `folding` is off, or something does not fit.
+        DatasetError: transitions are not deterministic and `folding` is off, or an argument does not fit the data.
     """
     if identity not in ("occurrence", "content"):
         raise DatasetError(f"identity={identity!r}: must be occurrence or content")
-    # Before images are joined: an auxiliary may tell apart what looks the same. And before rows are left out.
+    # Candidates may tell equal images apart, so they are evaluated before those are joined.
     values = {name: auxiliary_values(data, name) for name in candidates}
-    with bar("reading images") as progress:
-        data, content = _identify(data, identity, progress)
-    everything, labels = data, None if _ground_truth(data) is None else data.labels[str(_ground_truth(data))]
-    data, representation = _choose(data, representation, auxiliary, candidates, values)
+    label = _ground_truth(data)
+    with progress_bar("reading images") as progress:
+        all_data, content = _identify(data, identity, label, progress)
+    data, representation = _choose_auxiliary(all_data, representation, auxiliary, values)
     if representation is not None:
         representation.check_against(data)
     conflicts = find_conflicts(data)
-    report = Report(data, identity, folding, conflicts, content, _ground_truth(data), representation=representation)
     if len(conflicts) and not folding:
-        raise DatasetError(
-            f"successor: Definition 4 asks for deterministic transitions and there are conflicts ({conflicts}); "
-            "merge what they force with --fold"
-            + (", or tell every frame apart with --identity occurrence" if identity == "content" else "")
-        )
+        raise DatasetError(_conflicts_message(conflicts, identity))
+
+    labels = None if label is None else data.labels[label]
+    comparison = None
     if values:
-        with bar("comparing") as progress:
-            report = replace(report, comparison=compare(everything, values, labels, folding, progress))
+        with progress_bar("comparing") as progress:
+            comparison = compare(all_data, values, labels, folding, progress)
+    outcome = Outcome(
+        data=data,
+        identity=identity,
+        folded=folding,
+        conflicts=conflicts,
+        content=content,
+        label=label,
+        comparison=comparison,
+    )
     try:
-        with bar("folding") as progress:
+        with progress_bar("folding") as progress:
             representative = fold(data, progress=progress) if folding else None
-        with bar("pairs") as progress:
+        with progress_bar("pairs") as progress:
             relation = empirical_bisimulation(data, representative, progress)
     except NoWellTrainedModelError as error:
-        return replace(report, impossible=error)
-    report = replace(
-        report,
+        return Impossible(**vars(outcome), contradiction=error, representation=representation)
+    found = RelationOnly(
+        **vars(outcome),
         relation=relation,
-        codes=embeddings_needed(relation, report.labels),
-        # Beyond the table every pair is a walk of its own: too many are needed for advice.
+        embeddings=embeddings_needed(relation, labels),
+        # Without a table of levels every pair costs a search, and suggestions need too many.
         suggestions=collect_next(relation, labels) if labels is not None and relation.exact else (),
-        pairs=_look_at(pairs, relation, content, identity),
+        pairs=_inspect_pairs(pairs, relation, content if identity == "content" else None),
     )
     if representation is None:
-        return report
-    with bar("distances") as progress:
-        check = check_theorem(relation, representation, tolerance, report.labels, progress)
-    return replace(report, check=check)
+        return found
+    with progress_bar("distances") as progress:
+        check = check_theorem(relation, representation, tolerance, labels, progress)
+    return Checked(**vars(found), representation=representation, check=check)
+
+
+def _ground_truth(data: TransitionDataset) -> str | None:
+    """Return ``"count"`` if the data has that label, else the only label of one integer per observation."""
+    if "count" in data.labels and data.labels["count"].ndim == 1:
+        return "count"
+    scalars = [name for name, value in data.labels.items() if value.ndim == 1 and value.dtype.kind in "iub"]
+    return scalars[0] if len(scalars) == 1 else None
 
 
 def _identify(
-    data: TransitionDataset, identity: str, progress: ProgressCallback
+    data: TransitionDataset, identity: str, label: str | None, progress: ProgressCallback
 ) -> tuple[TransitionDataset, ContentNote | None]:
+    """Join equal images if `identity` asks for it; note what joining changes in either case."""
     if data.observation is None:
         if identity == "content":
             raise DatasetError("observation: is needed for --identity content, and this dataset has none")
         return data, None
     ids = data.content_ids(progress)
-    by_content = identify_by_content(data, ids)
-    label = _ground_truth(data)
+    joined = identify_by_content(data, ids)
     sources = np.unique(data.source)
     other = 0 if label is None else int((data.labels[label][sources] != data.labels[label][ids[sources]]).sum())
-    note = ContentNote(ids, int((ids != np.arange(len(ids))).sum()), len(find_conflicts(by_content)), other)
-    return (by_content if identity == "content" else data), note
+    note = ContentNote(ids, int((ids != np.arange(len(ids))).sum()), len(find_conflicts(joined)), other)
+    return (joined if identity == "content" else data), note
 
 
-def _choose(
-    data: TransitionDataset,
-    representation: Representation | None,
-    name: str | None,
-    candidates: Sequence[str],
-    values: Mapping[str, Values],
+def _choose_auxiliary(
+    data: TransitionDataset, representation: Representation | None, name: str | None, values: Mapping[str, Values]
 ) -> tuple[TransitionDataset, Representation | None]:
-    """The transitions with the p that was asked for, and of a representation those that remain."""
+    """Attach p to the transitions; keep those rows of both arguments for which it is known.
+
+    Args:
+        data: the transitions.
+        representation: a model's arrays on `data`, or None.
+        name: the p to attach; None keeps the stored one, else takes the first of `values`.
+        values: candidates for p that are known already.
+    """
     if name is None and data.auxiliary is not None:
         return data, representation
-    if name is None and not candidates:
+    if name is None and not values:
         raise DatasetError(f"auxiliary: is not in this dataset; choose --auxiliary {'|'.join(offered(data))}")
-    name = name or candidates[0]
+    name = name or next(iter(values))
     chosen = values[name] if name in values else auxiliary_values(data, name)
     return with_auxiliary(data, chosen, name), None if representation is None else representation.of_rows(chosen.known)
 
 
-def _look_at(
+def _conflicts_message(conflicts: Conflicts, identity: str) -> str:
+    return (
+        f"successor: Definition 4 asks for deterministic transitions and there are conflicts ({conflicts}); "
+        "merge what they force with --fold"
+        + (", or tell every frame apart with --identity occurrence" if identity == "content" else "")
+    )
+
+
+def _inspect_pairs(
     pairs: Sequence[tuple[int, int]],
     relation: Relation,
-    content: ContentNote | None,
-    identity: str,
+    joined: ContentNote | None,
 ) -> list[PairNote]:
+    """Look up level, witness and closure of each pair; `joined` translates ids where equal images were joined."""
     if not pairs:
         return []
     given, data = np.array(pairs), relation.data
@@ -230,7 +335,7 @@ def _look_at(
         raise DatasetError(
             f"--pair: must be ids of observations, 0..{data.frames - 1}; {given.min()}..{given.max()} are asked for"
         )
-    ids = content.ids[given] if content is not None and identity == "content" else given
+    ids = given if joined is None else joined.ids[given]
     forbidden = cannot_collapse(data, ids[:, 0], ids[:, 1], relation.representative)
     notes = []
     for pair, (x, y), never in zip(pairs, ids.tolist(), forbidden.tolist(), strict=True):
@@ -238,11 +343,3 @@ def _look_at(
         level = int(relation.level(x, y)) if known else None
         notes.append(PairNote(pair, level, relation.witness(x, y) if known else None, never))
     return notes
-
-
-def _ground_truth(data: TransitionDataset) -> str | None:
-    """``count`` where there is such a label, else the only one that is one whole number per observation."""
-    if "count" in data.labels and data.labels["count"].ndim == 1:
-        return "count"
-    plain = [name for name, value in data.labels.items() if value.ndim == 1 and value.dtype.kind in "iub"]
-    return plain[0] if len(plain) == 1 else None

@@ -143,7 +143,7 @@ def _check(options: argparse.Namespace) -> "Report":
             tolerance=tolerance,
             candidates=candidates,
             pairs=[(x, y) for x, y in options.pair],
-            bar=progress_bar,
+            progress_bar=progress_bar,
         )
     if beside is None or given is not None:
         return report

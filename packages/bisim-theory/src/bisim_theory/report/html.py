@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bisim_theory.analysis import PairNote, Report
+from bisim_theory.analysis import Checked, Impossible, PairNote, RelationOnly, Report
+from bisim_theory.data.folding import NoWellTrainedModelError
 from bisim_theory.files import atomic_write
 from bisim_theory.relation.base import Relation
 from bisim_theory.relation.comparison import Candidate, Comparison
@@ -50,7 +51,7 @@ def write_page(path: str | os.PathLike[str], report: Report, title: str) -> None
 
 def to_html(report: Report, title: str) -> str:
     """The page as text; see `write_page`."""
-    check, relation = report.check, report.relation
+    check = report.check if isinstance(report, Checked) else None
     parts = [
         tag("h1", title),
         tag("p", "What the data distinguishes" + ("" if check is None else ", and whether the encoder keeps it"),
@@ -58,8 +59,7 @@ def to_html(report: Report, title: str) -> str:
         _verdict(report),
         _key_numbers(report),
         _data(report),
-        *([] if relation is None else [_relation(report, relation)]),
-        *([_impossible(report)] if report.impossible is not None else []),
+        *([_impossible(report.contradiction)] if isinstance(report, Impossible) else [_relation(report)]),
         *([] if report.comparison is None else [_comparison(report.comparison, report.label)]),
         *([] if check is None else [_hypothesis(check), _conclusion(report, check)]),
         *([picture_strips(report)] if report.data.images else []),
@@ -78,9 +78,9 @@ def to_html(report: Report, title: str) -> str:
 
 def _verdict(report: Report) -> Markup:
     verdict = report.verdict
-    if report.impossible is not None:
-        sentence = f"no well-trained model exists: {report.impossible}"
-    elif report.check is None:
+    if isinstance(report, Impossible):
+        sentence = f"no well-trained model exists: {report.contradiction}"
+    elif isinstance(report, RelationOnly):
         sentence = "relation only: what a well-trained model must keep apart; no model was looked at"
     else:
         sentence = verdict_sentence(report.check.verdict)
@@ -95,30 +95,39 @@ def _capital(text: str) -> str:
 
 
 def _key_numbers(report: Report) -> Markup:
-    data, relation, check = report.data, report.relation, report.check
+    data = report.data
     actions = len(np.unique(data.action))
-    items: list[tuple[str, str, str]] = [
+    items = [
         ("Transitions", f"{len(data):,}", f"{actions:,} action{'s' if actions > 1 else ''}"),
         ("Sources", f"{len(np.unique(data.source)):,}", f"of {data.frames:,} observations"),
+        *([] if isinstance(report, Impossible) else _relation_numbers(report)),
+        *(_check_numbers(report.check) if isinstance(report, Checked) else []),
     ]
-    if relation is not None:
-        share = relation.distinguished_pairs / max(relation.distinguished_pairs + relation.bisimilar_pairs, 1)
-        count = f"{relation.distinguished_pairs:,} pairs" + ("" if relation.exact else ", estimated")
-        items.append(("Pairs told apart", f"{share:.1%}", count))
+    return tag("dl", *(tag("div", tag("dt", a), tag("dd", b, tag("small", c))) for a, b, c in items))
+
+
+def _relation_numbers(report: RelationOnly | Checked) -> list[tuple[str, str, str]]:
+    relation, needed = report.relation, report.embeddings
+    share = relation.distinguished_pairs / max(relation.distinguished_pairs + relation.bisimilar_pairs, 1)
+    count = f"{relation.distinguished_pairs:,} pairs" + ("" if relation.exact else ", estimated")
+    items = [("Pairs told apart", f"{share:.1%}", count)]
     if report.certified_share is not None:
         items.append(
             ("Certified share", f"{report.certified_share:.3f}", f"of the pairs that differ in {report.label}")
         )
-    if report.codes is not None:
-        enough = "" if report.codes.constructed is None else f"{report.codes.constructed:,} are enough"
-        needed = ("" if report.codes.exact else "\N{GREATER-THAN OR EQUAL TO} ") + f"{report.codes.at_least:,}"
-        items.append(("Embeddings needed", needed, "exactly" if report.codes.exact else enough))
-    if check is not None and check.closest is not None:
-        share = check.closest.min_distance / check.median_distance if check.median_distance > 0 else 0.0
-        items.append(("Smallest distance", f"{check.closest.min_distance:.4g}", f"{share:.2%} of the median"))
-        limit = f"at most {check.collapse_distance:.3g} apart"
-        items.append(("Collapsed pairs", f"{check.collapsed_pairs:,}", limit))
-    return tag("dl", *(tag("div", tag("dt", a), tag("dd", b, tag("small", c))) for a, b, c in items))
+    enough = "" if needed.constructed is None else f"{needed.constructed:,} are enough"
+    number = ("" if needed.exact else "\N{GREATER-THAN OR EQUAL TO} ") + f"{needed.at_least:,}"
+    return [*items, ("Embeddings needed", number, "exactly" if needed.exact else enough)]
+
+
+def _check_numbers(check: TheoremCheck) -> list[tuple[str, str, str]]:
+    if check.closest is None:
+        return []
+    share = check.closest.min_distance / check.median_distance if check.median_distance > 0 else 0.0
+    return [
+        ("Smallest distance", f"{check.closest.min_distance:.4g}", f"{share:.2%} of the median"),
+        ("Collapsed pairs", f"{check.collapsed_pairs:,}", f"at most {check.collapse_distance:.3g} apart"),
+    ]
 
 
 def _data(report: Report) -> Markup:
@@ -140,7 +149,8 @@ def _data(report: Report) -> Markup:
     return section("Data", table("The transitions", [], rows), *(tag("p", note) for note in notes))
 
 
-def _relation(report: Report, relation: Relation) -> Markup:
+def _relation(report: RelationOnly | Checked) -> Markup:
+    relation = report.relation
     per_level = relation.distinguished_pairs_per_level
     total = max(relation.distinguished_pairs + relation.bisimilar_pairs, 1)
     kept = ends(len(per_level), ROWS)
@@ -157,7 +167,7 @@ def _relation(report: Report, relation: Relation) -> Markup:
         tag("p", behaviours, _class_sentence(relation), "" if relation.exact else " There are too many for all pairs: "
             "numbers of pairs are estimates from a uniform sample."),
         tag("div", chart, table("Pairs per level", ["level", "pairs", "share of all"], rows), class_="pair"),
-        *_certificate(report, relation),
+        *_coverage(report),
         *([_asked(report.pairs)] if report.pairs else []),
     ]  # fmt: skip
     return section("Largest bisimulation", *sentences)
@@ -186,14 +196,14 @@ def _class_sentence(relation: Relation) -> str:
     return f"Bisimilarity is an equivalence with {relation.bisimulation_classes:,} classes."
 
 
-def _certificate(report: Report, relation: Relation) -> list[Markup]:
+def _coverage(report: RelationOnly | Checked) -> list[Markup]:
     if report.labels is None or report.certified_share is None:
         return []
     text = (
         f"Certified share: {report.certified_share:.3f} of the pairs of sources that differ in {report.label} are told "
         "apart by the data."
     )
-    within = relation.distinguished_within_label(report.labels)
+    within = report.relation.distinguished_within_label(report.labels)
     if within:
         text += f" {within:,} pairs of one {report.label} are told apart all the same."
     found = [tag("p", text)]
@@ -221,10 +231,9 @@ def _asked(notes: Sequence[PairNote]) -> Markup:
     return table("Pairs that were asked for", head, rows)
 
 
-def _impossible(report: Report) -> Markup:
-    assert report.impossible is not None
-    title, chain = "Why no well-trained model exists", report.impossible.chain
-    end = tag("p", f"{_capital(str(report.impossible))}.")
+def _impossible(contradiction: NoWellTrainedModelError) -> Markup:
+    title, chain = "Why no well-trained model exists", contradiction.chain
+    end = tag("p", f"{_capital(str(contradiction))}.")
     if not chain:
         return section(title, end)
     intro = "Each line forces two observations to share one embedding, given those above it."
@@ -254,14 +263,14 @@ def _comparison(comparison: Comparison, label: str | None) -> Markup:
 
 
 def _candidate(candidate: Candidate, labelled: bool) -> list[object]:
-    codes, none = candidate.embeddings, "\N{EN DASH}"
-    if codes is None:
+    needed, none = candidate.embeddings, "\N{EN DASH}"
+    if needed is None:
         return [candidate.name, *[none] * (6 + labelled)]
     row = [
         candidate.name,
         f"{candidate.behaviours:,}",
         none if candidate.classes is None else f"{candidate.classes:,}",
-        ("" if codes.exact else "\N{GREATER-THAN OR EQUAL TO} ") + f"{codes.at_least:,}",
+        ("" if needed.exact else "\N{GREATER-THAN OR EQUAL TO} ") + f"{needed.at_least:,}",
         f"{len(candidate.pairs_per_level):,}",
         f"{sum(candidate.pairs_per_level):,}" + ("" if candidate.exact else " (estimated)"),
         none if candidate.certified_share is None else f"{candidate.certified_share:.3f}",

@@ -1,11 +1,11 @@
-"""The findings as plain values with stable names, for ``--json``."""
+"""Format a report as plain values with stable names, for ``--json``."""
 
 import dataclasses
 from typing import Any
 
 import numpy as np
 
-from bisim_theory.analysis import Report
+from bisim_theory.analysis import Checked, Impossible, RelationOnly, Report
 from bisim_theory.data.folding import NoWellTrainedModelError
 from bisim_theory.relation.comparison import Candidate, Comparison
 from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded
@@ -14,45 +14,90 @@ from bisim_theory.theorem.check import QUANTILES, LevelCheck, TheoremCheck
 SCHEMA = 1
 """Version of what `to_json` returns; raised when a name changes its meaning or goes."""
 
+NAMES = (
+    "schema",
+    "observations",
+    "sources",
+    "transitions",
+    "actions",
+    "identity",
+    "folded",
+    "conflicts",
+    "coinciding_observations",
+    "conflicts_by_content",
+    "exact",
+    "signature_classes",
+    "bisimulation_classes",
+    "distinguished_pairs_per_level",
+    "bisimilar_pairs",
+    "auxiliary",
+    "label",
+    "look_alike_pairs",
+    "certified_share",
+    "codes_forced",
+    "codes_constructed",
+    "collect_next",
+    "pairs",
+    "comparison",
+    "hypothesis",
+    "conclusion",
+    "no_well_trained_model",
+    "verdict",
+)
+"""Names of all values, in order. What does not apply is null, or empty where it is a list."""
+
 
 def to_json(report: Report) -> dict[str, Any]:
-    """The findings as plain values with stable names; see the package's README for what each means."""
-    relation, check, codes = report.relation, report.check, report.codes
+    """Return a report as plain values with stable names; the package's README documents each name."""
+    values = {**dict.fromkeys(NAMES), "collect_next": [], "pairs": [], **_outcome(report)}
+    if isinstance(report, Impossible):
+        return values | {"no_well_trained_model": _contradiction(report.contradiction)}
+    values |= _relation(report)
+    if isinstance(report, Checked):
+        values |= {"hypothesis": _hypothesis(report.check), "conclusion": _conclusion(report.check)}
+    return values
+
+
+def _outcome(report: Report) -> dict[str, Any]:
+    data, content = report.data, report.content
     return {
         "schema": SCHEMA,
-        "observations": report.data.frames,
-        "sources": len(np.unique(report.data.source)),
-        "transitions": len(report.data),
-        "actions": len(np.unique(report.data.action)),
+        "observations": data.frames,
+        "sources": len(np.unique(data.source)),
+        "transitions": len(data),
+        "actions": len(np.unique(data.action)),
         "identity": report.identity,
         "folded": report.folded,
         "conflicts": len(report.conflicts),
-        "coinciding_observations": None if report.content is None else report.content.coinciding,
-        "conflicts_by_content": None if report.content is None else report.content.conflicts,
-        "exact": None if relation is None else relation.exact,
-        "signature_classes": None if relation is None else relation.behaviour.classes,
-        "bisimulation_classes": None if relation is None else relation.bisimulation_classes,
-        "distinguished_pairs_per_level": None if relation is None else relation.distinguished_pairs_per_level,
-        "bisimilar_pairs": None if relation is None else relation.bisimilar_pairs,
+        "coinciding_observations": None if content is None else content.coinciding,
+        "conflicts_by_content": None if content is None else content.conflicts,
         "auxiliary": report.auxiliary,
         "label": report.label,
-        "look_alike_pairs": report.look_alike_pairs,
-        "certified_share": report.certified_share,
-        **_codes(codes),
-        "collect_next": [dataclasses.asdict(each) for each in report.suggestions],
-        "pairs": [dataclasses.asdict(each) for each in report.pairs],
         "comparison": None if report.comparison is None else _comparison(report.comparison),
-        "hypothesis": None if check is None else _hypothesis(check),
-        "conclusion": None if check is None else _conclusion(check),
-        "no_well_trained_model": None if report.impossible is None else _impossible(report.impossible),
         "verdict": report.verdict,
     }
 
 
-def _codes(codes: EmbeddingsNeeded | None) -> dict[str, Any]:
+def _relation(report: RelationOnly | Checked) -> dict[str, Any]:
+    relation = report.relation
     return {
-        "codes_forced": None if codes is None else {"at_least": codes.at_least, "exact": codes.exact},
-        "codes_constructed": None if codes is None else codes.constructed,
+        "exact": relation.exact,
+        "signature_classes": relation.behaviour.classes,
+        "bisimulation_classes": relation.bisimulation_classes,
+        "distinguished_pairs_per_level": relation.distinguished_pairs_per_level,
+        "bisimilar_pairs": relation.bisimilar_pairs,
+        "look_alike_pairs": report.look_alike_pairs,
+        "certified_share": report.certified_share,
+        **_embeddings(report.embeddings),
+        "collect_next": [dataclasses.asdict(each) for each in report.suggestions],
+        "pairs": [dataclasses.asdict(each) for each in report.pairs],
+    }
+
+
+def _embeddings(needed: EmbeddingsNeeded | None) -> dict[str, Any]:
+    return {
+        "codes_forced": None if needed is None else {"at_least": needed.at_least, "exact": needed.exact},
+        "codes_constructed": None if needed is None else needed.constructed,
     }
 
 
@@ -81,7 +126,7 @@ def _level(level: LevelCheck) -> dict[str, Any]:
 
 
 def _conclusion(check: TheoremCheck) -> dict[str, Any]:
-    closest = check.closest  # None where the data distinguishes no pair
+    closest = check.closest  # None if the data distinguishes no pair
     return {
         "min_distance": None if closest is None else closest.min_distance,
         "pair": None if closest is None else list(closest.pair),
@@ -109,7 +154,7 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
         "name": candidate.name,
         "signature_classes": candidate.behaviours,
         "bisimulation_classes": candidate.classes,
-        **_codes(candidate.embeddings),
+        **_embeddings(candidate.embeddings),
         "distinguished_pairs_per_level": list(candidate.pairs_per_level),
         "certified_share": candidate.certified_share,
         "distinguished_within_label": candidate.within_label,
@@ -118,7 +163,7 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def _impossible(error: NoWellTrainedModelError) -> dict[str, Any]:
+def _contradiction(error: NoWellTrainedModelError) -> dict[str, Any]:
     return {
         "pair": list(error.pair),
         "values": list(error.values),

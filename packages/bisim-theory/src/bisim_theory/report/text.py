@@ -1,28 +1,37 @@
-"""The findings as a report in plain text, to read aloud."""
+"""Format a report as plain text."""
 
 import numpy as np
 
-from bisim_theory.analysis import PairNote, Report
+from bisim_theory.analysis import Checked, Impossible, PairNote, RelationOnly, Report
+from bisim_theory.data.folding import NoWellTrainedModelError
 from bisim_theory.relation.base import Relation
 from bisim_theory.relation.comparison import Candidate, Comparison
+from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded
 from bisim_theory.theorem.check import LevelCheck, TheoremCheck, verdict_sentence
 
-CHAIN_SHOWN = 12
+MERGES_SHOWN = 12
+"""Largest number of forced merges that are listed."""
+
 LEVELS_SHOWN = 24
+"""Largest number of levels that are listed."""
+
 BAR = 50
-"""Characters of a bar; each stands for an equal share of all pairs."""
+"""Characters of a bar. Each stands for an equal share of all pairs."""
 
 
 def to_text(report: Report) -> str:
-    """The findings as a report to read aloud."""
-    sections = [
-        _data_lines(report),
-        [] if report.comparison is None else comparison_lines(report.comparison, report.label),
-        _impossible_lines(report) if report.relation is None else _relation_lines(report, report.relation),
-        [line for pair in report.pairs for line in _pair_lines(pair)],
-        [] if report.check is None else [*_hypothesis_lines(report.check), *_conclusion_lines(report.check)],
-        [] if report.check is None else [f"Verdict: {verdict_sentence(report.check.verdict)}"],
-    ]
+    """Return a report as plain text."""
+    sections = [_data_lines(report)]
+    if report.comparison is not None:
+        sections.append(_comparison_lines(report.comparison, report.label))
+    if isinstance(report, Impossible):
+        sections.append(_contradiction_lines(report.contradiction))
+    else:
+        sections += [_relation_lines(report), [_pair_line(pair) for pair in report.pairs]]
+    if isinstance(report, Checked):
+        check = report.check
+        sections.append([*_hypothesis_lines(check), *_conclusion_lines(check)])
+        sections.append([f"Verdict: {verdict_sentence(check.verdict)}"])
     return "\n\n".join("\n".join(lines) for lines in sections if lines)
 
 
@@ -49,14 +58,15 @@ def _data_lines(report: Report) -> list[str]:
     return lines
 
 
-def _impossible_lines(report: Report) -> list[str]:
-    assert report.impossible is not None
-    chain = [f"  {merge}" for merge in report.impossible.chain]
-    shown = chain if len(chain) <= CHAIN_SHOWN else [*chain[:CHAIN_SHOWN], f"  ... {len(chain)} merges in all"]
-    return [f"No well-trained model exists: {report.impossible}", *shown]
+def _contradiction_lines(contradiction: NoWellTrainedModelError) -> list[str]:
+    merges = [f"  {merge}" for merge in contradiction.chain]
+    if len(merges) > MERGES_SHOWN:
+        merges = [*merges[:MERGES_SHOWN], f"  ... {len(merges)} merges in all"]
+    return [f"No well-trained model exists: {contradiction}", *merges]
 
 
-def _relation_lines(report: Report, relation: Relation) -> list[str]:
+def _relation_lines(report: RelationOnly | Checked) -> list[str]:
+    relation = report.relation
     n = len(relation.sources)
     total = max(n * (n - 1) // 2, 1)
     lines = [
@@ -72,14 +82,14 @@ def _relation_lines(report: Report, relation: Relation) -> list[str]:
             f"  {report.look_alike_pairs:,} distinguished pairs are equal images, which no encoder keeps apart: "
             "--identity content --fold says what follows"
         )
-    codes = report.codes
-    assert codes is not None
-    if codes.exact:
-        lines.append(f"  a well-trained model needs exactly {codes.at_least:,} different embeddings")
-    else:
-        enough = "" if codes.constructed is None else f"; {codes.constructed:,} are enough"
-        lines.append(f"  a well-trained model needs at least {codes.at_least:,} different embeddings{enough}")
-    return lines + _certificate_lines(report, relation)
+    return [*lines, _embeddings_line(report.embeddings), *_coverage_lines(report)]
+
+
+def _embeddings_line(needed: EmbeddingsNeeded) -> str:
+    if needed.exact:
+        return f"  a well-trained model needs exactly {needed.at_least:,} different embeddings"
+    enough = "" if needed.constructed is None else f"; {needed.constructed:,} are enough"
+    return f"  a well-trained model needs at least {needed.at_least:,} different embeddings{enough}"
 
 
 def _level_lines(pairs_per_level: list[int]) -> list[str]:
@@ -102,11 +112,11 @@ def _class_line(relation: Relation) -> str:
     return f"an equivalence with {relation.bisimulation_classes:,} classes"
 
 
-def _certificate_lines(report: Report, relation: Relation) -> list[str]:
+def _coverage_lines(report: RelationOnly | Checked) -> list[str]:
     if report.labels is None or report.certified_share is None:
         return []
     lines = [f"  certified share: {report.certified_share:.3f} of the pairs of sources that differ in {report.label}"]
-    within = relation.distinguished_within_label(report.labels)
+    within = report.relation.distinguished_within_label(report.labels)
     if within:
         lines.append(f"  {within:,} distinguished pairs have one {report.label}: the data tells them apart too")
     if report.suggestions:
@@ -118,17 +128,17 @@ def _certificate_lines(report: Report, relation: Relation) -> list[str]:
     return lines
 
 
-def _pair_lines(note: PairNote) -> list[str]:
+def _pair_line(note: PairNote) -> str:
     x, y = note.pair
     if note.witness is not None:
         after = f"after actions {note.witness}" if note.witness else "at once"
-        return [f"Pair {x}, {y}: distinguished at level {note.level}, p differs {after}"]
+        return f"Pair {x}, {y}: distinguished at level {note.level}, p differs {after}"
     if note.level is None:
         may = "no well-trained model merges it (closure relation N)" if note.cannot_collapse else "it may be merged"
-        return [f"Pair {x}, {y}: not both are sources, so R and B do not speak of it; {may}"]
+        return f"Pair {x}, {y}: not both are sources, so R and B do not speak of it; {may}"
     if note.cannot_collapse:
-        return [f"Pair {x}, {y}: bisimilar, and still no well-trained model merges it (closure relation N)"]
-    return [f"Pair {x}, {y}: bisimilar; a well-trained model may merge it"]
+        return f"Pair {x}, {y}: bisimilar, and still no well-trained model merges it (closure relation N)"
+    return f"Pair {x}, {y}: bisimilar; a well-trained model may merge it"
 
 
 def _hypothesis_lines(check: TheoremCheck) -> list[str]:
@@ -192,8 +202,8 @@ def _conclusion_lines(check: TheoremCheck) -> list[str]:
     ]
 
 
-def comparison_lines(comparison: Comparison, label: str | None) -> list[str]:
-    """Candidates for p side by side, and a bar for each: a character stands for 2 % of all pairs of sources."""
+def _comparison_lines(comparison: Comparison, label: str | None) -> list[str]:
+    """Tabulate candidates for p, and draw for each a bar of the pairs that it distinguishes, by level."""
     used = f"{comparison.transitions:,} transitions"
     if comparison.left_out:
         used += f", {comparison.left_out:,} left out, of which some candidate is not known"
@@ -207,11 +217,10 @@ def comparison_lines(comparison: Comparison, label: str | None) -> list[str]:
 
 
 def _candidate_row(candidate: Candidate, width: int, label: str | None) -> str:
-    if candidate.impossible is not None:
+    embeddings = candidate.embeddings
+    if embeddings is None:
         return f"  {candidate.name:{width}}  no well-trained model exists: {candidate.impossible}"
-    codes = candidate.embeddings
-    assert codes is not None
-    needed = f"{codes.at_least:,}" if codes.exact else f">= {codes.at_least:,}"
+    needed = f"{embeddings.at_least:,}" if embeddings.exact else f">= {embeddings.at_least:,}"
     classes = "-" if candidate.classes is None else f"{candidate.classes:,}"
     share = "-" if candidate.certified_share is None else f"{candidate.certified_share:.3f}"
     row = (

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bisim_theory.analysis import Report
+from bisim_theory.analysis import Checked, Impossible, RelationOnly, Report
 from bisim_theory.data.transitions import Frames, TransitionDataset, piece_rows
-from bisim_theory.relation.base import Relation
 from bisim_theory.report.markup import Markup, ends, escaped, image, join, section, tag
 from bisim_theory.theorem.nearest import distances
 
@@ -96,25 +95,24 @@ def make_strips(report: Report) -> list[Strip]:
     Where no well-trained model exists, the two observations that would need one embedding and have different p.
     """
     steps = Steps(report.data)
-    if report.impossible is not None:
-        x, y = report.impossible.pair
+    if isinstance(report, Impossible):
+        x, y = report.contradiction.pair
         return [] if x == y else [_strip(report, steps, "One embedding, different p", (x, y), 0)]
-    relation, check = report.relation, report.check
-    assert relation is not None
     strips = []
-    if check is not None and check.closest is not None:
-        title = "The closest distinguished pair" + ("" if check.exact else " of those sampled")
-        strips.append(_strip(report, steps, title, check.closest.pair, check.closest.level))
-    for level in ends(len(relation.distinguished_pairs_per_level), LEVELS):
-        title, pair = _example(report, relation, level + 1)
+    closest = report.check.closest if isinstance(report, Checked) else None
+    if isinstance(report, Checked) and closest is not None:
+        title = "The closest distinguished pair" + ("" if report.check.exact else " of those sampled")
+        strips.append(_strip(report, steps, title, closest.pair, closest.level))
+    for level in ends(len(report.relation.distinguished_pairs_per_level), LEVELS):
+        title, pair = _example(report, level + 1)
         if pair is not None and not (strips and {strips[0].x[0], strips[0].y[0]} == set(pair)):
             strips.append(_strip(report, steps, title, pair, level + 1))
     return strips
 
 
-def _example(report: Report, relation: Relation, level: int) -> tuple[str, tuple[int, int] | None]:
-    if report.check is None:
-        x, y, _ = relation.sample_pairs(level, 1, np.random.default_rng([0, level]))
+def _example(report: RelationOnly | Checked, level: int) -> tuple[str, tuple[int, int] | None]:
+    if isinstance(report, RelationOnly):
+        x, y, _ = report.relation.sample_pairs(level, 1, np.random.default_rng([0, level]))
         return f"A pair of level {level}", (int(x[0]), int(y[0])) if len(x) else None
     title = f"The closest pair of level {level}"
     checked = next((each for each in report.check.levels if each.level == level), None)
@@ -124,12 +122,12 @@ def _example(report: Report, relation: Relation, level: int) -> tuple[str, tuple
 
 
 def _strip(report: Report, steps: Steps, title: str, pair: tuple[int, int], level: int) -> Strip:
-    witness = [] if report.relation is None else report.relation.witness(*pair) or []
+    witness = [] if isinstance(report, Impossible) else report.relation.witness(*pair) or []
     x, y = (steps.along(each, witness) for each in pair)
     both = min(len(x), len(y))
     x, y = x[:both], y[:both]
     apart = None
-    if report.representation is not None:
+    if not isinstance(report, RelationOnly) and report.representation is not None:
         apart = distances(report.representation.embedding, np.array(x), np.array(y)).tolist()
     return Strip(title, level, witness, x, y, apart, (steps.p(x[-1]), steps.p(y[-1])))
 
@@ -179,8 +177,8 @@ def picture_strips(report: Report) -> Markup:
     ids = {path[step] for strip in strips for path in (strip.x, strip.y) for step in strip.shown}
     assert report.data.observation is not None
     pictures = read_pictures(report.data.observation, ids)
-    title = "The closest pairs along their witness" if report.check else "Pairs along their witness"
-    if report.impossible is not None:
+    title = "The closest pairs along their witness" if isinstance(report, Checked) else "Pairs along their witness"
+    if isinstance(report, Impossible):
         title = "The two observations"
     return section(title, tag("div", *(_article(report, each, pictures) for each in strips), class_="strips"))
 
