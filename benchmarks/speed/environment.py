@@ -1,6 +1,6 @@
 """Frames per second of the counting environment beside its peers, interleaved in one process on one core.
 
-Run it with ``uv run python benchmarks/environment.py``; ``--steps 10000000`` adds the memory of a long run.
+Run it with ``uv run python -m benchmarks.speed.environment``; ``--steps 10000000`` adds the memory of a long run.
 """
 
 import argparse

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,12 @@ from pjepa_agent.cli.train import configure, make_parser
 from pjepa_agent.evaluation.compactness import RunGroup, read_groups
 from pjepa_agent.runs.directory import RunDirectory
 
+from benchmarks.tables import seed_range
+
 TRAIN = str(Path(sys.executable).with_name("pjepa-train"))
 
 
-RECORDS = Path(__file__).parent / "records"
+RECORDS = Path(__file__).parents[1] / "records"
 """Where records are kept: a folder a study, in it one a run."""
 
 RECORDED = ("config.json", "metrics.csv", "report.json", "provenance.json")
@@ -161,23 +163,3 @@ def arguments(description: str | None, name: str, variants: Mapping[str, Sequenc
         print("\n".join(f"{variant}: {' '.join(set_)}" for variant, set_ in variants.items()))
         parser.exit()
     return options
-
-
-def seed_range(text: str) -> list[int]:
-    """``0-4`` or ``3`` as seeds, for argparse."""
-    first, _, last = text.partition("-")
-    return list(range(int(first), int(last or first) + 1))
-
-
-def spread(values: Iterable[float | None], form: str = ".3f") -> str:
-    """Mean (lowest to highest) of some numbers, for a table."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return ""
-    low, mean, high = (format(value, form) for value in (min(known), sum(known) / len(known), max(known)))
-    return mean if low == high else f"{mean} ({low} to {high})"
-
-
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    return "\n".join("| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows])

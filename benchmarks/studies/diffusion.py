@@ -1,8 +1,8 @@
 """Why compact clusters diffuse: runs at a constant learning rate are continued in several ways from one state.
 
-Run it with ``uv run python benchmarks/diffusion.py``: it prints a table of what ``benchmarks/records`` has. What is
-missing there it makes first, and can be stopped: it continues a run for 200 updates in a way (two minutes of a core),
-having trained that (seven minutes) unless ``runs/stability`` has it from the study of levers.
+Run it with ``uv run python -m benchmarks.studies.diffusion``: it prints a table of what ``benchmarks/records`` has.
+What is missing there it makes first, and can be stopped: it continues a run for 200 updates in a way (two minutes of a
+core), having trained that (seven minutes) unless ``runs/stability`` has it from the study of levers.
 """
 
 import argparse
@@ -28,10 +28,12 @@ from pjepa_agent.evaluation.held_out import VIEWS
 from pjepa_agent.model import PJEPA
 from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training.trainer import Training
-from stability import VARIANTS
-from study import RECORDS, markdown, seed_range, train
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from benchmarks.studies.stability import VARIANTS
+from benchmarks.studies.study import RECORDS, train
+from benchmarks.tables import markdown, seed_range
 
 UPDATES, EVERY = 200, 20
 NAME = "constant-rate-no-averaging"

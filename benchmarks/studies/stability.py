@@ -1,12 +1,13 @@
 """What keeps clusters compact: every lever by itself, at laptop scale, over seeds.
 
-Run it with ``uv run python benchmarks/stability.py``. It trains what has no record in ``benchmarks/records`` yet, can
-be stopped and goes on where it was; ``--only NAME`` takes one lever, ``--list`` names all.
+Run it with ``uv run python -m benchmarks.studies.stability``. It trains what has no record in ``benchmarks/records``
+yet, can be stopped and goes on where it was; ``--only NAME`` takes one lever, ``--list`` names all.
 """
 
 from pjepa_agent.evaluation.compactness import table
 from pjepa_agent.figures.curves import draw_group_curves
-from study import Study, arguments, settings
+
+from benchmarks.studies.study import Study, arguments, settings
 
 EVERY = 50
 """Updates between two evaluations: more often than usual, which changes nothing of the training."""

@@ -1,6 +1,6 @@
 """How much memory the paper's buffer of 100,000 transitions takes, when it has been written over twice.
 
-Run it with ``uv run python benchmarks/memory.py``.
+Run it with ``uv run python -m benchmarks.speed.memory``.
 """
 
 import resource
@@ -8,10 +8,11 @@ import sys
 
 import numpy as np
 import torch
-from baseline import Buffer
 from pjepa_agent.collection.replay import OnlineReplay
 from pjepa_agent.config.presets import make_config
-from study import markdown
+
+from benchmarks.speed.baseline import Buffer
+from benchmarks.tables import markdown
 
 
 def resident() -> int:

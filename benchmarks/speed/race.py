@@ -1,7 +1,7 @@
 """How long until the clusters are compact: the laptop preset against straightforward loops with the same network.
 
-Run it with ``uv run python benchmarks/race.py``. Both train in turns, some updates at a time, until a held-out accuracy
-of 0.97; evaluations and collection, of as much data for both, are not timed.
+Run it with ``uv run python -m benchmarks.speed.race``. Both train in turns, some updates at a time, until a held-out
+accuracy of 0.97; evaluations and collection, of as much data for both, are not timed.
 """
 
 import argparse
@@ -13,15 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from baseline import Baseline
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.config.schema import Config
 from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.model import PJEPA
 from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training.trainer import Training, collect_dataset
-from study import markdown, seed_range, spread
-from throughput import Step, updating
+
+from benchmarks.speed.baseline import Baseline
+from benchmarks.speed.throughput import Step, updating
+from benchmarks.tables import markdown, seed_range, spread
 
 COMPACT = 0.97
 

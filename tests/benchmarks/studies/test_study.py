@@ -4,20 +4,12 @@ import dataclasses
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
-
-import diffusion
-import experiments
-import stability
-import unnormalized
 from bisim_theory import write_transitions
 from pjepa_agent.cli.train import configure, make_parser
 from pjepa_agent.config.presets import LAPTOP
@@ -26,9 +18,12 @@ from pjepa_agent.model import PJEPA
 from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.runs.metrics import MetricsFile
 from pjepa_agent.training.trainer import Training, collect_dataset
-from stability import LEVERS
-from study import RECORDS, Study, markdown, seed_range, settings, spread
 from torch import nn
+
+from benchmarks.studies import diffusion, experiments, stability, unnormalized
+from benchmarks.studies.stability import LEVERS
+from benchmarks.studies.study import RECORDS, Study, settings
+from benchmarks.tables import markdown, seed_range, spread
 
 STUDIES = {
     "experiments": experiments.VARIANTS,
@@ -175,11 +170,11 @@ def test_a_record_of_diffusion_is_whole(path):
 
 
 def test_the_page_on_stability_has_the_tables_that_the_records_make():
-    page = (Path(__file__).parent.parent / "docs" / "stability.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "stability.md").read_text()
     levers = Study(Path(), LEVERS, seed_range("10-12"), RECORDS / "stability")
     assert stability.table(levers.groups()) in page
     assert diffusion.table(RECORDS / "diffusion", seed_range("10-12")) in page
-    commands = re.findall(r"unnormalized.py(?: --seeds (\S+))? --only (.*)", page)
+    commands = re.findall(r"unnormalized(?: --seeds (\S+))? --only (.*)", page)
     assert {name for _, names in commands for name in names.split()} == set(unnormalized.VARIANTS)
     for seeds, names in commands:
         variants = {name: unnormalized.VARIANTS[name] for name in names.split()}

@@ -1,6 +1,6 @@
 """How long the commands take before they do anything: `--help`, the bare interpreter beside it, and the first update.
 
-Run it with ``uv run python benchmarks/startup.py``.
+Run it with ``uv run python -m benchmarks.speed.startup``.
 """
 
 import os

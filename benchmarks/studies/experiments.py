@@ -1,7 +1,7 @@
 """The paper's four experiments at laptop scale, over seeds: every number of the tables in docs/results.md.
 
-Run it with ``uv run python benchmarks/experiments.py``. It trains what has no record in ``benchmarks/records`` yet,
-can be stopped and goes on where it was, and prints the tables. ``--records`` elsewhere trains everything anew.
+Run it with ``uv run python -m benchmarks.studies.experiments``. It trains what has no record in ``benchmarks/records``
+yet, can be stopped and goes on where it was, and prints the tables. ``--records`` elsewhere trains everything anew.
 """
 
 import argparse
@@ -16,7 +16,9 @@ from pjepa_agent.evaluation.reconstruction import reconstruction
 from pjepa_agent.evaluation.theorem import LEVELS_MEASURED
 from pjepa_agent.runs.checkpoint import load
 from pjepa_agent.runs.directory import RunDirectory
-from study import RECORDS, Measures, Study, markdown, seed_range, spread
+
+from benchmarks.studies.study import RECORDS, Measures, Study
+from benchmarks.tables import markdown, seed_range, spread
 
 GEOMETRY = {
     "nearest_centroid_accuracy": "accuracy",

@@ -1,7 +1,7 @@
 """The paper's encoder, which normalises nothing: what makes it train in few updates, and what does not.
 
-Run it with ``uv run python benchmarks/unnormalized.py``. It trains what has no record in ``benchmarks/records`` yet,
-can be stopped and goes on where it was; ``--only NAME`` takes one variant, ``--list`` names all.
+Run it with ``uv run python -m benchmarks.studies.unnormalized``. It trains what has no record in ``benchmarks/records``
+yet, can be stopped and goes on where it was; ``--only NAME`` takes one variant, ``--list`` names all.
 """
 
 from pathlib import Path
@@ -15,7 +15,9 @@ from pjepa_agent.figures.curves import draw_group_curves
 from pjepa_agent.runs.checkpoint import load
 from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.runs.metrics import ACCURACY, MetricsFile
-from study import Measures, Study, arguments, markdown, settings, spread
+
+from benchmarks.studies.study import Measures, Study, arguments, settings
+from benchmarks.tables import markdown, spread
 
 COMMON = settings(
     "network.normalization=none",

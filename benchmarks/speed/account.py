@@ -1,6 +1,7 @@
 """Where the time of an update goes, how much work it is, and how long this machine would need for that at the least.
 
-Run it with ``uv run python benchmarks/account.py``, on a GPU too. What is timed waits for the device at every border.
+Run it with ``uv run python -m benchmarks.speed.account``, on a GPU too. What is timed waits for the device at every
+border.
 """
 
 import argparse
@@ -18,12 +19,13 @@ from pjepa_agent.compute.precision import autocast
 from pjepa_agent.config.presets import PRESETS, make_config
 from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training.trainer import Training, collect_dataset
-from study import markdown
-from throughput import small, updating, wait
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.speed.throughput import small, updating, wait
+from benchmarks.tables import markdown
 
 
 class Stopwatch:

@@ -1,6 +1,6 @@
 """Whether memory stays flat: training with its environment for an hour, a million resets, ten thousand checkpoints.
 
-Run it with ``uv run python benchmarks/soak.py``; ``--minutes`` and ``--share`` make it shorter. It prints a
+Run it with ``uv run python -m benchmarks.speed.soak``; ``--minutes`` and ``--share`` make it shorter. It prints a
 table: memory is that of the process after a tenth of the time, and the most it had after that.
 """
 
@@ -20,7 +20,8 @@ from pjepa_agent.model import PJEPA
 from pjepa_agent.runs.checkpoint import load_checkpoint, save_checkpoint
 from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training.trainer import Interrupted, Training
-from study import markdown
+
+from benchmarks.tables import markdown
 
 SAMPLES = 200
 """How often memory is looked at."""

@@ -1,7 +1,7 @@
 """How fast a training goes: every fast path by itself and all together, beside the loop that the paper's authors had.
 
-Run it with ``uv run python benchmarks/throughput.py``, on a GPU too. All rows of a table take turns in one process. It
-prints tables, and with ``--json`` writes every measurement.
+Run it with ``uv run python -m benchmarks.speed.throughput``, on a GPU too. All rows of a table take turns in one
+process. It prints tables, and with ``--json`` writes every measurement.
 """
 
 import argparse
@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
-from baseline import Baseline
 from pjepa_agent.compute.precision import has_bfloat16
 from pjepa_agent.config.presets import PRESETS, make_config
 from pjepa_agent.config.schema import Config
 from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training.trainer import Training, collect_dataset
-from study import markdown
+
+from benchmarks.speed.baseline import Baseline
+from benchmarks.tables import markdown
 
 TRANSITIONS = 2_000
 """Enough to sample from: the speed depends neither on where in memory a frame is nor on how many others there are."""

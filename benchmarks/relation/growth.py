@@ -1,0 +1,137 @@
+"""Seconds and memory of all that is asked of a relation, over sizes of data."""
+
+import functools
+import math
+
+import numpy as np
+from bisim_theory import TransitionDataset, embeddings_needed, empirical_bisimulation
+
+from benchmarks.relation.inputs import CORRIDOR, CYCLE, EPISODE, HELD, NOT_HELD, Sizes, deep, partial, trajectories
+from benchmarks.relation.measuring import Figures, Stages, alone, medians, most, row, status_mb, table
+
+QUERIES = 100_000
+
+
+def growth_case(kind: str, transitions: int) -> Figures:
+    """All that is asked of trajectories."""
+    baseline = status_mb("VmRSS")
+    is_deep = kind in (CORRIDOR, CYCLE)
+    data = deep(kind == CYCLE, transitions) if is_deep else trajectories(4 if kind == HELD else 1, transitions)
+    x, y = np.random.default_rng(3).choice(np.unique(data.source), size=(2, QUERIES))
+    labels = next(iter(data.labels.values()))
+    stages = Stages(baseline)
+    with stages.stage("relation"):
+        relation = empirical_bisimulation(data)
+        per_level = relation.distinguished_pairs_per_level
+    with stages.stage("queries"):
+        levels = relation.level(x, y)
+    with stages.stage("share"):
+        share = relation.certified_share(labels)
+    with stages.stage("clique"):
+        clique = relation.clique()
+    figures = stages.figures | {"classes": relation.behaviour.classes, "levels": len(per_level), "codes": len(clique)}
+    if is_deep:
+        assert per_level == list(range(transitions - 1, 0, -1))
+        assert (levels == np.where(x == y, 0, transitions - np.maximum(x, y))).all()
+    else:
+        assert (levels == walked(data, x, y)).all()
+    stage_names = ("relation", "queries", "share", "clique")
+    together = sum(figures[name] for name in stage_names)
+    growing = together - figures["queries"]
+    known = {"share found": float(share or 0), "total": together, "growing": growing, "peak": figures["clique: peak"]}
+    return figures | known
+
+
+def walked(data: TransitionDataset, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Levels of pairs in trajectories, by walking along both, one step at a time for all pairs."""
+    p, action, successor = (np.full(data.frames, -1) for _ in range(3))
+    p[data.source], action[data.source], successor[data.source] = data.auxiliary, data.action, data.successor
+    levels, alive = np.zeros(len(x), np.int64), np.ones(len(x), bool)
+    for level in range(1, EPISODE + 1):
+        levels[alive & (p[x] != p[y])] = level
+        alive &= (p[x] == p[y]) & (action[x] == action[y])
+        x, y = np.where(alive, successor[x], x), np.where(alive, successor[y], y)
+        alive &= (action[x] >= 0) & (action[y] >= 0)  # both are sources
+    return levels
+
+
+def growth(rounds: int, sizes: Sizes) -> list[tuple[str, str]]:
+    """Print the growth on trajectories; what was asked for, and what was found."""
+    keys = [(kind, size) for kind in (HELD, NOT_HELD) for size in sizes.growth]
+    keys += [(kind, sizes.deep) for kind in (CORRIDOR, CYCLE)]
+    found = medians(rounds, {key: functools.partial(alone, growth_case, *key) for key in keys})
+    columns = (
+        "relation + counts, s",
+        f"{QUERIES:,} levels, s",
+        "certified share, s",
+        "clique, s",
+        "together, s",
+        "peak, MB",
+    )
+    table("input", "transitions", "classes", "levels", "share", "codes", *columns, "s / (n log n), of smallest")
+    worst = 0.0
+    for (kind, size), figures in found.items():
+        times = [figures[name] for name in ("relation", "queries", "share", "clique", "total", "peak")]
+        relative = "-"
+        if (kind, sizes.growth[0]) in found:
+            first = sizes.growth[0]
+            growth_of_time = figures["growing"] / found[kind, first]["growing"]
+            growth_of_work = size * math.log2(size) / (first * math.log2(first))
+            relative = f"{growth_of_time / growth_of_work:.2f}"
+            worst = max(worst, growth_of_time / growth_of_work)
+        known = (
+            int(figures["classes"]),
+            int(figures["levels"]),
+            f"{figures['share found']:.2f}",
+            int(figures["codes"]),
+        )
+        row(kind, size, *known, *times, relative)
+    print("\nThe last column leaves the levels out, of which as many are asked at every size.")
+    largest = [found[kind, max(sizes.growth)] for kind in (HELD, NOT_HELD)]
+    extreme = [found[kind, sizes.deep] for kind in (CORRIDOR, CYCLE)]
+    return [
+        (f"{max(sizes.growth):,} transitions in under 10 s and 1 GB", most(largest)),
+        ("seconds no faster than n log n", f"at most {worst:.2f} of the smallest size's seconds / (n log n)"),
+        (f"a corridor and a cycle of {sizes.deep:,}, as above", most(extreme)),
+    ]
+
+
+def general_case(sources: int) -> Figures:
+    """All that is asked of data with several actions a source."""
+    baseline = status_mb("VmRSS")
+    data = partial(sources)
+    np.unique(data.source)  # the first one imports parts of NumPy
+    stages = Stages(baseline)
+    with stages.stage("relation"):
+        relation = empirical_bisimulation(data)
+    with stages.stage("counts"):
+        per_level = relation.distinguished_pairs_per_level
+    with stages.stage("triple"):
+        triple = relation.intransitive_triple
+    peak = status_mb("VmHWM") - baseline
+    with stages.stage("codes"):
+        codes = embeddings_needed(relation)
+    if triple is not None:
+        x, y, z = triple
+        assert relation.level([x, y, x], [y, z, z]).astype(bool).tolist() == [False, False, True]
+    figures = stages.figures
+    together = figures["relation"] + figures["counts"] + figures["triple"]
+    known = {"classes": relation.behaviour.classes, "levels": len(per_level), "at least": codes.at_least}
+    known["constructed"] = codes.constructed or 0
+    return figures | known | {"total": together, "peak": peak}
+
+
+def general(rounds: int, sizes: Sizes) -> list[tuple[str, str]]:
+    """Print the general case; what was asked for, and what was found."""
+    found = medians(rounds, {size: functools.partial(alone, general_case, size) for size in sizes.general})
+    names = "relation, s", "counts, s", "intransitive triple, s", "together, s", "peak, MB"
+    table(
+        "sources", "classes", "levels", *names, "codes forced, s", "peak with codes, MB", "codes: at least, constructed"
+    )
+    for size, figures in found.items():
+        times = [figures[name] for name in ("relation", "counts", "triple", "total", "peak", "codes", "codes: peak")]
+        constructed = int(figures["constructed"]) or "given up"
+        row(size, int(figures["classes"]), int(figures["levels"]), *times, f"{figures['at least']:.0f}, {constructed}")
+    last = found[sizes.general[-1]]
+    asked = f"{int(last['classes']):,} classes in under 20 s and 1 GB"
+    return [(asked, most([last])), ("the same with codes forced", f"{last['total'] + last['codes']:.1f} s")]

@@ -1,0 +1,1 @@
+"""Speed and memory of training, of the environment and of the commands."""

@@ -1,0 +1,1 @@
+"""Studies: many trainings, their records, and the tables that are made of these."""
