@@ -1,14 +1,44 @@
 import dataclasses
+import hashlib
 
 import pytest
 import torch
+from bisim_theory.files import atomic_write
+from matplotlib.collections import Collection
+from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.config.schema import CollectionConfig, EvaluationConfig, NetworkConfig, OptimizationConfig
+from pjepa_agent.figures import run as figures
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     torch.set_num_threads(1)  # the networks of these tests are so small that threads would only wait for each other
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _rendering():
+    """Write a digest of what a run's figures show instead of their pixels, which take two thirds of a tiny run."""
+    with pytest.MonkeyPatch.context() as patch:
+        render = figures._save
+        patch.setattr(figures, "_save", _write_digest)
+        yield render
+
+
+@pytest.fixture
+def rendered_figures(_rendering, monkeypatch):
+    """Write the pixels of a run's figures."""
+    monkeypatch.setattr(figures, "_save", _rendering)
+
+
+def _write_digest(figure, path):
+    shown = [each.get_xydata() for each in figure.findobj(Line2D)]
+    shown += [each.get_offsets() for each in figure.findobj(Collection)]
+    shown += [each.get_array() for each in figure.findobj(AxesImage)]
+    with atomic_write(path) as file:
+        file.write(hashlib.sha256(b"".join(each.tobytes() for each in shown)).digest())
+    figures.plt.close(figure)
 
 
 @pytest.fixture

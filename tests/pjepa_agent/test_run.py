@@ -32,6 +32,7 @@ def weights(run):
     return torch.load(run.checkpoint, weights_only=True)["model"]
 
 
+@pytest.mark.usefixtures("rendered_figures")
 def test_a_run_leaves_everything_that_design_promises(tiny, tmp_path):
     run, report = start(tmp_path / "run", tiny())
     left = {str(p.relative_to(run.path)) for p in run.path.rglob("*") if p.is_file()}

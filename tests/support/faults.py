@@ -16,8 +16,8 @@ import signal
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,8 @@ from pjepa_agent.runs import checkpoint
 from pjepa_agent.runs.checkpoint import load_checkpoint, newest_checkpoint
 from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training import trainer as training
+
+from support.forks import Fork
 
 SMALL = (
     "collection.transitions=200", "network.width=4", "network.latent_dim=16", "network.hidden_dim=32",
@@ -59,85 +61,85 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the instants")
     options = parser.parse_args()
     torch.set_num_threads(1)  # a fork has none of its parent's threads
-    for name in IMPORTED_LATE:
-        importlib.import_module(name)
     survived: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for number, (name, config) in enumerate(KINDS.items()):
-            place = Path(folder) / name
-            whole = place / "whole"
-            began = time.monotonic()
-            assert fork(lambda config=config, whole=whole: begin(whole, config)) == 0, "a run that nobody disturbs"
-            duration = time.monotonic() - began
+        for number, name in enumerate(KINDS):
+            undisturbed = Undisturbed.train(Path(folder) / name, KINDS[name])
             kills = options.kills // 2 + (number < options.kills % 2)
-            survived[f"{name}, at random instants"] = at_random(
-                place, config, whole, kills, duration, random.Random(options.seed + number)
-            )
+            survived[f"{name}, at random instants"] = at_random(undisturbed, kills, options.seed + number)
             if options.every_call:
-                survived[f"{name}, at calls"] = at_calls(place, config, whole, options.stride)
+                survived[f"{name}, at calls"] = at_calls(undisturbed, options.stride)
     print(json.dumps(survived))
 
 
-def at_random(place: Path, config: Config, whole: Path, kills: int, duration: float, instants: random.Random) -> int:
+@dataclass(frozen=True)
+class Undisturbed:
+    """A run that nobody disturbed, the seconds it took, and the folder for those that end like it."""
+
+    folder: Path
+    config: Config
+    seconds: float
+
+    @classmethod
+    def train(cls, folder: Path, config: Config) -> "Undisturbed":
+        """Train it, after what takes long to import is imported for all that follow."""
+        for name in IMPORTED_LATE:
+            importlib.import_module(name)
+        began = time.monotonic()
+        assert fork(lambda: begin(folder / "whole", config)) == 0, "a run that nobody disturbs"
+        return cls(folder, config, time.monotonic() - began)
+
+    @property
+    def whole(self) -> Path:
+        """Its directory."""
+        return self.folder / "whole"
+
+
+def at_random(undisturbed: Undisturbed, kills: int, seed: int) -> int:
     """Begin and resume runs, each attempt killed at a random instant, until there were enough kills; their number."""
-    done, number = 0, 0
+    done, number, instants, config = 0, 0, random.Random(seed), undisturbed.config
     while done < kills:
-        run, number = place / f"random-{number}", number + 1
+        run, number = undisturbed.folder / f"random-{number}", number + 1
         while True:
             # Once there were enough, the last run may end.
-            limit = instants.uniform(0, duration) if done < kills else None
+            limit = instants.uniform(0, undisturbed.seconds) if done < kills else None
             status = fork(lambda run=run: go_on(run, config), limit)
             nothing_is_lost(run, config)
             if status == 0:
                 break
-            assert status == signal.SIGKILL, f"{run}: ended with {status}"
+            assert status == -signal.SIGKILL, f"{run}: ended with {status}"
             done += 1
-        same(whole, run)
+        same(undisturbed.whole, run)
     return done
 
 
-def at_calls(place: Path, config: Config, whole: Path, stride: int) -> int:
+def at_calls(undisturbed: Undisturbed, stride: int) -> int:
     """Die right before and right after every call that changes a file; the number of deaths."""
-    done = 0
+    done, config = 0, undisturbed.config
     for call in range(0, 10_000, stride):
         for after in (False, True):
-            run = place / f"call-{call}-{after}"
+            run = undisturbed.folder / f"call-{call}-{after}"
             status = fork(lambda run=run, call=call, after=after: die_at(call, after, run, config))
             nothing_is_lost(run, config)
             if status == 0:  # there are no more calls
                 assert done > 0
                 return done
-            assert status == signal.SIGKILL, f"{run}: ended with {status}"
+            assert status == -signal.SIGKILL, f"{run}: ended with {status}"
             done += 1
             assert fork(lambda run=run: go_on(run, config)) == 0, f"{run}: does not go on"
-            same(whole, run)
+            same(undisturbed.whole, run)
     raise AssertionError("a run that never ends")
 
 
 def fork(child: Child, limit: float | None = None) -> int:
-    """Run something in a process of its own, killed after so many seconds; the signal it died of, or its status."""
-    loud = os.dup(2)
-    pid = os.fork()
-    if pid == 0:
-        status = 70
-        try:
-            quiet = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(quiet, 1)
-            os.dup2(quiet, 2)
-            child()
-            status = 0
-        except BaseException:
-            sys.stderr = os.fdopen(loud, "w")
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(status)
-    os.close(loud)
+    """Exit status of a forked process, killed after so many seconds, or the negative signal that it died of."""
+    process = Fork(child)
     if limit is not None:
         time.sleep(limit)
-        os.kill(pid, signal.SIGKILL)
-    status = os.waitpid(pid, 0)[1]
-    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        process.send(signal.SIGKILL)
+    ended = process.wait()
+    sys.stderr.write(ended.stderr if ended.status > 0 else "")
+    return ended.status
 
 
 def begin(path: Path, config: Config) -> None:

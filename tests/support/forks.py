@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -72,7 +73,9 @@ def _end(function: Callable[[], object], files: list[BinaryIO]) -> None:
     """Call the function, and end this process as the interpreter would."""
     status = 1
     try:
-        atexit._clear()  # of this process's parent
+        # What the parent has set up for itself.
+        atexit._clear()
+        logging.getLogger().handlers.clear()
         for number, handler in {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}.items():
             signal.signal(number, handler)
         for descriptor, file in enumerate(files, 1):

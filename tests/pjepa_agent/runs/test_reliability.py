@@ -26,9 +26,7 @@ from pjepa_agent.runs.directory import RunDirectory, RunError
 from pjepa_agent.runs.metrics import ACCURACY
 from pjepa_agent.training import trainer as training
 from pjepa_agent.training.trainer import Interrupted
-from support.faults import same
-
-FAULTS = Path(__file__).parents[2] / "support" / "faults.py"
+from support.faults import KINDS, Undisturbed, at_calls, at_random, same
 
 
 def stopped(path, config, update, device="cpu"):
@@ -53,22 +51,20 @@ def same_weights(first, second):
 # Killed
 
 
+@pytest.fixture(scope="module", params=KINDS)
+def undisturbed(request, tmp_path_factory):
+    return Undisturbed.train(tmp_path_factory.mktemp(request.param), KINDS[request.param])
+
+
 @pytest.mark.slow
-def test_killed_at_random_instants_a_run_ends_like_one_left_alone(request):
+def test_killed_at_random_instants_a_run_ends_like_one_left_alone(undisturbed, request):
     kills = request.config.getoption("--kills")
-    command = [sys.executable, FAULTS, "--kills", str(kills)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert sum(json.loads(done.stdout.splitlines()[-1]).values()) >= kills
+    assert at_random(undisturbed, kills // 2, seed=0) >= kills // 2
 
 
 @pytest.mark.slow
-def test_killed_around_its_writes_a_run_ends_like_one_left_alone(request):
-    stride = request.config.getoption("--stride")
-    command = [sys.executable, FAULTS, "--kills", "0", "--every-call", "--stride", str(stride)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert min(json.loads(done.stdout.splitlines()[-1])[f"{kind}, at calls"] for kind in ("laptop", "paper")) > 2
+def test_killed_around_its_writes_a_run_ends_like_one_left_alone(undisturbed, request):
+    assert at_calls(undisturbed, request.config.getoption("--stride")) > 2
 
 
 @pytest.fixture
@@ -79,7 +75,7 @@ def _deterministic(monkeypatch):
     torch.use_deterministic_algorithms(False)
 
 
-@pytest.mark.usefixtures("_deterministic")
+@pytest.mark.usefixtures("_deterministic", "rendered_figures")
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_a_stopped_run_leaves_the_very_files_of_one_left_alone(tiny, tmp_path, device):
     whole = RunDirectory.create(tmp_path / "whole", tiny())
@@ -87,10 +83,6 @@ def test_a_stopped_run_leaves_the_very_files_of_one_left_alone(tiny, tmp_path, d
     run = stopped(tmp_path / "run", tiny(), 7, device)
     train_run(run, tiny(), device)
     same(whole.path, run.path)
-
-
-class Killed(BaseException):
-    """What no code handles."""
 
 
 def test_killed_after_any_of_its_saves_a_run_ends_like_one_left_alone(tiny, tmp_path, monkeypatch):
@@ -112,23 +104,21 @@ def test_killed_after_any_of_its_saves_a_run_ends_like_one_left_alone(tiny, tmp_
     monkeypatch.setattr(HeldOut, "measure", known_course)
     whole = RunDirectory.create(tmp_path / "whole", config)
     saved = []
-    monkeypatch.setattr(training, "save_checkpoint", lambda *a: saved.append(a[0].name) or save_checkpoint(*a))
-    train_run(whole, config, "cpu")
+
+    def copied(*arguments):
+        """Save, and keep what would be there if the process were killed right after it."""
+        save_checkpoint(*arguments)
+        saved.append(arguments[0].name)
+        shutil.copytree(whole.path, tmp_path / str(len(saved)))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "save_checkpoint", copied)
+        train_run(whole, config, "cpu")
     assert saved.count("last.pt") == 6
     assert saved.count("best.pt") == 4
     for number in range(1, len(saved) + 1):
-        left = iter(range(number - 1, -1, -1))
-
-        def dying(*arguments, left=left):
-            save_checkpoint(*arguments)
-            if next(left) == 0:
-                raise Killed
-
-        run = RunDirectory.create(tmp_path / str(number), config)
-        monkeypatch.setattr(training, "save_checkpoint", dying)
-        with pytest.raises(Killed):
-            train_run(run, config, "cpu")
-        monkeypatch.setattr(training, "save_checkpoint", save_checkpoint)
+        run = RunDirectory(tmp_path / str(number))
+        assert not run.report.exists()
         train_run(run, config, "cpu")
         same(whole.path, run.path)
 
