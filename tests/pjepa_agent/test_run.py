@@ -2,6 +2,7 @@ import contextlib
 import io
 import json
 import logging
+import math
 import socket
 import threading
 
@@ -294,3 +295,11 @@ def test_progress_is_a_line_elsewhere(caplog):
         progress.metrics(ROW)
     assert stream.getvalue() == ""
     assert caplog.messages == ["update 5/10: L_dyn 0.2500, L_p 0.5000, accuracy 0.750, 10.0 updates/s, 0:00 left"]
+
+
+def test_progress_shows_the_losses_of_any_objective_and_none_of_readouts(caplog):
+    row = {name: value for name, value in ROW.items() if not name.startswith("losses/")}
+    row |= {"losses/total": 1.0, "losses/inverse_dynamics": 0.5, "losses/reward": math.nan, "losses/decoder": 0.125}
+    with caplog.at_level(logging.INFO, "pjepa_agent"):
+        TrainingProgress(10, 0, io.StringIO()).metrics(row)
+    assert caplog.messages == ["update 5/10: inverse_dynamics 0.5000, accuracy 0.750, 10.0 updates/s, 0:00 left"]

@@ -1,1 +1,1 @@
-"""Pictures of runs."""
+"""Draw figures of runs."""

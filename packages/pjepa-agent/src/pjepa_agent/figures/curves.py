@@ -1,15 +1,16 @@
-"""The course of training of any set of runs, as curves: mean and range over the seeds of a configuration."""
+"""Draw held-out measures of groups of runs over training: mean and range over the seeds of a configuration."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from bisim_theory.files import atomic_write
-from matplotlib import pyplot as plt
+from matplotlib import color_sequences
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from pjepa_agent.evaluation.compactness import COMPACT, RunGroup
 from pjepa_agent.evaluation.theorem import LEVELS_MEASURED
+from pjepa_agent.figures.run import save_figure
 from pjepa_agent.runs.metrics import ACCURACY
 
 PANELS = {
@@ -21,47 +22,46 @@ PANELS = {
         for level in range(1, LEVELS_MEASURED + 1)
     },
 }
-"""What is drawn, by the names in the metrics."""
+"""Titles of the panels, by the names of the measures in ``metrics.csv``."""
 
 LOGARITHMIC = "eval/between_within_variance"
+"""The measure with a logarithmic axis."""
 
 LEAST_ERROR = 0.005
-"""Errors much below this one are drawn as none."""
+"""Offset of the logarithmic error axis: errors much below it are drawn as zero."""
 
 COLUMNS = 4
+"""Panels in a row."""
 
 
 def draw_group_curves(groups: Sequence[RunGroup], path: Path, compact: float = COMPACT) -> None:
-    """Write the picture: a panel a measure, a line a group for the mean over its seeds, shaded from lowest to highest.
+    """Write a figure with one panel per measure and one line per group: the mean, shaded from lowest to highest seed.
 
     Args:
-        groups: at least one; see `compactness.read_groups`.
-        path: of the picture, in a format that its suffix names; it appears whole or not at all.
-        compact: accuracy that is marked.
+        groups: at least one group, from `compactness.read_groups`.
+        path: the file, written atomically in the format named by its suffix.
+        compact: the accuracy to mark with a dotted line.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     rows = -(-len(PANELS) // COLUMNS)
-    figure, axes = plt.subplots(rows, COLUMNS, figsize=(4.1 * COLUMNS, 3.3 * rows + 0.5), layout="constrained")
-    try:
-        for panel, (name, title) in zip(axes.flat, PANELS.items(), strict=False):
-            _draw(panel, groups, name)
-            panel.set_title(title, fontsize=11)
-            if name == ACCURACY:
-                panel.axhline(compact, color="grey", linestyle=":", linewidth=1)
-        for panel in axes.flat[len(PANELS) :]:
-            panel.set_visible(False)
-        handles, labels = axes.flat[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False)
-        with atomic_write(path) as file:
-            figure.savefig(file, format=path.suffix[1:], dpi=130)
-    finally:
-        plt.close(figure)
+    figure = Figure(figsize=(4.1 * COLUMNS, 3.3 * rows + 0.5), layout="constrained")
+    axes = figure.subplots(rows, COLUMNS)
+    for panel, (name, title) in zip(axes.flat, PANELS.items(), strict=False):
+        _draw_measure(panel, groups, name)
+        panel.set_title(title, fontsize=11)
+        if name == ACCURACY:
+            panel.axhline(compact, color="grey", linestyle=":", linewidth=1)
+    for panel in axes.flat[len(PANELS) :]:
+        panel.set_visible(False)
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False)
+    save_figure(figure, path, dpi=130)
 
 
-def _draw(panel: Axes, groups: Sequence[RunGroup], name: str) -> None:
-    colors = plt.get_cmap("tab10" if len(groups) <= 10 else "tab20").colors
+def _draw_measure(panel: Axes, groups: Sequence[RunGroup], name: str) -> None:
+    colors = color_sequences["tab10" if len(groups) <= 10 else "tab20"]
     for number, group in enumerate(groups):
         updates, values = group.curves(name)
         known = np.isfinite(values).all(0)
@@ -83,7 +83,7 @@ def _draw(panel: Axes, groups: Sequence[RunGroup], name: str) -> None:
 
 
 def _widen_towards_one(panel: Axes) -> None:
-    """Scale by the logarithm of the error, for what tells compact encoders apart lies between 0.9 and 1."""
+    """Scale the vertical axis by the logarithm of 1 minus the value: compact encoders differ between 0.9 and 1."""
     panel.set_yscale(
         "function", functions=(lambda a: -np.log(1 + LEAST_ERROR - a), lambda e: 1 + LEAST_ERROR - np.exp(-e))
     )

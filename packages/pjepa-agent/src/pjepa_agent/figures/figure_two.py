@@ -1,4 +1,4 @@
-"""The paper's Figure 2 for any set of runs: what each encoder tells apart, and what can be seen in its embeddings."""
+"""Draw the paper's Figure 2 for a set of runs: PCA, distances and reconstructions of held-out embeddings."""
 
 import os
 from collections.abc import Sequence
@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bisim_theory.files import atomic_write
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -16,32 +14,31 @@ from numpy.typing import NDArray
 from pjepa_agent.config.schema import Config
 from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.evaluation.reconstruction import Reconstruction, reconstruct, run_decoder
-from pjepa_agent.figures.run import POINTS, draw_distances, draw_pca
+from pjepa_agent.figures.run import POINTS, draw_distances, draw_pca, save_figure
 from pjepa_agent.runs.checkpoint import Which, load
 from pjepa_agent.runs.directory import RunDirectory, RunError
 
 EXAMPLES = 8
-"""Observations that are shown with their reconstructions: one of each count from 1."""
+"""Observations drawn with their reconstructions: one of each count from 1."""
 
 MARGIN, GAP = 2, 6
 """Pixels between an image and its reconstruction, and between pairs."""
 
-
 PANEL, LEFT, COLUMN, TOP, ROW = 3.4, 0.75, 5.2, 1.15, 4.35
-"""Inches: the side of a panel, what is left of it, from column to column, above the first row, from row to row."""
+"""Inches: side of a panel, left margin, distance of columns, top margin, distance of rows."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """What is drawn of one run.
+    """Hold the data that one column of the figure shows of a run.
 
     Attributes:
         name: experiment and seed.
         embedding: (256, d) of held-out observations.
         counts: (256,) their counts.
-        accuracy: held out, by the nearest centroid.
-        reconstruction: of all scored observations.
-        examples: (8,) which of them are shown.
+        accuracy: nearest-centroid accuracy on held-out observations.
+        reconstruction: the reconstruction of all scored observations.
+        examples: (8,) indices of the observations drawn with their reconstructions.
     """
 
     name: str
@@ -53,10 +50,10 @@ class Column:
 
 
 def load_column(path: str | os.PathLike[str], at: Which = "last") -> Column:
-    """Embed and reconstruct the held-out observations of a run, with a decoder fitted to it if it has none.
+    """Embed and reconstruct the held-out observations of a run, fitting a decoder if it has none.
 
     Raises:
-        RunError, DatasetError, OSError: something of the run is missing or cannot be used.
+        RunError, DatasetError, OSError: a file of the run is missing or invalid.
     """
     run, config = RunDirectory.open(path)
     model = load(path, at=at)
@@ -77,7 +74,7 @@ def load_column(path: str | os.PathLike[str], at: Which = "last") -> Column:
 
 
 def name_of(config: Config) -> str:
-    """Experiment and seed of a run, and its auxiliary function where that is not the experiment's own."""
+    """Return experiment and seed of a run, and its auxiliary function if it is not the experiment's default."""
     auxiliary = config.objective.auxiliary
     usual = "random" if config.experiment == "random" else "reward"
     named = config.experiment if auxiliary == usual else f"{config.experiment}, auxiliary {auxiliary}"
@@ -85,32 +82,28 @@ def name_of(config: Config) -> str:
 
 
 def draw_figure_two(columns: Sequence[Column], path: Path, at: Which = "last") -> None:
-    """Write the picture: a column a run; PCA, distances and reconstructions below each other.
+    """Write a figure with one column per run: PCA, distances and reconstructions below each other.
 
     Args:
-        columns: at least one.
-        path: of the picture, in a format that its suffix names; it appears whole or not at all.
-        at: what the runs were looked at, for the title.
+        columns: at least one column.
+        path: the file, written atomically in the format named by its suffix.
+        at: the checkpoint that was loaded, named in the title.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     size = (COLUMN * len(columns), TOP + 3 * ROW)
-    figure = plt.figure(figsize=size)
+    figure = Figure(figsize=size)
     when = "at the last update" if at == "last" else "at the most compact update"
     figure.suptitle(f"Held-out observations, {when}", fontsize=14, y=1 - 0.3 / size[1])
-    try:
-        for number, column in enumerate(columns):
-            corners = [(LEFT + number * COLUMN, size[1] - TOP - row * ROW - PANEL) for row in range(3)]
-            _draw_column([_panel(figure, left, bottom, PANEL) for left, bottom in corners], column)
-        with atomic_write(path) as file:
-            figure.savefig(file, format=path.suffix[1:], dpi=150)
-    finally:
-        plt.close(figure)
+    for number, column in enumerate(columns):
+        corners = [(LEFT + number * COLUMN, size[1] - TOP - row * ROW - PANEL) for row in range(3)]
+        _draw_column([_add_panel(figure, left, bottom, PANEL) for left, bottom in corners], column)
+    save_figure(figure, path, dpi=150)
 
 
-def _panel(figure: Figure, left: float, bottom: float, width: float) -> Axes:
-    """Axes of a width in inches and the height of a panel, at a place in inches: all columns align to the dot."""
+def _add_panel(figure: Figure, left: float, bottom: float, width: float) -> Axes:
+    """Add axes of a width and a position in inches and the height of a panel, so that all columns align exactly."""
     wide, high = figure.get_size_inches()
     return figure.add_axes((left / wide, bottom / high, width / wide, PANEL / high))
 
@@ -144,9 +137,9 @@ def _draw_column(panels: Sequence[Axes], column: Column) -> None:
 
 
 def mosaic(reconstruction: Reconstruction, examples: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Two strips of pairs, observation above and reconstruction below: (h, w, 3) floats in [0, 1], white between them.
+    """Arrange pairs of observation and reconstruction in two strips: (h, w, 3) floats in [0, 1], white in between.
 
-    Every reconstruction is stretched to the whole range from 0 to 1, so that something is seen in faint ones too.
+    Each reconstruction is stretched to the range [0, 1], so that faint ones are visible.
     """
     observed = reconstruction.images[examples] / 255
     decoded = np.stack([normalized(image) for image in reconstruction.decoded[examples]])
@@ -156,13 +149,13 @@ def mosaic(reconstruction: Reconstruction, examples: NDArray[np.int64]) -> NDArr
 
 
 def normalized(image: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """An image stretched linearly, all channels alike, to a least value of 0 and a largest of 1; black if constant."""
+    """Stretch an image linearly, all channels alike, to minimum 0 and maximum 1; a constant image becomes black."""
     least, most = float(image.min()), float(image.max())
     return (image.astype(np.float64) - least) / (most - least if most > least else 1)
 
 
 def _stack(images: Sequence[NDArray[np.float64]], gap: int, axis: int) -> NDArray[np.float64]:
-    """Images one after the other along an axis, with white of some pixels between them."""
+    """Concatenate images along an axis with `gap` white pixels in between."""
     shape = list(images[0].shape)
     shape[axis] = gap
     white = np.ones(shape)

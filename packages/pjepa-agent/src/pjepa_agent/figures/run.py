@@ -1,23 +1,26 @@
-"""The pictures of a run: PCA and distances of held-out embeddings (paper Figure 2), and the training curves."""
+"""Draw the figures of one run: PCA and distances of held-out embeddings (paper Figure 2), and training curves."""
 
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from bisim_theory.files import atomic_write
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pjepa_agent.evaluation.clusters import pairwise_distances
-from pjepa_agent.runs.metrics import MetricsFile
-
-matplotlib.use("Agg")  # pictures are written to files, on machines without a screen too
-from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from pjepa_agent.runs.metrics import MetricsFile, objective_losses
 
 POINTS = 256
-"""Embeddings in a picture, as in the paper's Figure 2."""
+"""Embeddings drawn, as many as in the paper's Figure 2."""
+
+LOSS_LABELS = {
+    "losses/transition": r"transition $L_{dyn}$",
+    "losses/auxiliary": r"auxiliary $L_p$, above its entropy floor",
+}
+"""Labels of losses with a symbol in the paper; others are labelled with their name."""
 
 
 def draw_pca(axes: Axes, embedding: NDArray[Any], counts: NDArray[np.int64]) -> None:
@@ -26,7 +29,7 @@ def draw_pca(axes: Axes, embedding: NDArray[Any], counts: NDArray[np.int64]) -> 
     _, singular, directions = np.linalg.svd(centred, full_matrices=False)
     points = centred @ directions[:2].T
     variance = singular**2 / max(float((singular**2).sum()), np.finfo(float).tiny)
-    colors = plt.get_cmap("turbo")(np.linspace(0.03, 0.97, int(counts.max()) + 1))
+    colors = colormaps["turbo"](np.linspace(0.03, 0.97, int(counts.max()) + 1))
     for count in np.unique(counts):
         chosen = points[counts == count]
         axes.scatter(chosen[:, 0], chosen[:, 1], s=18, color=colors[count], linewidths=0, alpha=0.85)
@@ -40,7 +43,7 @@ def draw_pca(axes: Axes, embedding: NDArray[Any], counts: NDArray[np.int64]) -> 
 
 
 def draw_distances(axes: Axes, embedding: NDArray[Any], counts: NDArray[np.int64]) -> None:
-    """Heatmap of the distances between embeddings (n, d), sorted by count (n,), with red lines between counts."""
+    """Draw the distances between embeddings (n, d) as a heatmap sorted by count (n,), with red lines between counts."""
     order = np.argsort(counts, kind="stable")
     image = axes.imshow(pairwise_distances(embedding[order], embedding[order]), cmap="viridis", interpolation="nearest")
     starts = np.flatnonzero(np.diff(counts[order])) + 1
@@ -59,14 +62,13 @@ def draw_distances(axes: Axes, embedding: NDArray[Any], counts: NDArray[np.int64
 
 
 def draw_training_curves(figure: Figure, metrics: MetricsFile) -> None:
-    """Losses (logarithmic) and held-out arrangement over the updates."""
+    """Draw the losses of the objective (logarithmic) and the held-out measures over the updates."""
     left, right = figure.subplots(1, 2)
     updates = metrics.column("update")
     # The mean over an interval is drawn at its end; before the first update there is none.
-    left.plot(updates, metrics.column("losses/transition"), marker=".", label=r"transition $L_{dyn}$")
-    left.plot(
-        updates, metrics.column("losses/auxiliary"), marker=".", label=r"auxiliary $L_p$, above its entropy floor"
-    )
+    for name in objective_losses(metrics.names):
+        label = LOSS_LABELS.get(name, name.removeprefix("losses/").replace("_", " "))
+        left.plot(updates, metrics.column(name), marker=".", label=label)
     left.set_yscale("log")
     left.set_title("losses, mean since the last evaluation")
     accuracy, ratio = metrics.column("eval/nearest_centroid_accuracy"), metrics.column("eval/within_across_ratio")
@@ -78,30 +80,38 @@ def draw_training_curves(figure: Figure, metrics: MetricsFile) -> None:
     for axes in (left, right):
         axes.set_xlabel("update")
         axes.grid(alpha=0.3)
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, frameon=False)
+        if axes.lines:  # a damaged record may have no losses
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, frameon=False)
 
 
 def write_figures(folder: Path, embedding: NDArray[Any], counts: NDArray[np.int64], metrics: MetricsFile) -> None:
     """Write ``pca.png``, ``distances.png`` and ``curves.png``.
 
     Args:
-        folder: made where it is missing, as in a run that was copied without its empty folders.
+        folder: the folder to write to, created if missing.
         embedding: (n, d) held-out embeddings, of which 256 are drawn.
         counts: (n,) their counts.
-        metrics: the record of the run.
+        metrics: the metrics of the run.
+
+    Raises:
+        OSError: a file cannot be written.
     """
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)  # a copied run may lack its empty folders
     chosen = np.random.default_rng(0).permutation(len(counts))[:POINTS]
     for name, draw in (("pca", draw_pca), ("distances", draw_distances)):
-        figure, axes = plt.subplots(figsize=(6.4, 5.6), layout="constrained")
-        draw(axes, embedding[chosen], counts[chosen])
-        _save(figure, folder / f"{name}.png")
-    figure = plt.figure(figsize=(11, 4.6), layout="constrained")
+        figure = Figure(figsize=(6.4, 5.6), layout="constrained")
+        draw(figure.subplots(), embedding[chosen], counts[chosen])
+        save_figure(figure, folder / f"{name}.png", dpi=120)
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
     draw_training_curves(figure, metrics)
-    _save(figure, folder / "curves.png")
+    save_figure(figure, folder / "curves.png", dpi=120)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path, dpi: int) -> None:
+    """Write a figure atomically, in the format named by the file's suffix.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=120)
-    plt.close(figure)
+        figure.savefig(file, format=path.suffix[1:], dpi=dpi)  # of a bare Figure: no display, nothing kept by pyplot

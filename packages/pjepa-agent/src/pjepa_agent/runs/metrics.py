@@ -1,7 +1,8 @@
-"""The record of a run: one row of numbers an evaluation."""
+"""Read and write ``metrics.csv``: one row of numbers per evaluation."""
 
 import csv
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 from bisim_theory.files import atomic_write
@@ -9,18 +10,29 @@ from bisim_theory.files import atomic_write
 from pjepa_agent.runs.directory import RunError
 
 ACCURACY = "eval/nearest_centroid_accuracy"
-"""The column that every row has: it says which state of a run was the most compact."""
+"""The column that every row has, by which the best update is chosen."""
+
+TOTAL_LOSS = "losses/total"
+"""The column of the weighted sum of the objective's losses."""
+
+READOUT_LOSSES = frozenset(
+    f"losses/{name}" for name in ("action_conditioned_reward", "termination", "q", "policy", "decoder")
+)
+"""Columns of losses of control heads and decoder, which train no encoder."""
 
 
 class MetricsFile:
-    """``metrics.csv``: one row an evaluation, readable at any moment.
+    """Read and append to ``metrics.csv``, which is complete at any moment.
 
-    Rows need not have the same columns, since a run can go on with a version that measures more: what a row does not
-    have is NaN.
+    Rows may have different columns, since a run can be resumed by a version that measures more. A missing value reads
+    as NaN.
 
     Args:
-        path: the file; rows it already has are kept up to `until`.
-        until: last update whose row is kept, when a run goes on from a checkpoint.
+        path: the file, which need not exist yet.
+        until: the last update whose row is kept, when a run is resumed from a checkpoint.
+
+    Raises:
+        RunError: the file is damaged.
     """
 
     def __init__(self, path: Path, until: int = -1) -> None:
@@ -34,26 +46,34 @@ class MetricsFile:
             except (ValueError, TypeError, KeyError, csv.Error) as error:
                 raise RunError(f"{path}: is damaged ({type(error).__name__}); restore it, or begin a new run") from None
 
+    @property
+    def names(self) -> list[str]:
+        """Return all column names: those of the newest row first, in its order, then those of older rows alone."""
+        return list(dict.fromkeys(name for row in reversed(self.rows) for name in row))
+
     def append(self, row: dict[str, float]) -> None:
-        """Add a row and write the file anew, so that it is whole whenever the run ends."""
+        """Add a row and rewrite the file atomically."""
         self.rows.append(row)
         with atomic_write(self.path, "w") as file:
-            # The newest row says in which order; columns that only older ones have come behind.
-            names = dict.fromkeys(name for values in reversed(self.rows) for name in values)
-            writer = csv.DictWriter(file, list(names), restval="nan", lineterminator="\n")
+            writer = csv.DictWriter(file, self.names, restval="nan", lineterminator="\n")
             writer.writeheader()
             writer.writerows({name: _text(value) for name, value in values.items()} for values in self.rows)
 
     def column(self, name: str) -> list[float]:
-        """All values of one column, NaN where a row does not have it."""
+        """Return all values of one column, NaN where a row lacks it."""
         return [row.get(name, math.nan) for row in self.rows]
 
     @property
     def most_compact(self) -> dict[str, float]:
-        """The row of the highest nearest-centroid accuracy after the first update; of equals the later."""
+        """Return the row of the highest nearest-centroid accuracy after the first update, the latest of equals."""
         return max(reversed(self.rows[1:]), key=lambda row: row[ACCURACY])
 
 
+def objective_losses(names: Iterable[str]) -> list[str]:
+    """Select the columns that are terms of the objective: all losses but the total and those of readouts."""
+    return [name for name in names if name.startswith("losses/") and name not in {TOTAL_LOSS, *READOUT_LOSSES}]
+
+
 def _text(value: float) -> str:
-    """All digits, so that a run that goes on has the very numbers of one that was never stopped."""
+    """Format a number with all its digits, so that a resumed run continues from the exact values."""
     return str(int(value)) if float(value).is_integer() and abs(value) < 2**53 else repr(float(value))

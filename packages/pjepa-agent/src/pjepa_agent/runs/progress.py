@@ -1,4 +1,4 @@
-"""What a person sees of a run while it trains: a live bar on a terminal, plain lines elsewhere."""
+"""Show the progress of training: a bar on a terminal, log lines elsewhere."""
 
 import logging
 import math
@@ -8,16 +8,22 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from pjepa_agent.runs.metrics import ACCURACY, objective_losses
+
 logger = logging.getLogger("pjepa_agent")
 
 
+SYMBOLS = {"losses/transition": "L_dyn", "losses/auxiliary": "L_p"}
+"""Losses with a symbol in the paper; others are shown with their name."""
+
+
 class TrainingProgress:
-    """A progress bar with losses, accuracy, speed and time left; a log line an evaluation when there is no terminal.
+    """Show losses, accuracy, speed and remaining time: in a bar on a terminal, else in one log line per evaluation.
 
     Args:
         total: updates of the whole run.
-        done: updates done before.
-        stream: where the bar goes; standard error by default.
+        done: updates done before this start.
+        stream: the stream to draw the bar on, standard error by default.
     """
 
     def __init__(self, total: int, done: int, stream: TextIO | None = None) -> None:
@@ -40,24 +46,24 @@ class TrainingProgress:
             self._bar.close()
 
     def update(self, update: int) -> None:
-        """Say that `update` updates are done."""
+        """Move the bar to `update` updates."""
         if self._bar is not None:
             self._bar.update(update - self._bar.n)
 
     def metrics(self, row: dict[str, float]) -> None:
-        """Show a row of metrics."""
-        accuracy = f"accuracy {row['eval/nearest_centroid_accuracy']:.3f}"
-        losses = ""
-        if not math.isnan(row["losses/total"]):
-            losses = f"L_dyn {row['losses/transition']:.4f}, L_p {row['losses/auxiliary']:.4f}, "
+        """Show a row of metrics: its accuracy and those losses of the objective that are numbers."""
+        losses = {SYMBOLS.get(name, name.removeprefix("losses/")): row[name] for name in objective_losses(row)}
+        parts = [f"{name} {value:.4f}" for name, value in losses.items() if not math.isnan(value)]
+        shown = ", ".join([*parts, f"accuracy {row[ACCURACY]:.3f}"])
         if self._bar is not None:
-            self._bar.set_postfix_str(losses + accuracy)
+            self._bar.set_postfix_str(shown)
             return
         rate = row["charts/updates_per_second"]
         speed = f", {rate:.1f} updates/s, {_clock((self.total - row['update']) / rate)} left" if rate else ""
-        logger.info("update %d/%d: %s%s%s", row["update"], self.total, losses, accuracy, speed)
+        logger.info("update %d/%d: %s%s", row["update"], self.total, shown, speed)
 
 
 def _clock(seconds: float) -> str:
+    """Format seconds as minutes:seconds."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02d}"
