@@ -8,9 +8,9 @@ import shutil
 import h5py
 import numpy as np
 import pytest
-from bisim_theory import DatasetError, read_transitions, write_transitions
+from bisim_theory import DatasetError, TransitionDataset, read_transitions, write_transitions
 from bisim_theory.data.transitions import chunks
-from bisim_theory.formats import resolve
+from bisim_theory.formats import FORMATS, Format, resolve
 from gymnasium import spaces
 from support.written_datasets import (
     record,
@@ -413,3 +413,24 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch, write,
     words = rf"is {kind}, and reading it needs the extra {extra}: pip install 'bisim-theory\[{extra}\]'"
     with pytest.raises(DatasetError, match=words):
         read_transitions(path)
+
+
+def test_a_format_that_is_added_is_detected(tmp_path, monkeypatch):
+    data = TransitionDataset([0, 1], [0, 0], [1, 1], [0, 1])
+    path = tmp_path / "steps.txt"
+    path.write_text("0 0 1 0\n1 0 1 1\n")
+
+    def read(path, actions):
+        source, action, successor, p = np.loadtxt(path, int).T
+        return TransitionDataset(source, action, successor, p)
+
+    text = Format("a text file", lambda path: path.suffix == ".txt", read)
+    monkeypatch.setattr("bisim_theory.formats.FORMATS", [text, *FORMATS])
+    found = read_transitions(path)
+    for name in ("source", "action", "successor", "auxiliary"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(data, name))
+
+
+def test_a_folder_in_no_format_is_refused_with_those_that_are_read(tmp_path):
+    with pytest.raises(DatasetError, match=r"is none of a storage of TorchRL, a Minari dataset, an HDF5 file, "):
+        read_transitions(tmp_path)

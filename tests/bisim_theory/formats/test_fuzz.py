@@ -110,7 +110,7 @@ class Payload:
 def originals(tmp_path_factory):
     """One small valid file or folder of each format, and a mark that only an executed payload makes."""
     from bisim_theory import TransitionDataset, write_representation, write_transitions
-    from written_datasets import record, write_hdf5, write_minari, write_torchrl
+    from support.written_datasets import record, write_hdf5, write_minari, write_torchrl
 
     folder = tmp_path_factory.mktemp("fuzz")
     recorded = record(3, steps=4, image_size=24, max_count=2, target=1)

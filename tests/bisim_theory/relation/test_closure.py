@@ -67,3 +67,5 @@ def test_an_id_out_of_range_is_refused():
     data = TransitionDataset([0], [0], [1], [0])
     with pytest.raises(DatasetError, match="there are 2 observations"):
         cannot_collapse(data, 0, 2)
+    with pytest.raises(DatasetError, match="observation -1: there are 2 observations"):
+        cannot_collapse(data, -1, 0)

@@ -1,4 +1,4 @@
-"""The largest bisimulation of saved transitions, and Theorems 1 and 3 checked against an encoder.
+"""Compute the largest bisimulation of saved transitions, and check Theorems 1 and 3 against an encoder.
 
 >>> from bisim_theory import TransitionDataset, empirical_bisimulation
 >>> data = TransitionDataset(source=[0, 1, 2], action=[0, 0, 0], successor=[1, 2, 2], auxiliary=[0, 0, 1])
@@ -105,7 +105,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # NumPy takes a fifth of a second to import, and `bisim-check --help` need not wait for it.
+    # Lazy, since `bisim-check --help` need not wait a fifth of a second for NumPy.
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     return _aliases.moved(__name__, name)

@@ -17,7 +17,7 @@ MODULES = {
     "representation": "data.representation",
     "transitions": "data.transitions",
 }
-"""Modules of this package that have moved, by their old names."""
+"""New names of modules of this package by their old ones."""
 
 NAMES: dict[str, dict[str, str]] = {
     "bisim_theory": {
@@ -26,7 +26,7 @@ NAMES: dict[str, dict[str, str]] = {
     },
     "bisim_theory.report": {"Report": "bisim_theory.analysis.Report", "analyse": "bisim_theory.analysis.analyse"},
 }
-"""Attributes of modules that have moved or have another name."""
+"""Full new names of attributes by module and old name."""
 
 OUTCOME_NAMES = {"impossible": "contradiction", "codes": "embeddings"}
 """New names of fields of `Report`, by old ones."""
@@ -49,7 +49,7 @@ class MovedModule(types.ModuleType):
 
     Args:
         name: the old name.
-        home: the name of the module that is there now.
+        home: the new name.
     """
 
     def __init__(self, name: str, home: str) -> None:
@@ -57,39 +57,39 @@ class MovedModule(types.ModuleType):
         self._home = home
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # the import system asks for what it might be
+        if name.startswith("__"):  # the import system's own look-ups
             raise AttributeError(name)
         warn_of(self.__name__, self._home)
         return getattr(importlib.import_module(self._home), name)
 
 
 def warn_of(old: str, new: str, calls: int = 2) -> None:
-    """Warn that a name has changed; the warning points at the line that many calls above this function."""
+    """Warn that a name has changed, pointing at the line `calls` calls above this function."""
     message = f"{old} is now {new}; the old name goes with the next version"
     warnings.warn(message, DeprecationWarning, stacklevel=calls + 1)
 
 
 def install(package: str, modules: Mapping[str, str]) -> None:
-    """Let modules of a package be imported under their old names.
+    """Make modules of a package importable under their old names.
 
     Args:
-        package: its name.
-        modules: new names by old ones, both within the package.
+        package: the name of the package.
+        modules: new names by old ones, within the package.
     """
     for old, home in modules.items():
         sys.modules.setdefault(f"{package}.{old}", MovedModule(f"{package}.{old}", f"{package}.{home}"))
 
 
 def moved(module: str, name: str, names: Mapping[str, Mapping[str, str]] = NAMES) -> Any:
-    """Return what a module had under a name; to be called by its ``__getattr__``.
+    """Return a renamed attribute of a module; for its ``__getattr__``.
 
     Args:
-        module: the module that is asked.
-        name: the attribute that it no longer has.
+        module: the name of the module.
+        name: the old name of the attribute.
         names: full new names by module and attribute.
 
     Raises:
-        AttributeError: the module never had it.
+        AttributeError: `name` is no old name.
     """
     new = names.get(module, {}).get(name)
     if new is None:
@@ -122,14 +122,14 @@ def outcome_field(outcome: object, name: str) -> Any:
 def former_parameters(
     *names: str, renamed: Mapping[str, str] | None = None
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let a function also be called as in the version before.
+    """Decorate a function so that calls in its former form still work and warn.
 
-    A call is taken for a former one where a keyword is a former name, or where the function now takes a relation
-    first and is given a dataset. What has no parameter any more is ignored: a relation knows it.
+    A call is of the former form if it has a keyword that is now no parameter, or a dataset in the place of the
+    relation. Arguments without a parameter are then ignored, as the relation has them.
 
     Args:
-        names: the parameters that the function had, in order.
-        renamed: present names by former ones, of parameters that are called otherwise now.
+        names: the former parameters, in order.
+        renamed: present names of parameters by their former ones.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:

@@ -1,4 +1,4 @@
-"""What the commands of these packages share: a parser with one-line errors, results and errors on the terminal."""
+"""The terminal of the commands of these packages: a parser with one-line errors, results and errors."""
 
 import argparse
 import os
@@ -10,12 +10,12 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        """End with exit status 2."""
+        """Exit with status 2 and one line on standard error."""
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
 def print_error(program: str, error: BaseException) -> int:
-    """Say what went wrong in one line, whatever is in the message, and return exit status 2."""
+    """Print an error as one line on standard error, whatever its message holds, and return exit status 2."""
     text = str(error)
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         text = f"{error.filename}: {error.strerror}"
@@ -26,9 +26,13 @@ def print_error(program: str, error: BaseException) -> int:
 
 
 def print_result(text: str) -> None:
-    """Print the last words; raises `OSError` where they cannot be written, as on a full disk."""
+    """Print a result on standard output.
+
+    Raises:
+        OSError: it cannot be written, as on a full disk.
+    """
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character still gets the rest
+        sys.stdout.reconfigure(errors="replace")  # for a terminal that lacks a character
     try:
         print(text, flush=True)
     except OSError:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writing of files."""
 
 import errno
 import json
@@ -12,10 +12,10 @@ from typing import IO, Any
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
-    """Open a temporary file beside `path` that takes its place when the block ends well and vanishes otherwise.
+    """Open a temporary file next to `path` that replaces it when the block succeeds and is removed otherwise.
 
     Raises:
-        OSError: the folder cannot be written to, or the disk is full; `path` is then as it was.
+        OSError: the folder cannot be written to, or the disk is full; `path` is then unchanged.
     """
     path = Path(path)
     if not path.name or path.is_dir():
@@ -33,7 +33,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
 
 
 def _flush_folder(folder: Path) -> None:
-    """Have the new name outlive a power cut, where the system can promise that of a folder."""
+    """Fsync the folder so that a rename survives a power cut, where the system supports that."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -44,7 +44,7 @@ def _flush_folder(folder: Path) -> None:
 
 @contextmanager
 def _named(path: Path, temporary: Path) -> Iterator[None]:
-    """Let errors name the file that was asked for; one in the middle of writing, as of a full disk, names none."""
+    """Make errors name `path`, not the temporary file. Errors in the middle of writing name no file by themselves."""
     try:
         yield
     except OSError as error:
@@ -54,7 +54,7 @@ def _named(path: Path, temporary: Path) -> Iterator[None]:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write `value` as indented JSON, whole or not at all; a number that is not finite becomes null."""
+    """Write `value` atomically as indented JSON; a number that is not finite becomes null."""
     with atomic_write(path, "w") as file:
         json.dump(_finite(value), file, indent=2, allow_nan=False)
         file.write("\n")

@@ -1,11 +1,11 @@
-"""How far a long computation has come."""
+"""Progress of long computations."""
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 ProgressCallback = Callable[[int, int], None]
-"""Called with how much of how much is done."""
+"""Called with the steps done and the number of steps in all."""
 
 PATIENCE = 2.0
 """Seconds after which a bar appears."""
@@ -16,12 +16,12 @@ def silent(done: int, whole: int) -> None:
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[ProgressCallback]:
-    """A bar on standard error for what takes longer than `PATIENCE`; none where that is no terminal."""
+def progress_bar(title: str) -> Iterator[ProgressCallback]:
+    """Show a bar on standard error after `PATIENCE` seconds, if that is a terminal."""
     from tqdm import tqdm
 
     with tqdm(
-        desc=what, delay=PATIENCE, leave=False, disable=sys.stderr is None or not sys.stderr.isatty(), file=sys.stderr
+        desc=title, delay=PATIENCE, leave=False, disable=sys.stderr is None or not sys.stderr.isatty(), file=sys.stderr
     ) as bar:
 
         def show(done: int, whole: int) -> None:

@@ -1,1 +1,1 @@
-"""D, what was observed: transitions, p of observations, and what a model makes of them."""
+"""The observed transitions D, auxiliary functions p, and a model's representation of them."""

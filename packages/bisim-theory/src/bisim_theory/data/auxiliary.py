@@ -1,4 +1,4 @@
-"""Auxiliary functions p by name: what a dataset allows to choose from before anything is trained."""
+"""Auxiliary functions p by name, among which a user can choose before training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,20 +11,20 @@ from bisim_theory.data.transitions import DatasetError, TransitionDataset, usabl
 
 NAMES = {
     "auxiliary": "the values stored in the file",
-    "reward": "the reward with which an observation was reached",
-    "random": "a random function of the observation: different for any two that look different",
-    "constant": "nothing at all, so the dynamics alone",
+    "reward": "the reward of the step that led to an observation",
+    "random": "a random function of the observation: different for any two different images",
+    "constant": "the same value everywhere, so the dynamics alone",
 }
-"""Candidates that every dataset may offer; every label is one too, and "a+b" is a and b together."""
+"""Names with a fixed meaning. The name of a label is valid too, and "a+b" is a and b together."""
 
 
 @dataclass(frozen=True, eq=False)
 class Values:
-    """p of every transition's source.
+    """p of the source of every transition.
 
     Attributes:
         value: (N,) or (N, k).
-        known: (N,) bool; False where the dataset does not tell, as with the reward of an episode's first observation.
+        known: (N,) bool; False where p is unknown, as the reward of an episode's first observation is.
     """
 
     value: NDArray[Any]
@@ -32,10 +32,10 @@ class Values:
 
 
 def auxiliary_values(data: TransitionDataset, name: str) -> Values:
-    """The candidate of a name, or of several joined by ``+``.
+    """Compute the auxiliary function of a name, or of several names joined by ``+``.
 
     Raises:
-        DatasetError: the dataset offers no such candidate; the message lists those it has.
+        DatasetError: the dataset does not offer it; the message lists those that it offers.
     """
     parts = [_single(data, part) for part in name.split("+")]
     if len(parts) == 1:
@@ -45,7 +45,7 @@ def auxiliary_values(data: TransitionDataset, name: str) -> Values:
 
 
 def _exact(value: NDArray[Any]) -> NDArray[Any]:
-    """The values, or codes of them where they would lose digits beside floats."""
+    """Return the values, or codes of them where a conversion to float64 would lose digits."""
     if value.dtype.kind in "iu" and len(value) and max(abs(int(value.min())), abs(int(value.max()))) > 2**53:
         return np.unique(value, return_inverse=True)[1].reshape(value.shape)
     return value
@@ -60,8 +60,8 @@ def _single(data: TransitionDataset, name: str) -> Values:
     if name == "reward" and data.reward is not None:
         return _reward(data)
     if name == "random" and data.observation is not None:
-        # A random linear map is injective on finitely many observations with probability one, and p matters only by
-        # where it is equal.
+        # A random linear map is injective on finitely many observations with probability one, and R_D* depends only on
+        # where p is equal.
         return Values(data.content_ids()[data.source], known)
     if name == "constant":
         return Values(np.zeros(len(data)), known)
@@ -69,7 +69,7 @@ def _single(data: TransitionDataset, name: str) -> Values:
 
 
 def offered(data: TransitionDataset) -> list[str]:
-    """Names of the candidates that a dataset has."""
+    """Return the names of the auxiliary functions that a dataset offers."""
     has = {
         "auxiliary": data.auxiliary is not None,
         "reward": data.reward is not None or data.metadata.get("auxiliary") == "reward",
@@ -80,7 +80,7 @@ def offered(data: TransitionDataset) -> list[str]:
 
 
 def _reward(data: TransitionDataset) -> Values:
-    """r(o) of the source: the reward belongs to the step, so to the observation that the step led to."""
+    """Return r of every source: the reward of a step is that of its successor."""
     assert data.reward is not None
     value = np.zeros(data.frames, data.reward.dtype)
     known = np.zeros(data.frames, bool)
@@ -96,7 +96,7 @@ def _reward(data: TransitionDataset) -> Values:
 
 
 def given_values(data: TransitionDataset, name: str, value: ArrayLike) -> Values:
-    """Values of the caller's: (N,) or (N, k) of every transition's source, or (F,) or (F, k) of every observation.
+    """Check a caller's array of one row for every transition (p of its source) or for every observation.
 
     Raises:
         DatasetError: the array has another shape, or is not finite.
@@ -115,10 +115,10 @@ def given_values(data: TransitionDataset, name: str, value: ArrayLike) -> Values
 def with_auxiliary(
     data: TransitionDataset, values: Values, name: str, rows: NDArray[np.bool_] | None = None
 ) -> TransitionDataset:
-    """The transitions of which p is known (or those chosen by `rows`), with it, and its name in the metadata.
+    """Keep the transitions where p is known, or those chosen by `rows`; set p, and put its name into the metadata.
 
     Raises:
-        DatasetError: there are none.
+        DatasetError: no transition is left.
     """
     kept = values.known if rows is None else rows
     if not kept.any():

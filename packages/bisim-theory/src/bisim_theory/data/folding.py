@@ -1,4 +1,4 @@
-"""Whether the data is a function of observation and action, and the merges that are forced where it is not."""
+"""Conflicts of the data with deterministic transitions, and folding: the merges that they force."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -13,11 +13,11 @@ from bisim_theory.progress import ProgressCallback, silent
 
 
 def identify_by_content(data: TransitionDataset, ids: Ids | None = None) -> TransitionDataset:
-    """The same transitions with equal images under one id, that of the first of them.
+    """Give observations with equal images one id, that of the first of them.
 
     Args:
         data: transitions with images.
-        ids: `data.content_ids()` where they are known already.
+        ids: `data.content_ids()`, if it was computed before.
 
     Raises:
         DatasetError: the dataset has no images.
@@ -27,7 +27,7 @@ def identify_by_content(data: TransitionDataset, ids: Ids | None = None) -> Tran
 
 
 def auxiliary_codes(data: TransitionDataset) -> Ids:
-    """(N,) integer codes of p, equal iff p is equal in every component."""
+    """Compute (N,) integer codes of p, equal iff p is equal in every component."""
     values = data.p.reshape(len(data), -1)
     if values.shape[1] == 1:
         return np.unique(values[:, 0], return_inverse=True)[1].reshape(-1)
@@ -41,7 +41,9 @@ def auxiliary_codes(data: TransitionDataset) -> Ids:
 class Conflicts:
     """(observation, action) pairs that were observed with more than one successor.
 
-    `observation`, `action` and `successors` (how many different ones) are (K,) each.
+    Attributes:
+        observation, action: (K,) ids and codes of the pairs.
+        successors: (K,) number of different successors of each.
     """
 
     observation: Ids
@@ -62,7 +64,7 @@ class Conflicts:
 
 
 def find_conflicts(data: TransitionDataset) -> Conflicts:
-    """Where Definition 4's assumption of deterministic transitions does not hold."""
+    """Find the (observation, action) pairs that contradict Definition 4's assumption of deterministic transitions."""
     order = np.lexsort((data.successor, data.action, data.source))
     source, action, successor = data.source[order], data.action[order], data.successor[order]
     same_pair = (source[1:] == source[:-1]) & (action[1:] == action[:-1])
@@ -75,10 +77,12 @@ def find_conflicts(data: TransitionDataset) -> Conflicts:
 
 @dataclass(frozen=True)
 class Merge:
-    """Two observations that any well-trained model gives one embedding.
+    """Two observations to which any well-trained model gives one embedding.
 
-    `first` and `second` were reached by `action` from `first_source` and `second_source`, which are one observation
-    or were merged before.
+    Attributes:
+        first, second: their ids.
+        action: code of the action that led to both.
+        first_source, second_source: the observations that it led from: one observation, or two merged before.
     """
 
     first: int
@@ -97,12 +101,12 @@ class Merge:
 
 
 class NoWellTrainedModelError(Exception):
-    """No (E, T, P) can be well-trained on the data: it would have to give one embedding two values of p.
+    """No (E, T, P) is well-trained on the data, as one embedding would need two values of p.
 
     Attributes:
         pair: two observations that must share an embedding (or one observation twice).
         values: the two values of p.
-        chain: the forced merges that prove it, in order; empty where one observation has two values itself.
+        chain: the forced merges that prove it, in order; empty where one observation itself has two values.
     """
 
     def __init__(self, pair: tuple[int, int], values: tuple[Any, Any], chain: list[Merge]) -> None:
@@ -117,7 +121,7 @@ class NoWellTrainedModelError(Exception):
 
 
 def _shown(value: Any) -> str:
-    """A value of p, of which only the first numbers are shown where they are many."""
+    """Format a value of p, shortened to its first numbers where they are many."""
     if not isinstance(value, list) or len(value) <= _NUMBERS_SHOWN:
         return str(value)
     return f"[{', '.join(f'{each:.4g}' for each in value[:_NUMBERS_SHOWN])}, ... {len(value)} numbers]"
@@ -127,15 +131,15 @@ _NUMBERS_SHOWN = 4
 
 
 class _Folder:
-    """Congruence closure: union-find with a table of transitions per class, and the forest of merges as proof."""
+    """Congruence closure: a union-find with a table of transitions per class, and a forest of merges as proof."""
 
     def __init__(self, data: TransitionDataset) -> None:
         self.data = data
         self.codes = auxiliary_codes(data)
         self.parent = np.arange(data.frames).tolist()
-        self.members: dict[int, int] = {}  # class -> size, where it is not 1
-        self.rows: dict[int, dict[int, int]] = {}  # class -> action -> one row that shows its successor
-        self.valued: dict[int, int] = {}  # class -> one row that shows its p
+        self.members: dict[int, int] = {}  # root -> size, where it is not 1
+        self.rows: dict[int, dict[int, int]] = {}  # root -> action -> a row with the successor
+        self.valued: dict[int, int] = {}  # root -> a row with p
         self.forest: dict[int, list[tuple[int, Merge | None]]] = {}
         self.pending: deque[tuple[int, int, Merge | None]] = deque()
 
@@ -205,7 +209,7 @@ class _Folder:
         return path[::-1]
 
     def _explain(self, x: int, y: int) -> list[Merge]:
-        """Every merge that x = y rests on, each after those that it rests on itself."""
+        """List every merge that x = y depends on, each after those that it depends on itself."""
         done: dict[Merge, None] = {}
         stack: list[tuple[int, int, Merge | None]] = [(x, y, None)]
         opened: set[Merge] = set()
@@ -224,25 +228,25 @@ class _Folder:
 
 
 def fold(data: TransitionDataset, merges: Iterable[tuple[int, int]] = (), progress: ProgressCallback = silent) -> Ids:
-    """Merge what any well-trained model must give one embedding, and nothing else.
+    """Merge the observations to which every well-trained model gives one embedding, and no others.
 
-    A well-trained model maps all successors of one (observation, action) to T(E(o), a), so to one embedding; merged
-    observations then share the successors of every action, and so on until nothing changes.
+    A well-trained model maps all successors of one (observation, action) to T(E(o), a), so to one embedding. Merged
+    observations share the successors of every action, and so on until nothing changes.
 
     Args:
         data: transitions.
-        merges: pairs of observations to merge to begin with.
-        progress: told how many transitions have been looked at.
+        merges: pairs of observations to merge first.
+        progress: called with the number of transitions done.
 
     Returns:
-        (F,) for every observation one that stands for all it is merged with.
+        (F,) the representative of every observation: one id for all that are merged.
 
     Raises:
-        DatasetError: a pair to begin with is no pair of observations.
-        NoWellTrainedModelError: observations with different p are merged (Definition of well-trained, equation 1).
+        DatasetError: an id in `merges` is not in 0..F-1.
+        NoWellTrainedModelError: observations with different p are merged, against equation 1.
     """
     merges = list(merges)
     for x, y in merges:
         if not (0 <= x < data.frames and 0 <= y < data.frames):
-            raise DatasetError(f"merges: ({x}, {y}) is no pair of the {data.frames} observations")
+            raise DatasetError(f"merges: ({x}, {y}) must be two ids in 0..{data.frames - 1}")
     return _Folder(data).run(merges, progress)

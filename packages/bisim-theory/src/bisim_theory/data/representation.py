@@ -1,4 +1,4 @@
-"""What a model makes of a dataset: all that Theorems 1 and 3 speak of, as plain arrays."""
+"""A model's embeddings and predictions on a dataset, as plain arrays: the objects of Theorems 1 and 3."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,11 +19,11 @@ _DIMENSIONS = {
 }
 
 OPTIONAL = ("predicted_embedding_canonical", "lipschitz_dynamics", "lipschitz_auxiliary")
-"""Fields that may be None."""
+"""Optional fields, which may be None."""
 
 
 class RepresentationError(DatasetError):
-    """A representation that is not of the dataset it is given with."""
+    """A representation does not fit the dataset that it is given with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +34,10 @@ class Representation:
         embedding: (F, d) floats, E of every observation, in evaluation mode.
         predicted_embedding: (N, d) floats, T(E(source), action) of every transition.
         predicted_auxiliary: (N,) or (N, k) floats, P(E(source)) in the units of p.
-        predicted_embedding_canonical: (N, d) floats, T(E(source), one action that stands for all of the same code), for
-            continuous actions, optional. Theorem 3 speaks of a T that depends on the code alone, so where this is
-            given it is what the hypothesis is checked with.
-        lipschitz_dynamics, lipschitz_auxiliary: constants of T(., a) and P, if known, optional; they turn residuals
+        predicted_embedding_canonical: (N, d) floats, T(E(source), a) at one canonical action a for each code; optional,
+            for continuous actions. T in Theorem 3 depends on the code alone, so the hypothesis is checked with this
+            where it is given.
+        lipschitz_dynamics, lipschitz_auxiliary: Lipschitz constants of T(., a) and P, optional. They turn residuals
             into lower bounds on distances (`bisim_theory.theorem.bounds`).
 
     Raises:
@@ -80,7 +80,11 @@ class Representation:
                 raise DatasetError(f"{name}: must be a positive number, is {value}")
 
     def of_rows(self, rows: NDArray[np.bool_]) -> "Representation":
-        """The same model on some of the transitions only; raises `RepresentationError` unless `rows` is (N,)."""
+        """Keep some of the transitions.
+
+        Raises:
+            RepresentationError: `rows` is not (N,).
+        """
         if len(rows) != len(self.predicted_embedding) or len(rows) != len(self.predicted_auxiliary):
             raise RepresentationError(
                 f"predicted_embedding: has {len(self.predicted_embedding)} rows for {len(rows)} transitions"
@@ -94,7 +98,7 @@ class Representation:
         )
 
     def check_against(self, data: TransitionDataset) -> None:
-        """Raise `RepresentationError` unless the arrays have one row an observation and transition of `data`."""
+        """Raise `RepresentationError` unless the arrays have a row for each observation and transition of `data`."""
         expected = {
             "embedding": (data.frames,),
             "predicted_embedding": (len(data),),
@@ -141,7 +145,7 @@ class Representation:
 
 
 def canonical_actions(data: TransitionDataset) -> NDArray[np.floating[Any]]:
-    """(N, A) for every transition the mean `action_value` of all transitions with its code."""
+    """Compute (N, A) the canonical action of every transition: the mean `action_value` of all with its code."""
     assert data.action_value is not None
     codes, of_row, counts = np.unique(data.action, return_inverse=True, return_counts=True)
     sums = np.zeros((len(codes), data.action_value.shape[1]))

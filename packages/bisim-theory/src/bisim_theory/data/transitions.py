@@ -1,4 +1,4 @@
-"""The dataset D of observed transitions (paper Appendix B.1) as integer arrays, and its checks."""
+"""The dataset D of observed transitions (Appendix B.1 of the paper) as integer arrays, and its validation."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -14,45 +14,45 @@ Ids = NDArray[np.int64]
 
 
 class DatasetError(ValueError):
-    """Input that cannot be used; the message names the field and what is allowed."""
+    """Input cannot be used; the message names the field and the allowed values."""
 
 
 class Frames(Protocol):
-    """Observations by the first axis, such as images: an array, or a file that is read in pieces."""
+    """Observations along the first axis, such as images: an array, or a file that is read in pieces."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(F, ...), of images (F, H, W, C)."""
+        """(F, ...); for images (F, H, W, C)."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of numbers, of images uint8."""
+        """A numeric type; for images uint8."""
 
     def __getitem__(self, rows: slice, /) -> NDArray[Any]:
-        """Frames of a slice of rows."""
+        """Return the frames of a slice."""
 
 
 MOST_UNUSED_IDS = 1_000_000
-"""Without images or labels the largest index says how many observations there are; this bounds what it may claim."""
+"""Most ids without a transition where the largest id alone determines the number of observations."""
 
 LARGEST = 1e100
-"""Largest magnitude of a value: beyond it, squares of differences overflow."""
+"""Largest magnitude of a value; beyond it, squares of differences overflow."""
 
 FRAMES_AT_ONCE = 2048
-"""How many frames are held at a time by whatever walks over all of them."""
+"""Most frames in memory at a time while all are read."""
 
 BYTES_AT_ONCE = 1 << 26
-"""And how many bytes of them, unless a single one has more."""
+"""Most bytes of frames in memory at a time, unless a single frame has more."""
 
 
 def piece_rows(frames: Frames) -> int:
-    """How many frames to hold at a time."""
+    """Return the number of frames to hold in memory at a time."""
     size = frames.dtype.itemsize * int(np.prod([int(n) for n in frames.shape[1:]], dtype=object))
     return max(1, min(FRAMES_AT_ONCE, BYTES_AT_ONCE // max(size, 1)))
 
 
 def chunks(frames: Frames, rows: int | None = None) -> Iterator[NDArray[Any]]:
-    """Walk over frames in pieces of at most `rows`, or of a size that is easily held."""
+    """Yield frames in order, in pieces of at most `rows`, by default `piece_rows`."""
     rows = piece_rows(frames) if rows is None else rows
     for start in range(0, frames.shape[0], rows):
         yield frames[start : start + rows]
@@ -62,22 +62,22 @@ def chunks(frames: Frames, rows: int | None = None) -> Iterator[NDArray[Any]]:
 class TransitionDataset:
     """F observations and N transitions between them; the schema of ``transitions.npz``.
 
-    An observation is named by its integer id, which is its row in `observation` and in the labels where there are any.
-    Two ids are two occurrences, whatever they look like; `bisim_theory.identify_by_content` joins equal images.
+    The integer id of an observation is its row in `observation` and in the labels, where given. Two ids are two
+    occurrences even of equal images; `bisim_theory.identify_by_content` joins those.
 
     Args:
         source: (N,) integer ids of the observations acted from.
         action: (N,) integer codes of the actions.
-        successor: (N,) integer ids of what the actions led to (never the first frame of the next episode).
-        auxiliary: (N,) or (N, k) finite numbers, p of the *source*; None where the data says nothing about p.
+        successor: (N,) integer ids of the observations that the actions led to, never the first of the next episode.
+        auxiliary: (N,) or (N, k) finite numbers, p of the *source*; None where p is chosen later.
         observation: (F, H, W, C) uint8 images, or any other numbers (F, ...), finite, optional.
-        action_value: (N, A) finite floats, what was really done, optional.
-        reward: (N,) finite floats of the step, so of the successor, optional.
+        action_value: (N, A) finite floats, the continuous actions behind the codes, optional.
+        reward: (N,) finite floats, the reward of the step, so r of the successor, optional.
         terminated, truncated: (N,) bool, optional.
         episode: (N,) integer, optional.
         labels: name -> (F,) or (F, k) finite numbers per observation, such as ``count``.
-        metadata: anything JSON can say.
-        size: F, where neither observations nor labels say it; None takes one more than the largest id.
+        metadata: any JSON object.
+        size: F, where neither observations nor labels are given; None takes one more than the largest id.
 
     Raises:
         DatasetError: a field has a wrong shape, type or value; the message names it.
@@ -157,10 +157,10 @@ class TransitionDataset:
 
     @property
     def p(self) -> NDArray[Any]:
-        """(N,) or (N, k) `auxiliary`, where it is needed.
+        """(N,) or (N, k) `auxiliary`.
 
         Raises:
-            DatasetError: the data says nothing about p.
+            DatasetError: the dataset has no auxiliary.
         """
         if self.auxiliary is None:
             raise DatasetError("auxiliary: is not in this dataset; choose what p is, as with --auxiliary reward")
@@ -176,7 +176,7 @@ class TransitionDataset:
 
     @property
     def frames(self) -> int:
-        """Number of observations F: what the images or labels say, else one more than the largest id."""
+        """Number of observations F: the rows of images or labels, else `size`, else one more than the largest id."""
         if self.observation is not None:
             return int(self.observation.shape[0])
         for value in self.labels.values():
@@ -186,17 +186,17 @@ class TransitionDataset:
         return int(max(self.source.max(), self.successor.max())) + 1
 
     def content_ids(self, progress: ProgressCallback = silent) -> Ids:
-        """(F,) ids in which observations of equal content have the same id, that of the first of them.
+        """Compute (F,) ids that are equal for observations of equal content: the id of the first of them.
 
         Args:
-            progress: told how many observations have been read.
+            progress: called with the number of observations read.
 
         Raises:
             DatasetError: the dataset has no observations.
         """
         if self.observation is None:
             raise DatasetError("observation: is needed to compare contents, and this dataset has none")
-        # 256 bits: two different images with one digest are not to be found, so bytes need not be compared again.
+        # Nobody can find two images with one 256-bit digest, so bytes need not be compared.
         first: dict[bytes, int] = {}
         ids = np.empty(self.frames, np.int64)
         position = 0
@@ -255,7 +255,7 @@ def _reserved() -> set[str]:
 
 
 def is_label(name: str, value: NDArray[Any]) -> bool:
-    """Whether `TransitionDataset` takes the array as a label of that name."""
+    """Return whether `TransitionDataset` accepts the array as a label of that name."""
     try:
         _label(name, value)
     except DatasetError:
@@ -276,10 +276,10 @@ def _label(name: str, value: ArrayLike) -> NDArray[Any]:
 
 
 def usable(array: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where numbers are finite and small enough for their squares to be so."""
+    """Return where numbers are finite and at most `LARGEST` in magnitude."""
     if array.dtype.kind != "f":
         return np.ones(array.shape, bool)
-    with np.errstate(invalid="ignore"):  # NaN compares as False, which is what is meant
+    with np.errstate(invalid="ignore"):  # a NaN compares as False
         return abs(array) <= np.float64(LARGEST)
 
 

@@ -1,25 +1,27 @@
-"""Files in which transitions and representations are kept, read without executing anything they hold."""
+"""Formats of files with transitions and representations, all read without executing anything they hold.
+
+To add a format, write a module with a `registry.Format` and put that into `FORMATS`.
+"""
 
 import os
 from pathlib import Path
 
 from bisim_theory.data.transitions import DatasetError, TransitionDataset
-from bisim_theory.formats.hdf5 import read_hdf5
-from bisim_theory.formats.hdf5_arrays import SIGNATURE
-from bisim_theory.formats.minari import find_local, is_minari, read_minari
+from bisim_theory.formats import hdf5, minari, npz, registry, torchrl
 from bisim_theory.formats.npz import (
     StoredArray,
     StoredFrames,
-    read_npz,
     read_representation,
     write_representation,
     write_transitions,
 )
-from bisim_theory.formats.torchrl import find_storage, read_torchrl
+from bisim_theory.formats.registry import Format
 
 __all__ = [
+    "FORMATS",
     "REPRESENTATION",
     "TRANSITIONS",
+    "Format",
     "StoredArray",
     "StoredFrames",
     "read_representation",
@@ -30,17 +32,23 @@ __all__ = [
 ]
 
 TRANSITIONS, REPRESENTATION = "transitions.npz", "representation.npz"
-"""Names of the two files inside a run directory."""
+"""Names of the two files in a run directory."""
+
+FORMATS = [torchrl.FORMAT, minari.FORMAT, hdf5.FORMAT, npz.FORMAT]
+"""Formats in the order of detection; the last accepts every regular file, and says what is wrong with it."""
 
 
 def resolve(path: str | os.PathLike[str]) -> tuple[Path, Path | None]:
-    """The transitions that `path` stands for, and the representation beside them where there is one.
+    """Find the transitions that `path` names, and the representation that belongs to them.
 
-    A run directory stands for its ``transitions.npz``, the id of a Minari dataset for its folder in the local store.
-    The representation of a folder is looked for in it, that of a file beside it.
+    A run directory names its ``transitions.npz``, the id of a Minari dataset its folder in the local store. The
+    representation is a ``representation.npz`` in the folder, or next to the file.
+
+    Returns:
+        The path of the transitions; the path of the representation, or None where there is none.
 
     Raises:
-        DatasetError: `path` is nothing that can be read.
+        DatasetError: `path` does not exist, or is in no format of `FORMATS`.
     """
     given = Path(path)
     try:
@@ -48,44 +56,43 @@ def resolve(path: str | os.PathLike[str]) -> tuple[Path, Path | None]:
     except (OSError, ValueError) as error:  # a name that is too long, or has a null character
         raise DatasetError(f"{given}: cannot be read ({error})") from None
     if not exists:
-        local = find_local(os.fspath(path))
+        local = registry.find(os.fspath(path), FORMATS)
         if local is None:
             raise DatasetError(f"{given}: does not exist")
         given = local
     if (given / TRANSITIONS).is_file():
         given = given / TRANSITIONS
-    elif given.is_dir() and not is_minari(given) and find_storage(given) is None:
-        raise DatasetError(
-            f"{given}: holds no {TRANSITIONS}, and is no folder of Minari or TorchRL; give a run directory or a dataset"
-        )
     elif not given.is_dir() and not given.is_file():
         raise DatasetError(f"{given}: is no regular file; give a run directory or a dataset")
+    elif registry.detect(given, FORMATS) is None:
+        known = ", ".join(each.name for each in FORMATS)
+        raise DatasetError(
+            f"{given}: holds no {TRANSITIONS}, and is none of {known}; give a run directory or a dataset"
+        )
     representation = given / REPRESENTATION if given.is_dir() else given.with_name(REPRESENTATION)
     return given, representation if representation.is_file() else None
 
 
 def read_transitions(path: str | os.PathLike[str], *, actions: str | None = None) -> TransitionDataset:
-    """Read transitions. Observations stay in the file and are read when asked for.
+    """Read transitions. Observations stay in the file and are read when they are used.
 
     Args:
         path: ``transitions.npz`` or a run directory that holds it; a folder of Minari or the id of a dataset in its
             local store; a folder of TorchRL's ``LazyMemmapStorage``, of ``TensorDict.memmap`` or of
             ``ReplayBuffer.dumps``; a flat HDF5 file of stable-worldmodel.
         actions: how continuous actions become codes: ``"sign"`` or ``"bins:K"``; see
-            `bisim_theory.formats.actions.encode_actions`. In ``.npz`` files codes are made from `action_value` anew.
+            `bisim_theory.formats.actions.encode_actions`. In ``.npz`` files it recomputes the codes from
+            `action_value`.
 
     Returns:
-        The transitions. Only ``.npz`` files hold `auxiliary`; elsewhere it is None. In files of others, columns that
-        cannot be labels are left out and named in ``metadata["labels_left_out"]``.
+        The transitions. Only ``.npz`` files hold `auxiliary`; from other formats it is None. Their columns that cannot
+        be labels are left out and named in ``metadata["labels_left_out"]``.
 
     Raises:
-        DatasetError: the file is missing, damaged or does not follow the schema, a package to read it is missing, or
-            continuous actions lack `actions`; the message names file and field.
+        DatasetError: the file is missing, damaged or does not follow the schema, the extra to read it is not installed,
+            or continuous actions lack `actions`; the message names file and field.
     """
     place, _ = resolve(path)
-    if place.is_dir():
-        storage = find_storage(place)
-        return read_minari(place, actions) if storage is None else read_torchrl(place, storage, actions)
-    with open(place, "rb") as file:
-        hdf5 = file.read(len(SIGNATURE)) == SIGNATURE or place.suffix in (".h5", ".hdf5")
-    return read_hdf5(place, actions) if hdf5 else read_npz(place, actions)
+    format = registry.detect(place, FORMATS)
+    assert format is not None  # `resolve` has checked
+    return registry.read(place, format, actions)

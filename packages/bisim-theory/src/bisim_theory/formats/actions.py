@@ -1,4 +1,4 @@
-"""Actions as integer codes: discrete ones as they are, continuous ones by a named abstraction."""
+"""Integer codes of actions: discrete ones as they are, continuous ones by a named abstraction."""
 
 from typing import Any
 
@@ -12,17 +12,17 @@ _ADVICE = "name how actions become codes with --actions sign or --actions bins:K
 
 
 def encode_actions(action: NDArray[Any], abstraction: str | None = None) -> tuple[Ids, NDArray[Any] | None]:
-    """Integer codes of actions.
+    """Compute integer codes of actions.
 
     Args:
         action: (N,) or (N, A). Integers and bools are discrete: (N,) are codes already, one-hot rows become their
             index, other rows are numbered in lexicographic order. Floats are continuous.
-        abstraction: for continuous actions, how they become codes. ``"sign"`` is 1 where a value is >= 0, else 0;
-            ``"bins:K"`` is the index of one of K equal-width bins, 2 <= K <= 1000, over the range of the data, a
-            constant dimension being all in bin 0. Dimensions are the digits of one number, the first most significant.
+        abstraction: how continuous actions become codes. ``"sign"`` is 1 where a value is >= 0, else 0. ``"bins:K"`` is
+            the index of one of K equal-width bins, 2 <= K <= 1000, over the range of the data; a constant dimension is
+            in bin 0. Dimensions are the digits of one number, the first is the most significant.
 
     Returns:
-        (N,) codes, and (N, A) what was really done where actions are continuous, else None.
+        (N,) codes; (N, A) the actions themselves where they are continuous, else None.
 
     Raises:
         DatasetError: continuous actions without an abstraction, discrete ones with one, or too many codes.
@@ -40,7 +40,7 @@ def encode_actions(action: NDArray[Any], abstraction: str | None = None) -> tupl
 
 
 def encode_values(values: NDArray[Any], abstraction: str) -> Ids:
-    """(N,) codes of continuous actions (N, A) by an abstraction; see `encode_actions`.
+    """Compute (N,) codes of continuous actions (N, A) by an abstraction; see `encode_actions`.
 
     Raises:
         DatasetError: the abstraction is unknown, a value is not finite, or the codes do not fit 63 bits.

@@ -1,4 +1,4 @@
-"""Episodes of frames as transitions, and columns of numbers as labels."""
+"""Conversion of episodes of frames into transitions, and of columns of numbers into labels."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,14 +11,14 @@ from bisim_theory.formats.limits import usable_name
 
 
 def steps_within(offsets: Ids, lengths: Ids) -> tuple[Ids, Ids]:
-    """Transitions from each frame of an episode to the next one, so that none leads into another episode.
+    """List the transitions from each frame of an episode to the next one; none leads into another episode.
 
     Args:
         offsets: (E,) id of the first frame of each episode.
         lengths: (E,) number of frames of each.
 
     Returns:
-        (N,) ids of the sources, each successor being the id after it; (N,) episode of each transition.
+        (N,) ids of the sources, each followed by its successor; (N,) episode of each transition.
     """
     steps = np.maximum(lengths - 1, 0)
     episode = np.repeat(np.arange(len(steps)), steps)
@@ -27,19 +27,19 @@ def steps_within(offsets: Ids, lengths: Ids) -> tuple[Ids, Ids]:
 
 
 def fit_labels(columns: Mapping[str, NDArray[Any]]) -> tuple[dict[str, NDArray[Any]], list[str]]:
-    """Of the columns of a file, those that can be labels, and the names of the others.
+    """Select the columns of a file that can be labels, and name the others.
 
-    A file of someone else's may well hold a column with NaN in the row of a reset; that is no reason to refuse it.
+    Files of other libraries may hold NaN in the row of a reset, which is no reason to refuse them.
     """
     labels = {name: value for name, value in columns.items() if usable_name(name) and is_label(name, value)}
     return labels, sorted(name for name in columns if name not in labels and usable_name(name))
 
 
 def assemble(what: str, columns: Mapping[str, NDArray[Any]], metadata: dict[str, Any], **fields: Any) -> Any:
-    """A `TransitionDataset` of the fields, with the columns that fit as labels.
+    """Build a `TransitionDataset` from fields, and from columns that can be labels.
 
     Raises:
-        DatasetError: the fields do not fit; `what` names the file in the message.
+        DatasetError: the fields are inconsistent; `what` names the file in the message.
     """
     labels, left_out = fit_labels(columns)
     if left_out:

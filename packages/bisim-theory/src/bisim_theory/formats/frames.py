@@ -1,4 +1,4 @@
-"""Frames that stay where they are until they are asked for."""
+"""Lazy views of stored frames."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -18,18 +18,18 @@ class Rows(Protocol):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the elements."""
+        """Type of the elements."""
 
     def __getitem__(self, rows: Any, /) -> Any:
-        """Rows by a slice or by indices."""
+        """Return rows by a slice or by indices."""
 
 
 class PickedFrames:
-    """Some rows of an array, read when asked for.
+    """Some rows of an array, read on access.
 
     Args:
         array: (N, ...) with random access.
-        rows: (M,) which rows, in order.
+        rows: (M,) indices of the rows, in order.
     """
 
     def __init__(self, array: Rows, rows: Ids) -> None:
@@ -38,15 +38,15 @@ class PickedFrames:
         self.dtype = array.dtype
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
-        """Frames of a slice."""
+        """Read the frames of a slice."""
         return np.asarray(self._array[self._rows[rows]])
 
 
 class JoinedFrames:
-    """Several stores of frames one after the other.
+    """Several stores of frames, concatenated.
 
     Args:
-        parts: stores of frames, which agree in the shape and type of a frame.
+        parts: stores of frames of one shape and type.
     """
 
     def __init__(self, parts: Sequence[Frames]) -> None:
@@ -56,7 +56,7 @@ class JoinedFrames:
         self.dtype = parts[0].dtype
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
-        """Frames of a slice of step 1; only the parts it touches are read."""
+        """Read the frames of a slice of step 1, from the parts that it touches."""
         start, stop, _ = rows.indices(self.shape[0])
         out = np.empty((max(stop - start, 0), *self.shape[1:]), self.dtype)
         part = int(np.searchsorted(self._starts, start, "right")) - 1
@@ -70,7 +70,7 @@ class JoinedFrames:
 
 
 class ChannelsLast:
-    """Images (F, C, H, W) as (F, H, W, C)."""
+    """A view of images (F, C, H, W) as (F, H, W, C)."""
 
     def __init__(self, frames: Frames) -> None:
         self._frames = frames
@@ -79,12 +79,12 @@ class ChannelsLast:
         self.dtype = frames.dtype
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
-        """Frames of a slice."""
+        """Read the frames of a slice."""
         return np.moveaxis(np.asarray(self._frames[rows]), 1, -1)
 
 
 def images_last(frames: Frames) -> Frames:
-    """The same frames, with the channels last where they are uint8 images with the channels first."""
+    """Move the channels of uint8 images last where they are first; return other frames as they are."""
     shape = frames.shape
     if len(shape) == 4 and frames.dtype == np.uint8 and shape[1] in (1, 3) and shape[3] not in (1, 3, 4):
         return ChannelsLast(frames)

@@ -1,7 +1,7 @@
-"""The flat HDF5 file of stable-worldmodel: one column a name, one row a frame, episodes by offset and length.
+"""The flat HDF5 file of stable-worldmodel: a column for each name, a row for each frame, episodes by offset and length.
 
-Row t holds the frame, the reward and the ends of the step that led to it, and the action taken from it; the action
-of an episode's last row and the reward of its first belong to no step of the file and are not looked at.
+Row t holds the frame, the reward and the ends of the step that led to it, and the action taken from it. The action in
+the last row of an episode and the reward in its first belong to no step of the file and are ignored.
 """
 
 from pathlib import Path
@@ -14,8 +14,9 @@ from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
 from bisim_theory.formats.actions import encode_actions
 from bisim_theory.formats.episodes import assemble, steps_within
 from bisim_theory.formats.frames import images_last
-from bisim_theory.formats.hdf5_arrays import Hdf5File, StoredDataset
+from bisim_theory.formats.hdf5_arrays import Hdf5File, StoredDataset, is_hdf5
 from bisim_theory.formats.limits import check_expansion, shown, stored_bytes
+from bisim_theory.formats.registry import Format
 
 _OBSERVATIONS = ("pixels", "observation")
 _STEP = ("reward", "terminated", "truncated")
@@ -23,19 +24,20 @@ _INDEX = ("ep_len", "ep_offset")
 
 
 def read_hdf5(path: Path, actions: str | None = None) -> TransitionDataset:
-    """Read a flat HDF5 file; see `bisim_theory.read_transitions`. Frames stay in the file.
+    """Read a flat HDF5 file; see `bisim_theory.read_transitions`.
 
     Raises:
-        DatasetError: h5py is missing, or the file is damaged or has another layout.
+        DatasetError: the file is damaged or has another layout.
+        ImportError: h5py is not installed.
     """
-    file = Hdf5File(path, "an HDF5 file", "hdf5")
+    file = Hdf5File(path)
     names = [name for name, group in file.names().items() if not group]
     observation = next((name for name in _OBSERVATIONS if name in names), None)
     for name in (*_INDEX, "action", observation or "pixels"):
         if name not in names:
             raise DatasetError(
-                f"{path}: {name}: is missing; needed are ep_len, ep_offset, action and pixels or observation, "
-                "as stable-worldmodel writes them (of another layout, give the folder it belongs to)"
+                f"{path}: {name}: is missing; the file must have ep_len, ep_offset, action and pixels or "
+                "observation, as stable-worldmodel writes them (for another layout, give the folder it belongs to)"
             )
     columns = _open(file, [name for name in names if name != observation])
     frames = file.array(observation or "")
@@ -44,7 +46,7 @@ def read_hdf5(path: Path, actions: str | None = None) -> TransitionDataset:
 
 
 def _open(file: Hdf5File, names: list[str]) -> dict[str, StoredDataset]:
-    """The columns that hold numbers; of the others only those that are needed are an error."""
+    """Open the columns that hold numbers; raise for another one only if it is required."""
     columns = {}
     for name in names:
         try:
@@ -111,3 +113,6 @@ def _episodes(path: Path, offsets: NDArray[Any], lengths: NDArray[Any], rows: in
             f"beyond {ends[episode]}, where the next one begins or the frames end"
         )
     return offsets, lengths
+
+
+FORMAT = Format("an HDF5 file", is_hdf5, read_hdf5, extra="hdf5")

@@ -1,4 +1,4 @@
-"""Arrays of HDF5 files, by the package h5py, without following what points out of the file."""
+"""Arrays of HDF5 files, read with h5py without following links out of the file."""
 
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,23 @@ from bisim_theory.formats.limits import FREE_BYTES, byte_count, first_line, plai
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
+def is_hdf5(path: Path) -> bool:
+    """Return whether a path is a file with the signature of HDF5, or named like one."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.read(len(SIGNATURE)) == SIGNATURE or path.suffix in (".h5", ".hdf5")
+
+
 class StoredDataset:
-    """One array of an HDF5 file, of which only the header has been read.
+    """One array of an HDF5 file; only its header has been read.
 
     Args:
         file: the file.
-        name: the array's place in it.
+        name: the path of the array in it.
 
     Raises:
-        DatasetError: it is damaged, holds no numbers, or its values are kept in other files.
+        DatasetError: it is damaged, holds no numbers, or its values are in other files.
     """
 
     def __init__(self, file: "Hdf5File", name: str) -> None:
@@ -39,15 +47,15 @@ class StoredDataset:
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory."""
+        """Bytes of the array in memory."""
         return byte_count(self.shape, self.dtype.itemsize)
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
-        """Rows of a slice."""
+        """Read the rows of a slice."""
         return self._read(rows)
 
     def _read(self, rows: Any) -> NDArray[Any]:
-        # Opened anew each time: HDF5 keeps a cache for every array that stays open, and there may be thousands.
+        # Opened for each read: HDF5 keeps a cache for every open array, and there may be thousands.
         try:
             return plain(np.asarray(self._file.node(self.name)[rows]))
         except DatasetError:
@@ -56,7 +64,7 @@ class StoredDataset:
             raise DatasetError(f"{self.path}: {self.name}: is damaged ({first_line(error)})") from None
 
     def read(self) -> NDArray[Any]:
-        """The whole array."""
+        """Read the whole array."""
         return self._read(())
 
 
@@ -65,20 +73,15 @@ class Hdf5File:
 
     Args:
         path: the file.
-        kind: what the file is, for the message, such as ``"a Minari dataset"``.
-        extra: the extra of this package that brings h5py.
 
     Raises:
-        DatasetError: h5py is missing, or the file is damaged.
+        DatasetError: the file is damaged.
+        ImportError: h5py is not installed.
     """
 
-    def __init__(self, path: Path, kind: str, extra: str) -> None:
-        try:
-            import h5py
-        except ImportError:
-            raise DatasetError(
-                f"{path}: is {kind}, and reading it needs the extra {extra}: pip install 'bisim-theory[{extra}]'"
-            ) from None
+    def __init__(self, path: Path) -> None:
+        import h5py
+
         self.path, self._h5py = path, h5py
         try:
             self._recent: tuple[str, Any] = ("", h5py.File(path, "r"))
@@ -87,7 +90,7 @@ class Hdf5File:
             raise DatasetError(f"{path}: is no HDF5 file, or a damaged one ({first_line(error)})") from None
 
     def names(self, group: str = "") -> dict[str, bool]:
-        """Name -> whether it is a group, of all that a group holds itself; links to elsewhere are left out."""
+        """Return name -> whether it is a group, of the members of a group; links to elsewhere are left out."""
         node = self.node(group)
         found = {}
         try:
@@ -100,11 +103,11 @@ class Hdf5File:
         return found
 
     def _is_own(self, node: Any, name: str) -> bool:
-        """Whether a name of a group is no link to another file or place."""
+        """Return whether a member of a group is no link to another file or place."""
         return node.id.links.get_info(name.encode()).type == self._h5py.h5l.TYPE_HARD
 
     def node(self, name: str) -> Any:
-        """What h5py has under a name, where the file itself holds it.
+        """Return the group or array of a name, which the file itself must hold.
 
         Raises:
             DatasetError: it is missing or damaged, or a link to elsewhere.
@@ -114,7 +117,7 @@ class Hdf5File:
         parent, _, last = name.rpartition("/")
         group = self.node(parent)
         if group is not self._recent[1]:
-            self._recent = (parent, group)  # the arrays of a group are mostly asked for one after the other
+            self._recent = (parent, group)  # arrays of one group are mostly opened in a row
         try:
             own = self._is_own(group, last)
             node = group[last] if own else None
@@ -123,11 +126,11 @@ class Hdf5File:
         except Exception as error:
             raise DatasetError(f"{self.path}: {name}: is damaged ({first_line(error)})") from None
         if node is None:
-            raise DatasetError(f"{self.path}: {name}: is a link to elsewhere; copy what it stands for into the file")
+            raise DatasetError(f"{self.path}: {name}: is a link to elsewhere; copy its target into the file")
         return node
 
     def array(self, name: str) -> StoredDataset:
-        """The array of a name.
+        """Open the array of a name.
 
         Raises:
             DatasetError: it cannot be read, or `StoredDataset` refuses it.

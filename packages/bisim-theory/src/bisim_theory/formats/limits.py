@@ -1,4 +1,8 @@
-"""Bounds on what a file may claim, and paths that stay in their folder: files from strangers are read here."""
+"""Limits on what a file may claim, and paths that stay in their folder.
+
+Runs and datasets of strangers are read here, and the readers are fuzzed: whatever a file holds, reading it ends with
+data or with one `DatasetError`, executes nothing, and takes memory for bytes that exist, not for declared ones.
+"""
 
 import json
 from pathlib import Path
@@ -10,37 +14,37 @@ from numpy.typing import NDArray
 from bisim_theory.data.transitions import DatasetError
 
 PIECE = 1 << 20
-"""Bytes read at a time."""
+"""Bytes that are read at a time."""
 
 FREE_BYTES = 1 << 28
-"""Decompressed bytes that any file may hold, however small it is."""
+"""Decompressed bytes that every file may hold, whatever its size."""
 
 COLUMN_EXPANSION, FRAME_EXPANSION = 100, 500
-"""Decompressed over stored bytes, beyond which a larger file is taken for a bomb.
+"""Largest ratios of decompressed to stored bytes beyond `FREE_BYTES`; a file with more is taken for a bomb.
 
-Columns are held in memory. Frames are read in pieces, and black images shrink 160-fold; nothing shrinks 1,032-fold.
+Columns are held in memory. Frames are read in pieces, and black images compress 160-fold; deflate can reach 1,032-fold.
 """
 
 MOST_JSON_BYTES = 1 << 24
-"""Longest JSON text that is parsed; Minari spells out the bounds of every pixel, 115 kB for 64x64x3."""
+"""Longest JSON text that is parsed; Minari writes the bounds of every pixel, 115 kB for 64x64x3."""
 
 LONGEST_NAME = 200
 
 
 def stored_bytes(*paths: Path) -> int:
-    """Bytes that files occupy; a hole in a sparse file costs its author nothing, so it counts nothing."""
+    """Return the bytes that files occupy on disk; holes of sparse files do not count."""
     states = [path.stat() for path in paths]
     return sum(min(state.st_size, 512 * getattr(state, "st_blocks", state.st_size)) for state in states)
 
 
 def check_expansion(what: str, columns: int, frames: int, stored: int) -> None:
-    """Refuse a file that declares far more than it can plausibly hold.
+    """Refuse a file that declares far more bytes than it can plausibly hold.
 
     Args:
-        what: names the file in the message.
-        columns: decompressed bytes of all that is held in memory.
-        frames: decompressed bytes of what is read in pieces.
-        stored: bytes of the files themselves.
+        what: the name of the file, for the message.
+        columns: decompressed bytes that are held in memory.
+        frames: decompressed bytes that are read in pieces.
+        stored: bytes of the file itself.
 
     Raises:
         DatasetError: the file declares more than the constants of this module allow.
@@ -54,7 +58,7 @@ def check_expansion(what: str, columns: int, frames: int, stored: int) -> None:
 
 
 def inside(root: Path, *parts: str) -> Path:
-    """The regular file `root/parts`, which no symbolic link leads out of `root`.
+    """Return the path `root/parts` if it is a regular file and no symbolic link leads out of `root`.
 
     Raises:
         DatasetError: it is missing, no regular file (a pipe would never end), or outside of `root`.
@@ -71,7 +75,7 @@ def inside(root: Path, *parts: str) -> Path:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file.
+    """Read a JSON object from a file.
 
     Raises:
         DatasetError: the file is too long, or no JSON object.
@@ -85,7 +89,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def parse_json(what: str, text: str | bytes) -> dict[str, Any]:
-    """The JSON object in a text; `what` names the text in messages.
+    """Parse a JSON object; `what` names the text in messages.
 
     Raises:
         DatasetError: the text is too long, or no JSON object.
@@ -102,10 +106,10 @@ def parse_json(what: str, text: str | bytes) -> dict[str, Any]:
 
 
 def whole_number(what: str, value: Any) -> int:
-    """`value` where it is a non-negative integer.
+    """Return `value` if it is a non-negative integer.
 
     Raises:
-        DatasetError: it is anything else; `what` names it.
+        DatasetError: it is anything else; `what` names it in the message.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise DatasetError(f"{what}: must be a whole number, is {shown(value)}")
@@ -113,26 +117,26 @@ def whole_number(what: str, value: Any) -> int:
 
 
 def shown(value: Any) -> str:
-    """A value from a file, in a form and length that a message can hold."""
+    """Format a value from a file for a message: ASCII, and not too long."""
     text = ascii(value)
     return text if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME]}..."
 
 
 def usable_name(name: str) -> bool:
-    """Whether a name from a file can be printed."""
+    """Return whether a name from a file is printable and not too long."""
     return name.isprintable() and 0 < len(name) <= LONGEST_NAME
 
 
 def byte_count(shape: tuple[int, ...], itemsize: int) -> int:
-    """Bytes of an array, without overflow."""
+    """Compute the bytes of an array without overflow."""
     return itemsize * int(np.prod([int(n) for n in shape], dtype=object))
 
 
 def plain(array: NDArray[Any]) -> NDArray[Any]:
-    """The same array, with bools that are 0 or 1: from a file, they may be any byte."""
+    """Normalise bools to 0 or 1; in a file they may be any byte."""
     return array.view(np.uint8) != 0 if array.dtype == np.bool_ else array
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
+    """Return the first line of an error's message."""
     return (str(error) or type(error).__name__).splitlines()[0]

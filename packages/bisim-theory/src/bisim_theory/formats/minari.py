@@ -1,7 +1,7 @@
 """Minari datasets, read with h5py from their two files.
 
-Minari itself would make the environment that the file names wherever the file leaves out a space, so it would import
-what a stranger wrote there; and it holds whole episodes in memory.
+Minari itself would create the environment that the file names wherever the file leaves out a space, and so import
+whatever a stranger wrote there. It also holds whole episodes in memory.
 """
 
 import os
@@ -26,6 +26,7 @@ from bisim_theory.formats.limits import (
     stored_bytes,
     whole_number,
 )
+from bisim_theory.formats.registry import Format
 
 METADATA, DATA = "metadata.json", "main_data.hdf5"
 _STEP = {"rewards": "reward", "terminations": "terminated", "truncations": "truncated"}
@@ -33,7 +34,7 @@ _DEEPEST, _MOST_INFOS = 8, 1000
 
 
 def find_local(name: str) -> Path | None:
-    """The folder of a dataset id such as ``namespace/name-v0`` in the local store, or None. Nothing is downloaded."""
+    """Return the folder of a dataset id such as ``namespace/name-v0`` in the local store, or None."""
     if re.fullmatch(r"(?:[-\w]+/)*[-\w]+-v\d+", name) is None:
         return None
     default = Path.home() / ".minari" / "datasets"
@@ -42,17 +43,18 @@ def find_local(name: str) -> Path | None:
 
 
 def is_minari(folder: Path) -> bool:
-    """Whether a folder looks like a Minari dataset, or is the one around its ``data``."""
+    """Return whether a folder looks like a Minari dataset, or like the parent of its ``data``."""
     return any((place / METADATA).exists() or (place / DATA).exists() for place in (folder, folder / "data"))
 
 
 def read_minari(folder: Path, actions: str | None = None) -> TransitionDataset:
-    """Read a Minari dataset; see `bisim_theory.read_transitions`. Frames stay in the file.
+    """Read a Minari dataset; see `bisim_theory.read_transitions`.
 
     Infos with a row for every frame become labels; nested ones are named ``outer/inner``.
 
     Raises:
-        DatasetError: h5py is missing, or the dataset is damaged, JPEG-encoded or of a kind that is not read.
+        DatasetError: the dataset is damaged, JPEG-encoded or not in HDF5.
+        ImportError: h5py is not installed.
     """
     root = folder if (folder / METADATA).exists() or (folder / DATA).exists() else folder / "data"
     metadata = read_json(inside(root, METADATA))
@@ -62,7 +64,7 @@ def read_minari(folder: Path, actions: str | None = None) -> TransitionDataset:
         )
     path = inside(root, DATA)
     space = _space(root / METADATA, metadata)
-    file = Hdf5File(path, "a Minari dataset", "minari")
+    file = Hdf5File(path)
     groups = _episode_groups(root, metadata, file)
     place = _image_place(folder, space) if space.get("type") in ("Dict", "Tuple") else ""
     for key in filter(None, place.split("/")):
@@ -70,8 +72,8 @@ def read_minari(folder: Path, actions: str | None = None) -> TransitionDataset:
     frames = _Frames(file, groups, place)
     if metadata.get("jpeg_encoding", True) and frames.look_encoded(space):
         raise DatasetError(
-            f"{folder}: its images are JPEG-encoded, so hardly any is what was observed and equal ones are no longer "
-            "equal; create the dataset again with jpeg_encoding=False"
+            f"{folder}: its images are JPEG-encoded, so most differ from what was observed and equal ones may differ; "
+            "create the dataset again with jpeg_encoding=False"
         )
     return _to_transitions(folder, file, groups, frames, metadata, actions)
 
@@ -87,7 +89,7 @@ def _episode_groups(root: Path, metadata: dict[str, Any], file: Hdf5File) -> lis
     count = whole_number(f"{root / METADATA}: total_episodes", metadata.get("total_episodes"))
     found = {name for name, group in file.names().items() if group}
     if count != len(found):
-        raise DatasetError(f"{root}: {METADATA} tells of {count} episodes, and {DATA} holds {len(found)}")
+        raise DatasetError(f"{root}: {METADATA} declares {count} episodes, and {DATA} holds {len(found)}")
     names = [f"episode_{number}" for number in range(count)]
     missing = next((name for name in names if name not in found), None)
     if missing is not None or not names:
@@ -106,7 +108,7 @@ def _child(space: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def _leaves(space: dict[str, Any], prefix: str = "", depth: int = 0) -> dict[str, dict[str, Any]]:
-    """Place in the file -> space, of all that a nested space is made of."""
+    """Return path in the file -> space, of the leaves of a nested space."""
     subspaces = space.get("subspaces")
     if isinstance(subspaces, list):
         subspaces = {f"_index_{number}": each for number, each in enumerate(subspaces)}
@@ -145,7 +147,7 @@ class _Frames:
         self.names = ["/".join(filter(None, (group, "observations", place))) for group in groups]
 
     def look_encoded(self, space: dict[str, Any]) -> bool:
-        """Whether what is stored is no array of the images' shape, as JPEG files are not."""
+        """Return whether the stored arrays lack the shape of images, as JPEG files do."""
         if not _is_image(space):
             return False
         try:
@@ -154,7 +156,7 @@ class _Frames:
             return True  # an array of files of different lengths
 
     def open(self) -> list[StoredDataset]:
-        """One store an episode, all of one shape and type."""
+        """Open the array of every episode, all of one frame shape and type."""
         stores = [self._file.array(name) for name in self.names]
         for store in stores:
             if not store.shape or store.shape[1:] != stores[0].shape[1:] or store.dtype != stores[0].dtype:
@@ -198,7 +200,7 @@ def _to_transitions(
 
 
 def _join_steps(columns: list[StoredDataset], lengths: Ids) -> NDArray[Any]:
-    """The steps of all episodes, each of which has one less of them than of observations."""
+    """Concatenate the steps of all episodes; each has one step less than observations."""
     first = columns[0]
     for column, length in zip(columns, lengths, strict=True):
         if column.shape != (length - 1, *first.shape[1:]) or column.dtype != first.dtype:
@@ -210,13 +212,13 @@ def _join_steps(columns: list[StoredDataset], lengths: Ids) -> NDArray[Any]:
 
 
 def _info_columns(file: Hdf5File, groups: list[str], lengths: Ids) -> dict[str, list[StoredDataset]]:
-    """Name -> numbers with one row for every frame of each episode; all other infos are left aside."""
+    """Return name -> numbers with one row for every frame of each episode; other infos are ignored."""
     columns = {}
     for name in _info_names(file, groups[0]):
         try:
             each = [file.array(f"{group}/infos/{name}") for group in groups]
         except DatasetError:
-            continue  # text, or missing in an episode
+            continue  # text, or absent from an episode
         fits = all(column.shape == (length, *each[0].shape[1:]) for column, length in zip(each, lengths, strict=True))
         if fits and len(each[0].shape) in (1, 2):
             columns[name] = each
@@ -232,3 +234,6 @@ def _info_names(file: Hdf5File, group: str) -> list[str]:
         if len(pending) + len(names) > _MOST_INFOS:  # a group may well hold itself
             raise DatasetError(f"{file.path}: {group}/infos: holds more than {_MOST_INFOS} arrays and groups")
     return names
+
+
+FORMAT = Format("a Minari dataset", is_minari, read_minari, extra="minari", find=find_local)

@@ -1,4 +1,4 @@
-"""The `.npz` files of this package: transitions and representations."""
+"""The ``.npz`` files of this package: transitions and representations."""
 
 import contextlib
 import json
@@ -28,6 +28,7 @@ from bisim_theory.formats.limits import (
     stored_bytes,
     usable_name,
 )
+from bisim_theory.formats.registry import Format
 
 _REQUIRED = ("source", "action", "successor")
 _OPTIONAL = ("auxiliary", "action_value", "reward", "terminated", "truncated", "episode")
@@ -37,16 +38,16 @@ _REPRESENTATION = ("embedding", "predicted_embedding", "predicted_auxiliary")
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
-# A damaged file can raise almost anything, from zipfile, from zlib, from NumPy's header parser: reading one
-# therefore catches every Exception, and the message names the file and the array.
+# A damaged file can raise almost anything from zipfile, zlib and NumPy's header parser. Reading therefore catches every
+# Exception, and the message names the file and the array.
 
 
 class StoredArray:
-    """One array of an ``.npz`` file, of which only the header has been read.
+    """One array of an ``.npz`` file; only its header has been read.
 
     Args:
         path: the file.
-        name: the array in it.
+        name: the name of the array.
 
     Raises:
         DatasetError: the array cannot be read, or holds Python objects.
@@ -66,7 +67,7 @@ class StoredArray:
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory."""
+        """Bytes of the array in memory."""
         return byte_count(self.shape, self.dtype.itemsize)
 
     def _check(self, found: int) -> None:
@@ -77,7 +78,7 @@ class StoredArray:
         if min(self.shape, default=0) < 0:
             raise DatasetError(f"{self.path}: {self.name}: has the shape {self.shape}")
         if self.nbytes != found:
-            raise DatasetError(f"{self.path}: {self.name}: says {self.nbytes} bytes and has {found}")
+            raise DatasetError(f"{self.path}: {self.name}: declares {self.nbytes} bytes and has {found}")
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[tuple[IO[bytes], int]]:
@@ -100,17 +101,17 @@ class StoredArray:
         return data.view(self.dtype).reshape(stop - start, *self.shape[1:])
 
     def read(self) -> NDArray[Any]:
-        """The whole array."""
+        """Read the whole array."""
         with self._open() as (file, _):
             file.seek(self._start)
             data = _read_exactly(file, self.nbytes)
             if file.read(1):  # reading to the end makes zipfile compare the checksum
-                raise DatasetError(f"{self.path}: {self.name}: is longer than it says")
+                raise DatasetError(f"{self.path}: {self.name}: is longer than it declares")
             return plain(data.view(self.dtype).reshape(self.shape, order="F" if self._fortran else "C"))
 
 
 class StoredFrames(StoredArray):
-    """Observations of an ``.npz`` file, read in order: consecutive slices continue where the last one ended."""
+    """Observations of an ``.npz`` file; a slice that begins where the last one ended continues reading there."""
 
     def __init__(self, path: Path, name: str) -> None:
         super().__init__(path, name)
@@ -121,7 +122,7 @@ class StoredFrames(StoredArray):
         self._next = 0
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
-        """Frames of a slice; seeking backwards in compressed data starts again at the beginning."""
+        """Read the frames of a slice. In compressed data, seeking backwards starts again at the beginning."""
         if not isinstance(rows, slice) or rows.step not in (None, 1):
             raise TypeError("frames in a file are read by slices of step 1, as in frames[10:20]")
         start, stop, _ = rows.indices(self.shape[0])
@@ -146,7 +147,7 @@ class StoredFrames(StoredArray):
 
 
 def _read_exactly(file: IO[bytes], size: int) -> NDArray[np.uint8]:
-    """The next `size` bytes. Memory grows with what was delivered, not with what was declared."""
+    """Read the next `size` bytes. Memory grows with the bytes delivered, not with those declared."""
     data = bytearray()
     while len(data) < size:
         piece = file.read(min(PIECE, size - len(data)))
@@ -172,10 +173,10 @@ def _array_names(path: Path) -> list[str]:
 
 
 def _open_arrays(path: Path, names: list[str], required: tuple[str, ...]) -> dict[str, StoredArray]:
-    """The headers of some arrays, none of which is in memory yet, and whose sizes are plausible."""
+    """Read the headers of some arrays, and check that their sizes are plausible."""
     for name in required:
         if name not in names:
-            raise DatasetError(f"{path}: {name}: is missing; needed are {', '.join(required)}")
+            raise DatasetError(f"{path}: {name}: is missing; the file must have {', '.join(required)}")
     arrays = {name: (StoredFrames if name == "observation" else StoredArray)(path, name) for name in names}
     frames = arrays["observation"].nbytes if "observation" in arrays else 0
     columns = sum(array.nbytes for array in arrays.values()) - frames
@@ -184,7 +185,7 @@ def _open_arrays(path: Path, names: list[str], required: tuple[str, ...]) -> dic
 
 
 def read_npz(file: Path, actions: str | None = None) -> TransitionDataset:
-    """Read ``transitions.npz``; see `bisim_theory.read_transitions`. Observations stay in the file."""
+    """Read ``transitions.npz``; see `bisim_theory.read_transitions`."""
     arrays = _open_arrays(file, _array_names(file), _REQUIRED)
     columns = {name: array.read() for name, array in arrays.items() if name not in ("observation", "metadata")}
     fields: dict[str, Any] = {name: columns.pop(name) for name in (*_REQUIRED, *_OPTIONAL) if name in columns}
@@ -193,13 +194,13 @@ def read_npz(file: Path, actions: str | None = None) -> TransitionDataset:
     fields["metadata"] = _read_metadata(file, arrays["metadata"]) if "metadata" in arrays else {}
     try:
         if actions is not None:
-            _encode_again(fields, actions)
+            _recompute_codes(fields, actions)
         return TransitionDataset(labels=columns, **fields)
     except DatasetError as error:
         raise DatasetError(f"{file}: {error}") from None
 
 
-def _encode_again(fields: dict[str, Any], actions: str) -> None:
+def _recompute_codes(fields: dict[str, Any], actions: str) -> None:
     values = fields.get("action_value")
     if values is None or values.ndim != 2 or values.dtype.kind != "f" or 0 in values.shape:
         raise DatasetError(f"action: --actions {actions} needs action_value (N, A), continuous actions; leave it out")
@@ -212,13 +213,13 @@ def _read_metadata(file: Path, array: StoredArray) -> Mapping[str, Any]:
         raise DatasetError(f"{file}: metadata: must be one string, is {array.shape} {shown(str(array.dtype))}")
     value = array.read()
     points = np.frombuffer(value.tobytes(), np.dtype(np.uint32).newbyteorder(value.dtype.byteorder))
-    if points.max(initial=0) > sys.maxunicode:  # NumPy would make a string of it that crashes others
+    if points.max(initial=0) > sys.maxunicode:  # NumPy would make a string of it that crashes other code
         raise DatasetError(f"{file}: metadata: holds characters that do not exist")
     return parse_json(f"{file}: metadata", str(value[()]))
 
 
 def write_transitions(path: str | os.PathLike[str], data: TransitionDataset) -> None:
-    """Write `data` as a compressed ``.npz`` file, whole or not at all."""
+    """Write transitions atomically as a compressed ``.npz`` file."""
     arrays: dict[str, Any] = {name: getattr(data, name) for name in (*_REQUIRED, *_OPTIONAL)}
     arrays = {name: value for name, value in arrays.items() if value is not None}
     arrays |= data.labels
@@ -263,22 +264,24 @@ def write_representation(
     predict: Callable[[NDArray[Any], NDArray[Any]], Any],
     auxiliary: Callable[[NDArray[Any]], Any],
 ) -> Representation:
-    """Apply a model to a dataset and write ``representation.npz``, whole or not at all.
+    """Apply a model to a dataset and write ``representation.npz`` atomically.
 
     Args:
-        path: where to write.
+        path: the file to write.
         data: transitions with observations.
         encode: E, observations (B, ...) as in the dataset, such as images (B, H, W, C) uint8 -> embeddings (B, d).
         predict: T, embeddings (B, d) and actions (B, A), the `action_value` or else the codes as (B, 1) -> (B, d).
-            Where there are action values it is asked again at one canonical action per code, the mean of its values.
+            With action values it is also evaluated at one canonical action for each code, the mean of its values.
         auxiliary: P, embeddings (B, d) -> values (B,) or (B, k) in the units of p.
 
     Raises:
-        DatasetError: the dataset has no observations, or a callable returned something of the wrong shape or not
-            finite.
+        DatasetError: the dataset has no observations, or a callable returned values of a wrong shape or not finite.
     """
     representation = Representation.of(data, encode, predict, auxiliary)
     with atomic_write(path) as file:
         arrays = {name: getattr(representation, name) for name in (*_REPRESENTATION, *OPTIONAL)}
         np.savez(file, **{name: value for name, value in arrays.items() if value is not None})
     return representation
+
+
+FORMAT = Format("a file in the schema of transitions.npz", Path.is_file, read_npz)

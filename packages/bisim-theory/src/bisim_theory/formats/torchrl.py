@@ -1,7 +1,7 @@
 """TorchRL's memory-mapped storages, read with NumPy from the shapes and types in their ``meta.json``.
 
-`TensorDict.load_memmap` unpickles ``other.pickle`` where a folder holds one, unless told not to, and then needs
-torch. Here nothing is opened but JSON and plain arrays, so there is nothing to unpickle and no extra to install.
+`TensorDict.load_memmap` needs torch, and by default unpickles ``other.pickle`` where a folder holds one. Here only JSON
+and plain arrays are opened, so nothing is unpickled and no extra is needed.
 """
 
 import math
@@ -27,10 +27,11 @@ from bisim_theory.formats.limits import (
     stored_bytes,
     whole_number,
 )
+from bisim_theory.formats.registry import Format
 
 METADATA, FILLED = "meta.json", "storage_metadata.json"
 _DEEPEST = 8
-_NAME = re.compile(r"\w[\w.-]{,99}", re.ASCII)  # of TensorDict's encoded names, those that are as they were
+_NAME = re.compile(r"\w[\w.-]{,99}", re.ASCII)  # names that TensorDict leaves unencoded
 _TYPES = {"bool": "?", "uint8": "u1"} | {f"int{n}": f"i{n // 8}" for n in (8, 16, 32, 64)}
 _TYPES |= {f"float{n}": f"f{n // 8}" for n in (16, 32, 64)} | {f"uint{n}": f"u{n // 8}" for n in (16, 32, 64)}
 _OBSERVATIONS = ("pixels", "observation")
@@ -40,7 +41,7 @@ _NO_LABELS = {"action", "index", "is_init", *_OBSERVATIONS, *_ENDS}
 
 @dataclass(frozen=True)
 class _Entry:
-    """One array of a storage that is not opened yet."""
+    """One array of a storage, not opened yet."""
 
     root: Path
     parts: tuple[str, ...]
@@ -49,16 +50,16 @@ class _Entry:
 
     @property
     def path(self) -> Path:
-        """The file that should hold it."""
+        """The file of the array."""
         return self.root.joinpath(*self.parts[:-1], f"{self.parts[-1]}.memmap")
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a row, of a type that is known."""
+        """Bytes of a row; the type must be in `_TYPES`."""
         return byte_count(self.shape[1:], np.dtype(_TYPES[self.dtype]).itemsize)
 
     def open(self, rows: int) -> NDArray[Any]:
-        """The first rows, mapped read-only."""
+        """Map the first rows read-only."""
         path = inside(self.root, *self.parts[:-1], f"{self.parts[-1]}.memmap")
         if self.dtype not in _TYPES:
             raise DatasetError(f"{path}: has the type {shown(self.dtype)}, which NumPy does not know")
@@ -69,30 +70,38 @@ class _Entry:
         return np.memmap(path, dtype, "r", shape=self.shape)[:rows]
 
     def read(self, rows: int) -> NDArray[Any]:
-        """The first rows, in memory; columns (N, 1) become (N,)."""
+        """Read the first rows; columns (N, 1) become (N,)."""
         values = np.array(self.open(rows))
         values = values != 0 if self.dtype == "bool" else values
         return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
 
 
 def find_storage(folder: Path) -> Path | None:
-    """The storage that a folder is, or that a dumped replay buffer in it has, or None."""
+    """Return the storage that a folder is, or that the dumped replay buffer in it has; else None."""
     for place in (folder, folder / "storage"):
         if (place / METADATA).exists() or (place / FILLED).exists():
             return place
     return None
 
 
-def read_torchrl(folder: Path, root: Path, actions: str | None = None) -> TransitionDataset:
-    """Read the storage `root` of `folder`; see `bisim_theory.read_transitions`. Frames stay in their files.
+def is_torchrl(path: Path) -> bool:
+    """Return whether a path is a folder with a storage."""
+    return path.is_dir() and find_storage(path) is not None
 
-    The successor of a row is the stored ``next`` frame. It is one occurrence with the frame of the trajectory's next
-    row where the two are bytewise equal and the step did not end the episode, else an occurrence of its own. Without
-    ``("collector", "traj_ids")`` the next row of a trajectory is the next row of the storage.
+
+def read_torchrl(folder: Path, actions: str | None = None) -> TransitionDataset:
+    """Read the storage of a folder; see `bisim_theory.read_transitions`.
+
+    The successor of a row is the stored ``next`` frame. It shares an id with the frame in the next row of the
+    trajectory where the two are bytewise equal and the step did not end the episode; else it has an id of its own.
+    Without ``("collector", "traj_ids")`` the next row of the trajectory is the next row of the storage.
 
     Raises:
-        DatasetError: a file is damaged, leads out of the folder, or the layout is another one.
+        DatasetError: a file is damaged or leads out of the folder, or the storage has another layout.
     """
+    root = find_storage(folder)
+    if root is None:
+        raise DatasetError(f"{folder}: holds no storage of TorchRL")
     meta = read_json(inside(root, METADATA))
     capacity = _shape(root / METADATA, meta.get("shape"))
     if len(capacity) != 1:
@@ -101,8 +110,8 @@ def read_torchrl(folder: Path, root: Path, actions: str | None = None) -> Transi
     key = next((name for name in _OBSERVATIONS if name in entries and f"next/{name}" in entries), None)
     if key is None or "action" not in entries:
         raise DatasetError(
-            f"{root}: needed are action, and observation or pixels, both of the step and under next; "
-            f"there are {shown(sorted(entries))}"
+            f"{root}: must have action, and observation or pixels, both of the step and under next; "
+            f"has {shown(sorted(entries))}"
         )
     rows = _filled(root, entries, capacity[0])
     _check_holes(folder, entries, key, rows)
@@ -110,7 +119,7 @@ def read_torchrl(folder: Path, root: Path, actions: str | None = None) -> Transi
 
 
 def _newest(root: Path, rows: int) -> int:
-    """The row written last, which what stands behind it in a storage that went round does not follow."""
+    """Return the row written last; the row behind it in a full ring buffer is the oldest, not its successor."""
     writer = root.parent / "writer"
     if root.name != "storage" or not (writer / "metadata.json").exists():
         return rows - 1
@@ -133,7 +142,7 @@ def _shape(path: Path, value: Any) -> tuple[int, ...]:
 
 
 def _entries(root: Path, parts: tuple[str, ...], meta: dict[str, Any], rows: int) -> dict[str, _Entry]:
-    """Name such as ``next/reward`` -> array with a row a step, of a folder and those in it."""
+    """Return name, such as ``next/reward``, -> array with a row for each step, of a folder and its subfolders."""
     entries: dict[str, _Entry] = {}
     for name, about in meta.items():
         if not isinstance(about, dict) or _NAME.fullmatch(name) is None:
@@ -151,16 +160,16 @@ def _entries(root: Path, parts: tuple[str, ...], meta: dict[str, Any], rows: int
 
 
 def _filled(root: Path, entries: dict[str, _Entry], capacity: int) -> int:
-    """How many rows of a storage were written."""
+    """Return how many rows of a storage were written."""
     if (root / FILLED).exists():
         rows = whole_number(f"{root / FILLED}: len", read_json(inside(root, FILLED)).get("len"))
         if not 0 < rows <= capacity:
             raise DatasetError(f"{root / FILLED}: len: is {rows}, must be 1 to the capacity {capacity}")
         return rows
-    # A folder of LazyMemmapStorage does not say how far it is filled: what was never written is zero.
+    # A LazyMemmapStorage does not record how far it is filled; rows never written are zero.
     if capacity == 0 or not any(entry.open(capacity)[-1].any() for entry in entries.values() if entry.dtype in _TYPES):
         raise DatasetError(
-            f"{root}: its last row was never written, and nothing says how many were; save it with buffer.dumps(...)"
+            f"{root}: its last row was never written, and the number of rows is unknown; save it with buffer.dumps(...)"
         )
     return capacity
 
@@ -212,7 +221,7 @@ def _done(folder: Path, step: dict[str, Any], rows: int) -> NDArray[np.bool_]:
 
 
 def _next_rows(trajectory: NDArray[Any] | None, done: NDArray[np.bool_]) -> Ids:
-    """(N,) the row that goes on where each row's step ended, -1 where none does."""
+    """Compute (N,) the row that continues the trajectory after each row, -1 where none does."""
     rows = len(done)
     order = np.arange(rows) if trajectory is None else np.argsort(trajectory, kind="stable")
     following = np.full(rows, -1)
@@ -225,7 +234,7 @@ def _next_rows(trajectory: NDArray[Any] | None, done: NDArray[np.bool_]) -> Ids:
 
 
 def _successors(frames: NDArray[Any], following: NDArray[Any], next_row: Ids) -> tuple[Ids, Ids]:
-    """Ids of the successors, and the rows whose ``next`` frame is an occurrence of its own."""
+    """Return the ids of the successors, and the rows whose ``next`` frame has an id of its own."""
     same = next_row >= 0
     size = piece_rows(frames)
     for start in range(0, len(frames), size):
@@ -238,7 +247,7 @@ def _successors(frames: NDArray[Any], following: NDArray[Any], next_row: Ids) ->
 
 
 def _bytes(frames: NDArray[Any], rows: int) -> NDArray[Any]:
-    """(B, bytes of a frame)."""
+    """Return frames as bytes, (B, bytes of a frame)."""
     return np.ascontiguousarray(frames).reshape(rows, math.prod(frames.shape[1:])).view(np.uint8)
 
 
@@ -247,7 +256,7 @@ def _breaks(successor: Ids) -> NDArray[np.bool_]:
 
 
 def _labels(entries: dict[str, _Entry], rows: int, own: Ids) -> dict[str, NDArray[Any]]:
-    """Numbers that are stored both of the step and under ``next``, so known of every frame."""
+    """Read the numbers stored both of the step and under ``next``, which are known for every frame."""
     labels = {}
     for name, entry in entries.items():
         after = entries.get(f"next/{name}")
@@ -257,3 +266,6 @@ def _labels(entries: dict[str, _Entry], rows: int, own: Ids) -> dict[str, NDArra
         if fits and (entry.shape, entry.dtype) == (after.shape, after.dtype):
             labels[name] = np.concatenate([plain(entry.read(rows)), plain(after.read(rows))[own]])
     return labels
+
+
+FORMAT = Format("a storage of TorchRL", is_torchrl, read_torchrl)

@@ -1,4 +1,4 @@
-"""What can be asked of R_D* and B_D* (Definition 4), whichever way they were computed."""
+"""R_D* and B_D* (Definition 4) behind one interface, whichever algorithm computed them."""
 
 import functools
 from abc import ABC, abstractmethod
@@ -12,37 +12,38 @@ from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
 from bisim_theory.relation.graph import Behaviour
 
 PAIRS_AT_ONCE = 1_000_000
-"""Pairs that `Relation.pairs` gives at a time."""
+"""Pairs in one piece of `Relation.pairs`."""
 
 
 class Pairs(ABC):
-    """Unordered pairs of sources, numbered from 0, of which any can be taken without listing the others."""
+    """An indexable collection of unordered pairs of sources, never held in memory as a list."""
 
     @abstractmethod
     def __len__(self) -> int:
-        """How many they are."""
+        """Return the number of pairs."""
 
     @abstractmethod
     def take(self, index: Ids) -> tuple[Ids, Ids]:
-        """Ids x and y of the pairs number `index`."""
+        """Return the ids x and y of the pairs at positions `index`, counted from 0."""
 
     def sample(self, most: int, rng: np.random.Generator) -> tuple[Ids, Ids]:
-        """All pairs, once each, if they are at most `most`; else `most` of them, uniformly with replacement."""
-        everything = len(self) <= most
-        return self.take(np.arange(len(self)) if everything else rng.integers(len(self), size=most))
+        """Return all pairs, once each, if they are at most `most`; else `most` drawn uniformly with replacement."""
+        complete = len(self) <= most
+        return self.take(np.arange(len(self)) if complete else rng.integers(len(self), size=most))
 
 
 class Relation(ABC):
     """R_D* and B_D* over the sources of a dataset.
 
-    A pair of sources is in R_D* at level t if it enters at round t of Definition 4's iteration: level 1 where p
-    differs, level t where some action observed from both leads to a pair of level t - 1 and none to a lower one.
-    Level 0 stands for B_D*, which is an equivalence only where coverage allows: see `classes`. Under full coverage
-    (every action observed from every source, every successor a source) these are R* and B* of Definitions 1 to 3.
+    A pair of sources is in R_D* at level t if it enters at round t of Definition 4's iteration: at level 1 where p
+    differs, at level t where some action observed from both leads to a pair of level t - 1 and none to a lower one.
+    Level 0 means that the pair is in B_D*, which is an equivalence only where coverage allows: see `classes`. Under
+    full coverage (every action observed from every source, every successor a source) R_D* and B_D* are R* and B* of
+    Definitions 1 to 3.
 
     Attributes:
         behaviour: sources by identical observed behaviour.
-        exact: False only where levels and numbers of pairs are estimates from sampled pairs.
+        exact: False where numbers of pairs are estimates from a sample.
     """
 
     behaviour: Behaviour
@@ -50,20 +51,24 @@ class Relation(ABC):
 
     @abstractmethod
     def class_levels(self, a: Ids, b: Ids) -> NDArray[Any]:
-        """Levels of pairs of classes, elementwise (any shape, broadcast)."""
+        """Return the levels of pairs of classes, elementwise (any shape, broadcast)."""
 
     @functools.cached_property
     @abstractmethod
     def distinguished_pairs_per_level(self) -> list[int]:
-        """Unordered pairs of sources that enter R_D* at level 1, 2, ..."""
+        """Number of unordered pairs of sources that enter R_D* at level 1, 2, ..."""
 
     @abstractmethod
     def pairs_at(self, level: int) -> Pairs:
-        """All unordered pairs of sources that enter R_D* at a level."""
+        """Return all unordered pairs of sources that enter R_D* at a level."""
 
     @abstractmethod
     def equal_label_pairs(self, code: Ids) -> int:
-        """Unordered pairs in R_D* of sources with equal codes, (n,) one for each of `sources`."""
+        """Count the unordered pairs in R_D* of sources with equal codes.
+
+        Args:
+            code: (n,) one integer for each of `sources`.
+        """
 
     @functools.cached_property
     @abstractmethod
@@ -73,11 +78,14 @@ class Relation(ABC):
     @functools.cached_property
     @abstractmethod
     def classes(self) -> Ids | None:
-        """(n,) class 0, 1, ... of every source where B_D* is an equivalence, else None."""
+        """(n,) class 0, 1, ... of every source; None where B_D* is no equivalence, or where that is not decided."""
 
     @abstractmethod
     def clique(self) -> Ids:
-        """Classes of behaviour that are pairwise in R_D*, as many as are found: so many embeddings are needed."""
+        """Find a large set of classes of behaviour that are pairwise in R_D*.
+
+        Its size is a lower bound on the number of distinct embeddings (Theorem 3).
+        """
 
     @property
     def data(self) -> TransitionDataset:
@@ -95,7 +103,7 @@ class Relation(ABC):
         return bool((self.representative != np.arange(len(self.representative))).any())
 
     def apart(self, a: Ids, b: Ids) -> NDArray[np.bool_]:
-        """(len(a), len(b)) whether classes of behaviour are distinguished; `a` and `b` sorted."""
+        """Return (len(a), len(b)) whether classes of behaviour are distinguished; `a` and `b` are sorted."""
         return self.class_levels(a[:, None], b) != 0
 
     @property
@@ -104,21 +112,29 @@ class Relation(ABC):
         return self.behaviour.sources
 
     def positions(self, ids: ArrayLike) -> Ids:
-        """Where ids of observations stand in `sources`; raises `DatasetError` for one that is never a source."""
+        """Return the positions of observation ids in `sources`.
+
+        Raises:
+            DatasetError: an id is never a source.
+        """
         wanted = np.asarray(ids)
         found = np.searchsorted(self.sources, wanted)
         found = np.minimum(found, len(self.sources) - 1)
         missing = np.atleast_1d(wanted)[np.atleast_1d(self.sources[found] != wanted)]
         if len(missing):
-            raise DatasetError(f"observation {missing[0]} is never a source, so the relation does not speak of it")
+            raise DatasetError(f"observation {missing[0]} is never a source, so it has no level")
         return found
 
     def class_of(self, ids: ArrayLike) -> Ids:
-        """Classes of behaviour of observations; raises `DatasetError` for one that is never a source."""
+        """Return the classes of behaviour of observation ids.
+
+        Raises:
+            DatasetError: an id is never a source.
+        """
         return np.asarray(self.behaviour.class_of[self.positions(ids)])
 
     def level(self, x: ArrayLike, y: ArrayLike) -> NDArray[Any]:
-        """Levels of pairs of observation ids (any shape, broadcast): 0 where the pair is in B_D*.
+        """Return the levels of pairs of observation ids (any shape, broadcast); 0 where the pair is in B_D*.
 
         Raises:
             DatasetError: an id is never a source.
@@ -126,10 +142,13 @@ class Relation(ABC):
         return self.class_levels(self.class_of(x), self.class_of(y))
 
     def witness(self, x: int, y: int) -> list[int] | None:
-        """A shortest sequence of action codes after which p differs, or None for a pair in B_D*.
+        """Find a shortest sequence of action codes after which p differs; None for a pair in B_D*.
 
-        Both observations follow it through observed transitions; it is empty where p differs at once, and has one
-        action less than the level of the pair.
+        The transitions along it were observed from both ids. Its length is the level of the pair less one, so it is
+        empty where p itself differs.
+
+        Raises:
+            DatasetError: an id is never a source.
         """
         a, b = (int(self.class_of(i)) for i in (x, y))
         level = int(self.class_levels(np.array(a), np.array(b)))
@@ -142,39 +161,43 @@ class Relation(ABC):
         return actions
 
     def step(self, a: int, b: int, level: int) -> tuple[int, int, int]:
-        """Of two classes: the index in `behaviour.actions` of an action to a pair of the given level, and that pair."""
+        """Find an action that leads from two classes to a pair of a level.
+
+        Returns:
+            Its index in `behaviour.actions`, and the two classes that it leads to.
+        """
         actions, to_a, to_b = self.common_actions(a, b)
         chosen = int(np.flatnonzero(self.class_levels(to_a, to_b) == level)[0])
         return int(actions[chosen]), int(to_a[chosen]), int(to_b[chosen])
 
     def common_actions(self, a: int, b: int) -> tuple[Ids, Ids, Ids]:
-        """Codes 0..A-1 of the actions observed from both classes, and the classes that they lead to."""
+        """Return the indices 0..A-1 of the actions observed from both classes, and the classes that they lead to."""
         (actions, to_a), (others, to_b) = self.behaviour.edges.of(a), self.behaviour.edges.of(b)
         both, i, j = np.intersect1d(actions, others, assume_unique=True, return_indices=True)
         return both, to_a[i], to_b[j]
 
     @property
     def distinguished_pairs(self) -> int:
-        """Unordered pairs of sources in R_D*."""
+        """Number of unordered pairs of sources in R_D*."""
         return sum(self.distinguished_pairs_per_level)
 
     @property
     def bisimilar_pairs(self) -> int:
-        """Unordered pairs of different sources in B_D*."""
+        """Number of unordered pairs of different sources in B_D*."""
         n = len(self.sources)
         return n * (n - 1) // 2 - self.distinguished_pairs
 
     @property
     def bisimulation_classes(self) -> int | None:
-        """How many classes B_D* has, or None where it is not transitive."""
+        """Number of classes of B_D*; None where `classes` is."""
         return None if self.classes is None else int(self.classes.max()) + 1
 
     def first_member(self, of_class: int) -> int:
-        """Id of the first source of a class of behaviour."""
+        """Return the id of the first source of a class of behaviour."""
         return int(self.behaviour.members(of_class)[0])
 
     def certified_share(self, labels: NDArray[Any]) -> float | None:
-        """Pairs in R_D* over all pairs, both among pairs of sources with different labels; None without such a pair.
+        """Return the share in R_D* of the pairs of sources with different labels; None without such a pair.
 
         Args:
             labels: (F,) one label per observation, the ground truth.
@@ -187,31 +210,35 @@ class Relation(ABC):
         return certified / apart if apart else None
 
     def distinguished_within_label(self, labels: NDArray[Any]) -> int:
-        """Unordered pairs in R_D* with equal labels: where positive, the data knows more than the labels say."""
+        """Count the unordered pairs in R_D* with equal labels: distinctions that the labels do not make."""
         return self.equal_label_pairs(self.label_codes(labels))
 
     def label_codes(self, labels: ArrayLike) -> Ids:
-        """(n,) codes 0, 1, ... of the sources' labels; raises `DatasetError` unless there is one per observation."""
+        """Return (n,) codes 0, 1, ... of the sources' labels.
+
+        Raises:
+            DatasetError: `labels` is not (F,).
+        """
         array = np.asarray(labels)
         if array.ndim != 1 or len(array) <= self.sources[-1]:
             raise DatasetError(f"labels: must be (F,), one for each observation, are {array.shape}")
         return np.unique(array[self.sources], return_inverse=True)[1]
 
     def sample_pairs(self, level: int, most: int, rng: np.random.Generator) -> tuple[Ids, Ids, bool]:
-        """Ids x and y of pairs that enter at `level`: all of them, once each, if at most `most`, else a uniform sample.
+        """Return pairs that enter at `level`: all, once each, if they are at most `most`; else a uniform sample.
 
         Returns:
-            x, y and whether they are all.
+            Ids x, ids y, and whether these are all pairs of the level.
         """
         pairs = self.pairs_at(level)
         x, y = pairs.sample(most, rng)
         return x, y, self.exact and len(pairs) <= most
 
     def pairs(self, level: int | None = None) -> Iterator[tuple[Ids, Ids]]:
-        """Enumerate R_D*, or one level of it: arrays x and y of ids, at most `PAIRS_AT_ONCE` at a time, no pair twice.
+        """Enumerate R_D*, or one level of it, as arrays x and y of at most `PAIRS_AT_ONCE` ids, no pair twice.
 
         Args:
-            level: from 1, or None for all levels one after the other.
+            level: from 1; None enumerates all levels in order.
 
         Raises:
             DatasetError: `level` is below 1.

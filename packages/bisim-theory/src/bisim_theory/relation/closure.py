@@ -1,5 +1,6 @@
-"""The closure relation N: pairs that no well-trained model can merge, found by merging them and following the
-consequences. It contains R_D* and is larger where merged observations have different actions observed.
+"""The closure relation N: pairs that no well-trained model can merge, because the merges that follow join different p.
+
+N contains R_D*. It is larger where different actions were observed from the merged observations.
 """
 
 from typing import NamedTuple
@@ -14,14 +15,17 @@ from bisim_theory.relation.graph import Edges
 
 
 class Closure:
-    """Observations under merges that are closed under the observed transitions: merged ones share every successor.
+    """A union-find over observations whose merges are closed under the observed transitions.
 
     Args:
-        value: (V,) code of p per vertex, -1 where nothing is known.
-        source, action, successor: (E,) transitions; several successors of one source and action are merged at once.
+        value: (V,) code of p per vertex, -1 where p is unknown.
+        source, action, successor: (E,) transitions; several successors of one source and action are merged.
 
     Raises:
-        DatasetError: those first merges already join different p.
+        DatasetError: merging those successors joins different p.
+
+    Attributes:
+        steps: number of merges tried so far, to which the work is proportional.
     """
 
     def __init__(self, value: Ids, source: Ids, action: Ids, successor: Ids) -> None:
@@ -31,7 +35,7 @@ class Closure:
         self._size = [1] * len(value)
         self._value = value.tolist()
         self._successors: dict[int, dict[int, int]] = {}
-        self.steps = 0  # merges tried so far: what the work is proportional to
+        self.steps = 0
         edges = self._edges
         again = (edges.source[1:] == edges.source[:-1]) & (edges.action[1:] == edges.action[:-1])
         for row in np.flatnonzero(again).tolist():
@@ -47,7 +51,7 @@ class Closure:
         return cls(value, names[data.source], data.action, names[data.successor])
 
     def find(self, x: int) -> int:
-        """The vertex that stands for all that `x` is merged with."""
+        """Return the root of the set that `x` is in."""
         while self._parent[x] != x:
             x = self._parent[x]
         return x
@@ -59,14 +63,14 @@ class Closure:
         return self._successors[root]
 
     def merge(self, x: int, y: int) -> bool:
-        """Merge two vertices and all that follows; False, and nothing is merged, if that joins different p."""
+        """Merge two vertices and everything that follows; return False and merge nothing if that joins different p."""
         allowed, done = self._close(x, y)
         if not allowed:
             self._undo(done)
         return allowed
 
     def forbids(self, x: int, y: int) -> bool:
-        """Whether merging two vertices would join different p; nothing stays merged."""
+        """Return whether merging two vertices would join different p; the state does not change."""
         allowed, done = self._close(x, y)
         self._undo(done)
         return not allowed
@@ -103,7 +107,7 @@ class Closure:
 
 
 class _Union(NamedTuple):
-    """`b` was put under `a`, which had `value` before and got the successors of the actions `added`."""
+    """One union to undo: `b` went under `a`, which had `value` before and gained successors by the actions `added`."""
 
     a: int
     b: int
@@ -115,10 +119,10 @@ class _Union(NamedTuple):
 def cannot_collapse(
     data: TransitionDataset, x: ArrayLike, y: ArrayLike, representative: Ids | None = None
 ) -> NDArray[np.bool_]:
-    """Whether pairs are in the closure relation N: no well-trained model gives the two one embedding.
+    """Return whether pairs are in the closure relation N: no well-trained model gives the two one embedding.
 
-    N contains R_D* (Theorem 3) and can be larger under partial coverage, where it sees what follows from the actions
-    of several merged observations together. Every pair is closed for itself; the cost is what its merge brings along.
+    N contains R_D* (Theorem 3). It can be larger under partial coverage, as merged observations share the successors
+    of all actions observed from any of them. Each pair is tested by itself, at the cost of the merges that it forces.
 
     Args:
         data: transitions.
@@ -126,12 +130,13 @@ def cannot_collapse(
         representative: (F,) from `bisim_theory.fold`, for transitions that are not deterministic as they are.
 
     Raises:
-        DatasetError: an id is no observation of the data.
+        DatasetError: an id is not in 0..F-1.
     """
     x, y = np.broadcast_arrays(np.asarray(x), np.asarray(y))
     for ids in (x, y):
         if ids.size and (ids.min() < 0 or ids.max() >= data.frames):
-            raise DatasetError(f"observation {ids.max()}: there are {data.frames} observations")
+            wrong = ids.min() if ids.min() < 0 else ids.max()
+            raise DatasetError(f"observation {wrong}: there are {data.frames} observations, numbered from 0")
     closure = Closure.of(data, representative)
     names = np.arange(data.frames) if representative is None else representative
     pairs = zip(names[x].ravel().tolist(), names[y].ravel().tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""What to collect next: the (observation, action) pairs whose outcome would certify most."""
+"""The (observation, action) pairs to collect next: those whose outcome is expected to certify most pairs."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,22 +11,22 @@ from bisim_theory.data.transitions import Ids
 from bisim_theory.relation.base import Relation
 
 CLASSES = 1_500
-"""Behaviours that are looked at, drawn in proportion to their sources where there are more."""
+"""Most kinds of sources, by behaviour and label, that are considered; more are sampled in proportion to their size."""
 
 OUTCOMES = 32
-"""Outcomes that stand for what an action leads to."""
+"""Sampled outcomes of an action, over which its gain is averaged."""
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """Act so from there, and go on for some steps.
+    """An action to take from an observation, before going on for some steps.
 
     Attributes:
         observation: id of a source.
-        action: code of an action after which nothing was observed from there.
-        successor: None where the action was not observed; else what it led to, from which to go on.
-        newly_certified: expected number of sources with another label that this tells from the observation.
-        alike: how many sources with this label behave like it, and would gain as much each.
+        action: code of an action from it that was not observed, or whose successor is never a source.
+        successor: id of that successor, from which to go on; None where the action was not observed.
+        newly_certified: expected number of sources with another label that become distinguished from the observation.
+        alike: number of sources with the same behaviour and label, each with the same gain.
     """
 
     observation: int
@@ -45,14 +45,14 @@ class Suggestion:
 def collect_next(relation: Relation, labels: NDArray[Any], most: int = 5) -> list[Suggestion]:
     """Find the (observation, action) pairs that are expected to raise the certified share most, best first.
 
-    The outcome is not known before it is collected; it is taken to behave as the outcomes of that action from other
-    sources with the same label do. Counted are the pairs of the observation itself, not those further up that would
-    follow. Only one suggestion is made for each behaviour and label.
+    An unknown outcome is assumed to behave like the outcomes of the same action from other sources with the same
+    label. Only pairs of the observation itself are counted, not those of its predecessors. Each behaviour and label
+    gets at most one suggestion for an action.
 
     Args:
         relation: R_D*.
         labels: (F,) the ground truth.
-        most: how many suggestions.
+        most: largest number of suggestions.
     """
     return _GainSearch(relation, labels).best(most)
 
@@ -63,7 +63,7 @@ class _GainSearch:
         self.rng = np.random.default_rng(0)
         behaviour = relation.behaviour
         label = relation.label_codes(labels)
-        # Sources by behaviour and label: within such a kind all gain the same.
+        # Sources of one behaviour and label, a kind, gain the same.
         kinds, self.kind_of, size = np.unique(
             np.stack([behaviour.class_of, label], 1), axis=0, return_inverse=True, return_counts=True
         )
@@ -93,7 +93,7 @@ class _GainSearch:
         return suggestions
 
     def _example(self, kind: int, action: int) -> tuple[int, int | None]:
-        """A source of a kind from which the action was not observed; if there is none, one and what it led to."""
+        """Find a source of a kind from which the action is untried; else any one, and its observed successor."""
         members = self.relation.sources[self.kind_of.reshape(-1) == self.chosen[kind]]
         rows = self.data.action == action
         untried = members[~np.isin(members, self.data.source[rows])]
@@ -103,7 +103,7 @@ class _GainSearch:
         return int(members[0]), int(self.data.successor[row])
 
     def _gain(self, action: int, open_: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """(K,) expected number of sources that the action would tell from one of each kind."""
+        """Compute (K,) the expected number of sources that the action distinguishes from one source of each kind."""
         reached = self.successor[action, self.kind_class]
         gain = np.zeros(len(reached))
         seen = np.flatnonzero(reached >= 0)

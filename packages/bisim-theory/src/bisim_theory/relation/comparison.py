@@ -1,4 +1,4 @@
-"""Which auxiliary to choose: several candidates p on the same transitions, before any training."""
+"""Comparison of several auxiliary functions p on the same transitions, before any training."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded, embeddings
 
 @dataclass(frozen=True)
 class Candidate:
-    """What one auxiliary function protects on a dataset.
+    """The distinctions that one auxiliary function protects on a dataset.
 
     Attributes:
         name: its name.
-        behaviours: different observed behaviours.
-        classes: classes of B_D*, None where it is not transitive.
-        embeddings: how many distinct embeddings a well-trained model needs.
-        pairs_per_level: distinguished pairs by level.
-        certified_share: of the pairs of sources with different labels; None without labels.
-        within_label: distinguished pairs with equal labels, None without labels.
-        exact: False where pairs are estimates from a sample.
+        behaviours: number of different observed behaviours.
+        classes: number of classes of B_D*; None where it is not transitive, or where that is not decided.
+        embeddings: number of distinct embeddings that a well-trained model needs.
+        pairs_per_level: number of distinguished pairs at level 1, 2, ...
+        certified_share: distinguished share of the pairs of sources with different labels; None without labels.
+        within_label: number of distinguished pairs with equal labels; None without labels.
+        exact: False where numbers of pairs are estimates from a sample.
         impossible: why no well-trained model exists, else None; the other fields but `name` are then empty.
     """
 
@@ -44,13 +44,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Candidates on the same rows of a dataset, those of which every candidate is known.
+    """Candidates on the same transitions of a dataset, those at which every candidate is known.
 
     Attributes:
-        candidates: in the order they were asked for.
+        candidates: in the order given.
         transitions, sources: how many were used.
-        left_out: transitions of which some candidate is not known.
-        pairs: unordered pairs of sources.
+        left_out: number of transitions at which some candidate is unknown.
     """
 
     candidates: list[Candidate]
@@ -60,7 +59,7 @@ class Comparison:
 
     @property
     def pairs(self) -> int:
-        """Unordered pairs of sources."""
+        """Number of unordered pairs of sources."""
         return self.sources * (self.sources - 1) // 2
 
 
@@ -71,19 +70,19 @@ def compare(
     folding: bool = False,
     progress: ProgressCallback = silent,
 ) -> Comparison:
-    """Compute side by side what several auxiliary functions would protect.
+    """Compute what each of several auxiliary functions would protect.
 
     Args:
         data: transitions; `auxiliary` is not needed.
-        candidates: names (see `NAMES` of `bisim_theory.data.auxiliary`), separated by commas or as a list; or by name
-            arrays of one row for each transition (p of its source) or for each observation, or `Values`.
-            Where there are as many transitions as observations, a row is taken to be a transition's.
+        candidates: names (see `bisim_theory.data.auxiliary.NAMES`) as a list or separated by commas; or a mapping from
+            names to `Values` or to arrays of one row for each transition (p of its source) or each observation. Where
+            there are as many transitions as observations, rows are those of transitions.
         labels: (F,) the ground truth of the certified share.
         folding: whether to merge the successors of one (observation, action) first.
-        progress: told how many candidates are done.
+        progress: called with the number of candidates done.
 
     Raises:
-        DatasetError: a candidate is not to be had, or transitions are not deterministic and `folding` is off.
+        DatasetError: the dataset offers no such candidate, or transitions are not deterministic and `folding` is off.
     """
     if isinstance(candidates, str):
         candidates = candidates.split(",")
@@ -95,7 +94,7 @@ def compare(
     else:
         values = {name: auxiliary_values(data, name) for name in candidates}
     if not values:
-        raise DatasetError("compare: names no candidate")
+        raise DatasetError("compare: names no auxiliary function; give one or more, as in reward,count")
     known: NDArray[np.bool_] = np.logical_and.reduce([each.known for each in values.values()])
     found = []
     for done, (name, each) in enumerate(values.items()):

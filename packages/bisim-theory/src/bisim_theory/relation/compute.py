@@ -1,4 +1,4 @@
-"""The empirical largest bisimulation B_D* and its complement R_D* (Definition 4): the algorithm that suits the data."""
+"""Computation of B_D* and R_D* (Definition 4) by the algorithm that suits the data."""
 
 from bisim_theory._aliases import former_parameters
 from bisim_theory.data.transitions import Ids, TransitionDataset
@@ -11,7 +11,7 @@ from bisim_theory.relation.table import table_relation
 from bisim_theory.relation.trajectories import single_action, trajectory_relation
 
 MOST_CLASSES = 30_000
-"""Classes up to which the table of all class pairs is built; one byte a pair."""
+"""Classes of behaviour up to which the table of all their pairs is built, one byte a pair."""
 
 
 @former_parameters("data", "stands_for", "progress", renamed={"stands_for": "representative"})
@@ -25,8 +25,9 @@ def empirical_bisimulation(
     """Compute R_D* and B_D* for any coverage of actions (Definition 4).
 
     Trajectories, in which no source has two observed actions, take O(n log n) and have no limit. Other data is first
-    reduced to its classes of identical observed behaviour; up to `MOST_CLASSES` of them the answer is exact, beyond
-    that levels of given pairs are, and numbers of pairs are estimates from a uniform sample (`Relation.exact` says so).
+    reduced to its classes of identical observed behaviour. Up to `MOST_CLASSES` classes the relation is exact. Beyond
+    that the level of any given pair is exact, numbers of pairs are estimates from a uniform sample, and
+    `Relation.exact` is False.
 
     Args:
         data: transitions.
@@ -38,7 +39,7 @@ def empirical_bisimulation(
         The relation over the sources of `data`.
 
     Raises:
-        DatasetError: transitions are not deterministic, or the dataset says nothing of p.
+        DatasetError: transitions are not deterministic, or the dataset has no auxiliary.
         NoWellTrainedModelError: an observation has several values of p.
     """
     graph = observed_graph(data, representative)

@@ -1,4 +1,4 @@
-"""Sources, their p and their observed transitions as a graph, and what its exact quotient consists of."""
+"""The graph of sources, their p and their observed transitions, and its quotient by behaviour."""
 
 import functools
 from dataclasses import dataclass
@@ -25,34 +25,34 @@ class Edges:
 
     @functools.cached_property
     def degree(self) -> Ids:
-        """(V,) how many edges start at each vertex."""
+        """(V,) number of edges that start at each vertex."""
         return np.bincount(self.source, minlength=self.vertices)
 
     @functools.cached_property
     def start(self) -> Ids:
-        """(V,) where the edges of each vertex begin."""
+        """(V,) position of the first edge of each vertex."""
         return np.cumsum(self.degree) - self.degree
 
     @functools.cached_property
     def by_successor(self) -> tuple[Ids, Ids, Ids]:
-        """Edges in the order of what they lead to; per vertex where its own begin there, and how many they are."""
+        """Edges sorted by successor; per vertex the position of the first edge to it, and the number of those."""
         order = np.argsort(self.successor, kind="stable")
         counts = np.bincount(self.successor, minlength=self.vertices)
         return order, np.cumsum(counts) - counts, counts
 
     def of(self, vertex: int) -> tuple[Ids, Ids]:
-        """Actions (sorted) and successors of one vertex."""
+        """Return the actions (sorted) and successors of one vertex."""
         rows = slice(int(self.start[vertex]), int(self.start[vertex] + self.degree[vertex]))
         return self.action[rows], self.successor[rows]
 
     def predecessors(self, vertices: Ids) -> Ids:
-        """Vertices, once each, with an edge to any of `vertices` (which are all different)."""
+        """Return the vertices, once each, that have an edge to any of `vertices`, which are all different."""
         order, start, counts = self.by_successor
         return np.unique(self.source[order[ranges(start[vertices], counts[vertices])]])
 
 
 def ranges(start: Ids, length: Ids) -> Ids:
-    """The integers of many ranges one after the other: start[0], start[0] + 1, ..., start[1], ..."""
+    """Concatenate integer ranges: start[0], start[0] + 1, ..., start[1], start[1] + 1, ..."""
     ends = np.cumsum(length)
     return np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(start - ends + length, length)
 
@@ -132,10 +132,10 @@ def _require_function(data: TransitionDataset, codes: Ids, vertex_of_row: Ids, a
 
 @dataclass(frozen=True, eq=False)
 class Behaviour:
-    """Sources grouped so that those of a class have equal rows in R_D*, levels included.
+    """Sources grouped into classes of identical observed behaviour.
 
     Two sources share a class iff they have equal p, the same actions whose successors are sources, and successors of
-    one class under each of them. So R_D* is a union of class-by-class blocks.
+    one class under each of them. All sources of a class then have equal rows of levels in R_D*.
 
     Attributes:
         data: the transitions.
@@ -157,12 +157,12 @@ class Behaviour:
 
     @property
     def classes(self) -> int:
-        """How many different observed behaviours there are, C."""
+        """Number of different observed behaviours, C."""
         return len(self.auxiliary)
 
     @functools.cached_property
     def sizes(self) -> Ids:
-        """(C,) sources per class."""
+        """(C,) number of sources in each class."""
         return np.bincount(self.class_of, minlength=self.classes)
 
     @functools.cached_property
@@ -172,10 +172,10 @@ class Behaviour:
 
     @functools.cached_property
     def ends(self) -> Ids:
-        """(C,) where in `order` the sources of each class end."""
+        """(C,) position in `order` behind the last source of each class."""
         return np.cumsum(self.sizes)
 
     def members(self, of_class: int) -> Ids:
-        """Ids of the sources of a class."""
+        """Return the ids of the sources of a class."""
         end = int(self.ends[of_class])
         return self.sources[self.order[end - int(self.sizes[of_class]) : end]]

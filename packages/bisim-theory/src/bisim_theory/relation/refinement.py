@@ -1,4 +1,4 @@
-"""Refinement of an observed graph into its exact quotient by behaviour: Moore's rounds, until no class splits."""
+"""Moore's refinement of an observed graph into classes of identical behaviour."""
 
 from collections.abc import Callable
 

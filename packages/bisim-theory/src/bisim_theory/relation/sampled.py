@@ -1,4 +1,4 @@
-"""Too many different behaviours for a table: levels of single pairs by walking, and numbers of pairs by sampling."""
+"""R_D* without a table: exact levels of single pairs by search, numbers of pairs estimated from a sample."""
 
 import functools
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from bisim_theory.relation.base import Pairs, Relation
 from bisim_theory.relation.graph import Behaviour
 
 SAMPLED_PAIRS = 20_000
-"""Pairs of sources, drawn uniformly, that stand for all of them."""
+"""Pairs of sources that are drawn uniformly to estimate numbers of pairs."""
 
 CANDIDATES = 400
-"""Classes, drawn uniformly, among which pairwise distinguished ones are looked for."""
+"""Classes that are drawn uniformly to search for pairwise distinguished ones."""
 
 MOST_VISITED = 2_000_000
-"""Pairs that the walk from one pair may come to."""
+"""Most pairs that the search from one pair may visit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class SampledRelation(Relation):
 
     @classmethod
     def of(cls, behaviour: Behaviour) -> "SampledRelation":
-        """Draw the pairs and walk from each; the same data gives the same sample."""
+        """Draw pairs from a fixed seed and compute their levels."""
         rng = np.random.default_rng(0)
         n = len(behaviour.sources)
         x = rng.integers(n, size=SAMPLED_PAIRS)
@@ -47,7 +47,7 @@ class SampledRelation(Relation):
         return cls(behaviour, x, y, np.array([walk(behaviour, a, b) for a, b in classes]))
 
     def class_levels(self, a: Ids, b: Ids) -> NDArray[Any]:
-        """Levels of pairs of classes, elementwise; a walk for each."""
+        """Return the levels of pairs of classes, elementwise, by one search for each."""
         a, b = np.broadcast_arrays(a, b)
         pairs = zip(a.ravel().tolist(), b.ravel().tolist(), strict=True)
         return np.array([walk(self.behaviour, i, j) for i, j in pairs], np.int64).reshape(a.shape)
@@ -58,21 +58,21 @@ class SampledRelation(Relation):
 
     @functools.cached_property
     def distinguished_pairs_per_level(self) -> list[int]:
-        """Estimates of how many unordered pairs of sources enter R_D* at level 1, 2, ..."""
+        """Estimated number of unordered pairs of sources that enter R_D* at level 1, 2, ..."""
         return [self._estimate(number) for number in np.bincount(self.levels)[1:].tolist()]
 
     def equal_label_pairs(self, code: Ids) -> int:
-        """Estimate of the unordered pairs in R_D* of sources with equal codes (n,)."""
+        """Estimate the number of unordered pairs in R_D* of sources with equal codes (n,)."""
         return self._estimate(int(((code[self.x] == code[self.y]) & (self.levels > 0)).sum()))
 
     def pairs_at(self, level: int) -> Pairs:
-        """The sampled pairs of a level, which stand for all of it."""
+        """Return the sampled pairs of a level."""
         chosen = np.flatnonzero(self.levels == level)
         return _SampledPairs(self.sources[self.x[chosen]], self.sources[self.y[chosen]])
 
     @functools.cached_property
     def intransitive_triple(self) -> tuple[int, int, int] | None:
-        """An example that B_D* is not transitive, if the sample holds one; None decides nothing here."""
+        """Ids of an example that B_D* is not transitive, if the sample holds one; None decides nothing here."""
         bisimilar = np.flatnonzero(self.levels == 0)[:CANDIDATES]
         for x, y in zip(self.x[bisimilar].tolist(), self.y[bisimilar].tolist(), strict=True):
             a, b = self.behaviour.class_of[[x, y]].tolist()
@@ -88,7 +88,7 @@ class SampledRelation(Relation):
         return
 
     def clique(self) -> Ids:
-        """Pairwise distinguished classes among some `CANDIDATES`, found greedily."""
+        """Find pairwise distinguished classes greedily among `CANDIDATES` sampled ones."""
         rng = np.random.default_rng(0)
         remaining = rng.permutation(self.behaviour.classes)[:CANDIDATES]
         chosen = []
@@ -99,10 +99,10 @@ class SampledRelation(Relation):
 
 
 def walk(behaviour: Behaviour, a: int, b: int) -> int:
-    """Level of a pair of classes by breadth-first search through the pairs that it leads to; 0 where none differs in p.
+    """Compute the level of a pair of classes by breadth-first search through the pairs that it leads to; 0 in B_D*.
 
     Raises:
-        DatasetError: the search comes to more than `MOST_VISITED` pairs.
+        DatasetError: the search visits more than `MOST_VISITED` pairs.
     """
     p = behaviour.auxiliary
     if a == b:
@@ -136,5 +136,5 @@ class _SampledPairs(Pairs):
         return len(self.x)
 
     def take(self, index: Ids) -> tuple[Ids, Ids]:
-        """Ids of the pairs number `index`."""
+        """Return the ids of the pairs at positions `index`."""
         return self.x[index], self.y[index]

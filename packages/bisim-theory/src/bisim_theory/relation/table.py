@@ -1,4 +1,4 @@
-"""The general case: a table of the levels of all pairs of classes, filled breadth first (Definition 4's iteration)."""
+"""R_D* as a table of the levels of all pairs of classes, filled breadth first by Definition 4's iteration."""
 
 import functools
 import hashlib
@@ -17,23 +17,23 @@ from bisim_theory.relation.graph import Behaviour, ranges
 Table = NDArray[np.unsignedinteger[Any]]
 
 FRONTIER = 2_000_000
-"""Pairs that are followed back through the transitions at a time, and kept in a list between two levels."""
+"""Most pairs that are followed back through the transitions at a time, or listed between two levels."""
 
 TABLE_ROWS = 256
-"""Rows of the table that are looked at together."""
+"""Rows of the table that are processed together."""
 
 _PUSH_COST = 50
-"""What following one pair back through one action costs, in looks at an entry of the table (measured)."""
+"""Measured cost of following one pair back through one action, in reads of a table entry."""
 
 
 def table_relation(behaviour: Behaviour, progress: ProgressCallback = silent) -> "TableRelation":
-    """R_D* from the table of all pairs of classes: one byte a pair, two from level 256 on."""
+    """Compute R_D* as a table of one byte a pair of classes, two from level 256 on."""
     return TableRelation(behaviour, _Filling(behaviour, progress).run())
 
 
 @dataclass(frozen=True, eq=False)
 class _Column:
-    """One action: the classes from which it was observed, where it leads, and the same by where it leads."""
+    """The edges of one action, by source class and by target class."""
 
     source: Ids
     target: Ids
@@ -48,7 +48,7 @@ class _Column:
         return cls(source, target, by_target, np.cumsum(counts, dtype=np.int32) - counts, counts)
 
     def predecessors(self, pairs: Ids, classes: int) -> Iterator[Ids]:
-        """Pairs x < y that the action leads to one of `pairs`, as x * C + y, in pieces."""
+        """Yield the pairs x < y from which the action leads to one of `pairs`, as x * C + y, in pieces."""
         u, v = pairs // classes, pairs % classes
         sizes = self.counts[u].astype(np.int64) * self.counts[v]
         u, v, sizes = u[sizes > 0], v[sizes > 0], sizes[sizes > 0]
@@ -69,8 +69,9 @@ class _Column:
 class _Filling:
     """Definition 4's rounds: each finds the pairs of one level from those of the level before.
 
-    A round with many new pairs looks at every pair and at where it leads (pull); one with few goes from each new pair
-    back through the transitions (push). So a pair is pushed once, and deep data costs no more than shallow data.
+    A round that follows many new pairs tests for every pair where it leads (pull). A round that follows few goes from
+    each of them back through the transitions (push). Each pair is pushed at most once, so deep data costs no more than
+    shallow data.
     """
 
     def __init__(self, behaviour: Behaviour, progress: ProgressCallback) -> None:
@@ -97,7 +98,7 @@ class _Filling:
         return self.table
 
     def _pull(self, level: int) -> int:
-        """Mark the pairs of the next level by where they lead; returns how many they are."""
+        """Mark the pairs of the next level by where they lead, and return their number."""
         table, edges, new = self.table, self.behaviour.edges, 0
         for x in range(len(table)):
             row = table[x]
@@ -111,7 +112,7 @@ class _Filling:
         return new // 2
 
     def _push(self, level: int, frontier: Ids | None) -> tuple[int, Ids | None]:
-        """Mark the pairs of the next level from those of this one; returns how many, and which if they are few."""
+        """Mark the pairs of the next level from those of this one; return their number, and them if they are few."""
         found: list[Ids] = []
         number = 0
         for pairs in self._pairs(level, frontier):
@@ -126,7 +127,7 @@ class _Filling:
         return number, np.concatenate([*found, np.empty(0, np.int64)]) if number <= FRONTIER else None
 
     def _pairs(self, level: int, frontier: Ids | None) -> Iterator[Ids]:
-        """Pairs x < y of a level as x * C + y, in pieces; those of a long frontier are looked up in the table."""
+        """Yield the pairs x < y of a level as x * C + y, in pieces; those of a long frontier come from the table."""
         if frontier is not None:
             yield frontier
             return
@@ -150,11 +151,11 @@ class TableRelation(Relation):
     table: Table
 
     def class_levels(self, a: Ids, b: Ids) -> NDArray[Any]:
-        """Levels of pairs of classes, elementwise."""
+        """Return the levels of pairs of classes, elementwise."""
         return np.asarray(self.table[a, b])
 
     def apart(self, a: Ids, b: Ids) -> NDArray[np.bool_]:
-        """(len(a), len(b)) whether classes of behaviour are distinguished."""
+        """Return (len(a), len(b)) whether classes of behaviour are distinguished."""
         return self.table[a][:, b] != 0
 
     def _blocks(self) -> Iterator[tuple[int, Table]]:
@@ -163,7 +164,7 @@ class TableRelation(Relation):
 
     @functools.cached_property
     def distinguished_pairs_per_level(self) -> list[int]:
-        """Unordered pairs of sources that enter R_D* at level 1, 2, ..."""
+        """Number of unordered pairs of sources that enter R_D* at level 1, 2, ..."""
         sizes = self.behaviour.sizes
         counts = np.zeros(int(self.table.max()) + 1, np.int64)
         for size, row in zip(sizes, self.table, strict=True):
@@ -171,7 +172,7 @@ class TableRelation(Relation):
         return (counts[1:] // 2).tolist()
 
     def equal_label_pairs(self, code: Ids) -> int:
-        """Unordered pairs in R_D* of sources with equal codes (n,)."""
+        """Count the unordered pairs in R_D* of sources with equal codes (n,)."""
         order = np.lexsort((self.behaviour.class_of, code))
         ends = np.flatnonzero(np.diff(code[order], append=code.max() + 1)) + 1
         pairs = 0
@@ -184,7 +185,7 @@ class TableRelation(Relation):
         return pairs // 2
 
     def pairs_at(self, level: int) -> Pairs:
-        """All unordered pairs of sources that enter R_D* at a level."""
+        """Return all unordered pairs of sources that enter R_D* at a level."""
         sizes = self.behaviour.sizes
         per_class = np.empty(len(self.table), np.int64)
         for start, rows in self._blocks():
@@ -194,7 +195,7 @@ class TableRelation(Relation):
 
     @functools.cached_property
     def _row_kind(self) -> Ids:
-        """(C,) equal for classes with equal sets of bisimilar classes."""
+        """(C,) integers, equal for classes with equal sets of bisimilar classes."""
         seen: dict[bytes, int] = {}
         digests = (hashlib.blake2b(np.packbits(row == 0).data, digest_size=32).digest() for row in self.table)
         return np.array([seen.setdefault(digest, len(seen)) for digest in digests])
@@ -208,7 +209,8 @@ class TableRelation(Relation):
             odd = near[kind[near] != kind[y]]
             if len(odd) == 0:
                 continue
-            # A neighbour of y with other neighbours than y: one of the two has a neighbour that the other has not.
+            # `other` is bisimilar to y and differs in its set of bisimilar classes, so one of the two sets has a
+            # class that the other lacks.
             other = int(odd[0])
             for middle, end in ((y, other), (other, y)):
                 apart = np.flatnonzero((self.table[middle] == 0) & (self.table[end] != 0))
@@ -224,11 +226,11 @@ class TableRelation(Relation):
         return self._row_kind[self.behaviour.class_of]
 
     def clique(self) -> Ids:
-        """Classes that are pairwise distinguished, found greedily: the larger of two attempts."""
+        """Find pairwise distinguished classes greedily, in two orders, and return the larger set."""
         return max(self._greedy_clique(among_open=True), self._greedy_clique(among_open=False), key=len)
 
     def _greedy_clique(self, among_open: bool) -> Ids:
-        """Choose the class that is apart from most others, of those still open or of all, until none is open."""
+        """Choose the class that is distinguished from most others, open ones or all, until none is open."""
         open_ = np.arange(len(self.table))
         degree = np.count_nonzero(self.table, axis=1)
         chosen = []
@@ -256,7 +258,7 @@ class _TablePairs(Pairs):
         return int(self._ends[-1])
 
     def take(self, index: Ids) -> tuple[Ids, Ids]:
-        """Ids of the pairs number `index`."""
+        """Return the ids of the pairs at positions `index`."""
         behaviour = self.relation.behaviour
         sizes, before = behaviour.sizes, behaviour.ends - behaviour.sizes
         x_class = np.searchsorted(self._ends, index, side="right")

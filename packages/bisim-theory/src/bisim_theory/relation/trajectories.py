@@ -1,7 +1,8 @@
-"""Data in which no source has more than one observed action, as trajectories have: sources as words p0 a0 p1 a1 ...
+"""R_D* of trajectories: data in which no source has more than one observed action.
 
-A pair is in R_D* at level t iff the first difference of its two words is at p_{t-1}; where it is at an action, or there
-is none, the pair is in B_D*. Sorted words therefore hold all of R_D* in the lengths of their common prefixes.
+Each source begins one sequence p0 a0 p1 a1 ..., its trajectory. A pair is in R_D* at level t iff the first difference
+of its two trajectories is at p_{t-1}. Where the first difference is at an action, or there is none, the pair is in
+B_D*. So the common prefixes of neighbours in the sorted list of trajectories determine all of R_D*.
 """
 
 import functools
@@ -16,39 +17,43 @@ from bisim_theory.relation.graph import Behaviour, Edges, ObservedGraph
 from bisim_theory.relation.refinement import group
 
 _NEVER = 2**31 - 1
-"""Length of the common prefix of a word with itself; odd, as of a pair that differs in an action."""
+"""Common prefix of a trajectory with itself; odd, as for a pair in B_D*."""
 
 
 def single_action(edges: Edges) -> bool:
-    """Whether no vertex has two edges, so that every source is a word."""
+    """Return whether no vertex has two edges, so that every source begins one trajectory."""
     return bool(edges.degree.max(initial=0) <= 1)
 
 
 def trajectory_relation(graph: ObservedGraph) -> "TrajectoryRelation":
-    """R_D* of data with one action a source, in O(n log n) (prefix doubling, as for suffix arrays)."""
+    """Compute R_D* of data with one action a source in O(n log n), by prefix doubling as for suffix arrays."""
     edges = graph.edges
     successor = np.full(edges.vertices, -1, np.int32)
     successor[edges.source] = edges.successor
     action = np.full(edges.vertices, -1)
     action[edges.source] = edges.action
-    letter = graph.auxiliary * (len(graph.actions) + 1) + action + 1
-    ranks, jumps = _double(letter, successor)
-    words = ranks[-1]
-    behaviour = group(graph, words.astype(np.int64))
-    first = np.unique(words, return_index=True)[1]
+    symbol = graph.auxiliary * (len(graph.actions) + 1) + action + 1  # p and action of one step
+    ranks, jumps = _double(symbol, successor)
+    trajectory = ranks[-1]
+    behaviour = group(graph, trajectory.astype(np.int64))
+    first = np.unique(trajectory, return_index=True)[1]
     return TrajectoryRelation(behaviour, _common_prefixes(first, graph.auxiliary, ranks, jumps))
 
 
-def _double(letter: Ids, successor: NDArray[np.int32]) -> tuple[list[NDArray[np.int32]], list[NDArray[np.int32]]]:
-    """Ranks of every vertex's first 1, 2, 4, ... letters until they no longer split, and where that many steps lead."""
-    rank = np.unique(letter, return_inverse=True)[1].reshape(-1).astype(np.int32)
+def _double(symbol: Ids, successor: NDArray[np.int32]) -> tuple[list[NDArray[np.int32]], list[NDArray[np.int32]]]:
+    """Rank the first 1, 2, 4, ... symbols from every vertex until ranks no longer split.
+
+    Returns:
+        The ranks of each length, and the vertex that as many steps lead to, -1 where the trajectory ends before.
+    """
+    rank = np.unique(symbol, return_inverse=True)[1].reshape(-1).astype(np.int32)
     ranks, jumps = [rank], [successor]
     while True:
         rank, jump = ranks[-1], jumps[-1]
         number = int(rank.max()) + 1
         second = np.where(jump >= 0, rank[jump], -1) + np.int64(1)
         finer = np.unique(rank * np.int64(number + 1) + second, return_inverse=True)[1].reshape(-1).astype(np.int32)
-        if int(finer.max()) + 1 == number:  # as many words of length 2L as of length L, so longer ones split no more
+        if int(finer.max()) + 1 == number:  # as many prefixes of 2L symbols as of L: longer ones do not split
             return ranks, jumps
         ranks.append(finer)
         jumps.append(np.where(jump >= 0, jump[jump], np.int32(-1)))
@@ -57,23 +62,24 @@ def _double(letter: Ids, successor: NDArray[np.int32]) -> tuple[list[NDArray[np.
 def _common_prefixes(
     vertices: Ids, auxiliary: Ids, ranks: list[NDArray[np.int32]], jumps: list[NDArray[np.int32]]
 ) -> NDArray[np.int32]:
-    """(C - 1,) length, in single symbols p or a, of what neighbouring words in sorted order have in common."""
+    """Compute (C - 1,) the common prefixes of neighbours in sorted order, counting each p and each action as one."""
     x, y = vertices[:-1], vertices[1:]
-    letters = np.zeros(len(x), np.int64)
+    steps = np.zeros(len(x), np.int64)
     for power in reversed(range(len(ranks) - 1)):
         equal = ranks[power][x] == ranks[power][y]
         x, y = np.where(equal, jumps[power][x], x), np.where(equal, jumps[power][y], y)
-        letters += equal * 2**power
-    return (2 * letters + (auxiliary[x] == auxiliary[y])).astype(np.int32)
+        steps += equal * 2**power
+    return (2 * steps + (auxiliary[x] == auxiliary[y])).astype(np.int32)
 
 
 @dataclass(frozen=True, eq=False)
 class TrajectoryRelation(Relation):
-    """R_D* over words; classes are numbered in the order of their words.
+    """R_D* of trajectories; classes are numbered in the sorted order of their trajectories.
 
     Attributes:
-        behaviour: sources by identical words.
-        common: (C - 1,) symbols that each word shares with the next one; even where p makes the difference.
+        behaviour: sources by identical trajectories.
+        common: (C - 1,) length of the prefix that each trajectory shares with the next one, counting each p and each
+            action as one; even where the two first differ in p.
     """
 
     behaviour: Behaviour
@@ -89,7 +95,7 @@ class TrajectoryRelation(Relation):
         return minima
 
     def _shared(self, a: Ids, b: Ids) -> NDArray[np.int32]:
-        """Symbols that words share, for arrays of classes of one shape."""
+        """Return the common prefixes of pairs of classes, in arrays of one shape."""
         low, high = np.minimum(a, b), np.maximum(a, b)
         shared = np.full(low.shape, _NEVER, np.int32)
         power = np.frexp(np.maximum(high - low, 1).astype(np.float64))[1] - 1
@@ -100,13 +106,13 @@ class TrajectoryRelation(Relation):
         return shared
 
     def class_levels(self, a: Ids, b: Ids) -> Ids:
-        """Levels of pairs of classes, elementwise."""
+        """Return the levels of pairs of classes, elementwise."""
         shared = self._shared(*np.broadcast_arrays(a, b)).astype(np.int64)
         return np.where(shared % 2 == 0, shared // 2 + 1, 0)
 
     def apart(self, a: Ids, b: Ids) -> NDArray[np.bool_]:
-        """(len(a), len(b)) whether classes are distinguished; `a` and `b` sorted."""
-        # From each word of `a`, what is shared only shrinks on the way up through `b`, and on the way down.
+        """Return (len(a), len(b)) whether classes are distinguished; `a` and `b` are sorted."""
+        # The prefix shared with an entry of `a` only shrinks on the way up through `b`, and on the way down.
         place = np.searchsorted(b, a)
         up = self._shrinking(a, b, place)
         down = self._shrinking(-a, -b[::-1], len(b) - place)[:, ::-1]
@@ -114,7 +120,7 @@ class TrajectoryRelation(Relation):
         return shared % 2 == 0
 
     def _shrinking(self, a: Ids, b: Ids, place: Ids) -> NDArray[np.int32]:
-        """(len(a), len(b)) symbols shared with each b[j], j >= place, by the running minimum from `place` on."""
+        """Return (len(a), len(b)) the prefixes shared with b[j], j >= place, as running minima from `place` on."""
         steps = np.concatenate([[_NEVER], self._shared(abs(b[:-1]), abs(b[1:]))]).astype(np.int32)
         matrix = np.where(np.arange(len(b)) > place[:, None], steps, np.int32(_NEVER))
         inside = np.flatnonzero(place < len(b))
@@ -123,12 +129,12 @@ class TrajectoryRelation(Relation):
 
     @functools.cached_property
     def _rectangles(self) -> "_Rectangles":
-        """All pairs of classes x < y, each in the one rectangle of the place where their words part."""
+        """All pairs of classes x < y, each in the rectangle of the boundary where their trajectories part."""
         return _rectangles(self.common)
 
     @functools.cached_property
     def distinguished_pairs_per_level(self) -> list[int]:
-        """Unordered pairs of sources that enter R_D* at level 1, 2, ..."""
+        """Number of unordered pairs of sources that enter R_D* at level 1, 2, ..."""
         levels, pairs = self._pairs_per_boundary()
         counts = np.zeros(int(levels.max(initial=0)) + 1, np.int64)
         np.add.at(counts, levels, pairs)
@@ -136,7 +142,7 @@ class TrajectoryRelation(Relation):
         return np.trim_zeros(counts, "b")[1:].tolist()
 
     def _pairs_per_boundary(self) -> tuple[Ids, Ids]:
-        """Level (0 for B_D*) and number of pairs of sources of every rectangle."""
+        """Return the level (0 in B_D*) and the number of pairs of sources of every rectangle."""
         before = np.concatenate([[0], self.behaviour.ends])
         r = self._rectangles
         rows, columns = before[r.middle] - before[r.start], before[r.stop] - before[r.middle]
@@ -144,8 +150,8 @@ class TrajectoryRelation(Relation):
         return np.where(common % 2 == 0, common // 2 + 1, 0), rows * columns
 
     def equal_label_pairs(self, code: Ids) -> int:
-        """Unordered pairs in R_D* of sources with equal codes (n,)."""
-        # Words sorted within each label; between two labels nothing is shared, which is as good as an action.
+        """Count the unordered pairs in R_D* of sources with equal codes (n,)."""
+        # Trajectories are sorted within each label. The -1 between two labels is odd, as for pairs in B_D*.
         order = np.lexsort((self.behaviour.class_of, code))
         classes, labels = self.behaviour.class_of[order], code[order]
         common = np.where(labels[:-1] == labels[1:], self._shared(classes[:-1], classes[1:]), -1)
@@ -154,14 +160,15 @@ class TrajectoryRelation(Relation):
         return int(pairs[common % 2 == 0].sum())
 
     def pairs_at(self, level: int) -> Pairs:
-        """All pairs of sources that enter at a level."""
+        """Return all unordered pairs of sources that enter R_D* at a level."""
         levels, pairs = self._pairs_per_boundary()
         return _TrajectoryPairs(self.behaviour, self._rectangles, np.flatnonzero(levels == level), pairs)
 
     @functools.cached_property
     def intransitive_triple(self) -> tuple[int, int, int] | None:
         """Ids (x, y, z) with (x, y) and (y, z) in B_D* and (x, z) in R_D*; None where B_D* is an equivalence."""
-        # Below a parting at an action: two words that part at p, and across it a third that is bisimilar to both.
+        # Inside the rectangle of a boundary at an action: two trajectories that part at p, and across the boundary a
+        # third one that is bisimilar to both.
         r, by_action = self._rectangles, self.common % 2 == 1
         parts = np.concatenate([[0], np.cumsum(~by_action)])
         wide = np.flatnonzero(by_action & (parts[r.stop - 1] > parts[r.start]))
@@ -181,8 +188,10 @@ class TrajectoryRelation(Relation):
         return np.concatenate([[0], np.cumsum(self.common % 2 == 0)])[self.behaviour.class_of]
 
     def clique(self) -> Ids:
-        """A largest set of classes that are pairwise distinguished: partings at p add up, of those at an action the
-        larger side counts (R_D* is a cograph here).
+        """Find a largest set of pairwise distinguished classes.
+
+        R_D* of trajectories is a cograph: the sets on both sides of a boundary at p are joined, of those at an action
+        the larger is kept.
         """
         waiting: list[tuple[int, list[int]]] = []
         current = [0]
@@ -198,15 +207,15 @@ class TrajectoryRelation(Relation):
                     current = left if len(left) > len(current) else current
             return current
 
-        for word, common in enumerate(self.common.tolist(), start=1):
+        for each, common in enumerate(self.common.tolist(), start=1):
             waiting.append((common, close(common, current)))
-            current = [word]
+            current = [each]
         return np.sort(close(-1, current))
 
 
 @dataclass(frozen=True, eq=False)
 class _Rectangles:
-    """Boundary i between words i and i + 1 is where all pairs of [start, middle) x [middle, stop) part."""
+    """The pairs [start, middle) x [middle, stop) that part at each boundary between neighbours in sorted order."""
 
     start: Ids
     middle: Ids
@@ -214,8 +223,9 @@ class _Rectangles:
 
 
 def _rectangles(common: ArrayLike) -> _Rectangles:
-    """The rectangle of every boundary: out to the last boundary before with as little in common, and to the next one
-    with less.
+    """Compute the rectangle of every boundary.
+
+    It begins after the last boundary before it with as short a common prefix, and ends at the next with a shorter one.
     """
     values = np.asarray(common)
     number = len(values)
@@ -246,7 +256,7 @@ class _TrajectoryPairs(Pairs):
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def take(self, index: Ids) -> tuple[Ids, Ids]:
-        """Ids of the pairs number `index`."""
+        """Return the ids of the pairs at positions `index`."""
         which = np.searchsorted(self._ends, index, side="right")
         boundary = self.boundaries[which]
         within = index - (self._ends[which] - self.pairs_per_boundary[boundary])

@@ -1,1 +1,1 @@
-"""R_D* against a trained encoder (Theorems 1 and 3)."""
+"""Checks of a trained encoder against R_D* (Theorems 1 and 3)."""

@@ -1,4 +1,4 @@
-"""Theorem 3 with numbers: what residuals and Lipschitz constants guarantee about single distances."""
+"""Lower bounds on distances of embeddings from residuals and Lipschitz constants: Theorem 3 made quantitative."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Lipschitz:
-    """Constants of P and of T(., a), for every a, on a convex set that holds the embeddings; positive."""
+    """Positive Lipschitz constants of P and of T(., a), for every a, on a convex set that holds the embeddings."""
 
     dynamics: float
     auxiliary: float
@@ -28,19 +28,19 @@ def distance_bounds(
     lipschitz: Lipschitz,
     depth: int = 64,
 ) -> Floats:
-    """(m,) lower bounds b(x, y) <= ||E(x) - E(y)|| for pairs of sources.
+    """Compute (m,) lower bounds b(x, y) <= ||E(x) - E(y)|| for pairs of sources.
 
     b(x, y) is the largest of 0, (|p(x) - p(y)| - e_p(x) - e_p(y)) / L_P and, over the actions a observed from both with
     successors that are sources, (b(f(x, a), f(y, a)) - e_d(x, a) - e_d(y, a)) / L_T, by the triangle inequality and
     induction on the length of the path. With zero residuals it is positive exactly on R_D*, which is Theorem 3.
 
     Args:
-        data: transitions, deterministic as they are: residuals say nothing of how far folded observations are apart.
+        data: transitions, deterministic without folding: residuals do not bound distances of folded observations.
         x, y: (m,) ids of sources.
-        transition_residual: (N,) e_d per transition; of a T that depends on the action's code alone.
+        transition_residual: (N,) e_d per transition, of a T that depends on the code of the action alone.
         auxiliary_residual: (N,) e_p per transition, at its source.
         lipschitz: constants of T and P.
-        depth: longest path that is followed; a shorter one gives bounds that are valid too.
+        depth: longest path that is followed; bounds from shorter paths are valid too.
 
     Raises:
         DatasetError: transitions are not deterministic.
@@ -58,7 +58,7 @@ def distance_bounds(
 
 @dataclass
 class _State:
-    """Pairs of vertices reached from a query: its bound is at least (b(u, v) - cost) / scale."""
+    """Pairs of vertices (u, v) reached from a query, whose bound is at least (b(u, v) - cost) / scale."""
 
     query: Ids
     u: Ids
@@ -81,7 +81,7 @@ class _Walk:
         self.vertex[graph.sources] = graph.vertex_of
         source = self.vertex[data.source]
         action = np.searchsorted(graph.actions, data.action)
-        # Rows that are one vertex's: the largest of their residuals holds for all of them.
+        # Of the rows of one vertex the largest residual is an upper bound for all.
         self.e_p = np.zeros(graph.edges.vertices)
         np.maximum.at(self.e_p, source, auxiliary_residual)
         self.successor = np.full((len(graph.actions), graph.edges.vertices), -1)
@@ -95,19 +95,19 @@ class _Walk:
         return _State(np.arange(len(x)), self.vertex[x], self.vertex[y], np.zeros(len(x)), np.ones(len(x)))
 
     def margin(self, state: _State) -> Floats:
-        """What p alone guarantees of a pair: (|p(u) - p(v)| - e_p(u) - e_p(v)) / L_P."""
+        """Compute the bound from p alone: (|p(u) - p(v)| - e_p(u) - e_p(v)) / L_P."""
         apart = np.sqrt(np.square(self.value[state.u] - self.value[state.v]).sum(1))
         return np.asarray((apart - self.e_p[state.u] - self.e_p[state.v]) / self.lipschitz.auxiliary)
 
     def step(self, state: _State, bounds: Floats) -> _State:
-        """Follow every action; of several ways to one pair only the cheapest is kept."""
+        """Follow every action, and keep the cheapest of several paths to one pair."""
         parts = []
         for successor, e_d in zip(self.successor, self.e_d, strict=True):
             u, v = successor[state.u], successor[state.v]
             cost = self.lipschitz.dynamics * state.cost + e_d[state.u] + e_d[state.v]
             parts.append((state.query, u, v, cost, state.scale * self.lipschitz.dynamics))
         query, u, v, cost, scale = (np.concatenate(column) for column in zip(*parts, strict=True))
-        # A pair's bound is at most its largest difference of p over L_P, so a path that is too dear leads nowhere.
+        # No bound exceeds the largest difference of p over L_P, so a path that costs more cannot improve one.
         most = (self._reach - cost) / scale
         useful = (u >= 0) & (v >= 0) & (u != v) & (most > bounds[query])
         order = np.flatnonzero(useful)[np.lexsort((cost[useful], v[useful], u[useful], query[useful]))]

@@ -1,4 +1,4 @@
-"""Theorems 1 and 3 against an encoder: the hypothesis as residuals, the conclusion as distances over R_D*."""
+"""Check of Theorems 1 and 3: the hypothesis as residuals, the conclusion as distances over R_D*."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -20,15 +20,15 @@ Verdict = Literal["holds", "collapsed", "hypothesis-not-met"]
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What counts as well-trained and as collapsed, since residuals and distances are never exactly zero.
+    """Thresholds for well-trained and for collapsed, since residuals and distances are never exactly zero.
 
     Attributes:
-        transition: largest 2 median e_d over the median distance of the pairs that enter at a level, for every level.
+        transition: bound on 2 median e_d over the median distance of the pairs that enter at a level, at every level.
         auxiliary: least share of level-1 pairs with e_p(x) + e_p(y) < |p(x) - p(y)|.
         collapse: a distance over R_D* up to this share of the median distance of all pairs is a collapse.
-        point: so is one up to this share of the embeddings' root mean square, for a median says nothing about an
-            encoder that maps everything to a point, or (rightly) most bisimilar pairs.
-        sample: pairs per level beyond which a uniform sample stands for them.
+        point: a distance up to this share of the embeddings' root mean square is a collapse too. The median alone
+            would miss an encoder that maps everything to a point, or (rightly) most bisimilar pairs.
+        sample: most pairs of a level that are checked; more are sampled uniformly.
     """
 
     transition: float = 1.0
@@ -40,19 +40,19 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class LevelCheck:
-    """One level of R_D*: its distances beside the residuals.
+    """The distances of one level of R_D*, held against the residuals.
 
     Attributes:
         level: 1, 2, ...
-        pairs: unordered pairs that enter at it.
-        median_distance: of them, or of a uniform sample where `sampled`.
+        pairs: number of unordered pairs that enter at it.
+        median_distance: median distance of the checked pairs.
         residual_ratio: 2 median e_d of all transitions over `median_distance`.
         witness_residual: median of e_d(x, a) + e_d(y, a) at the first action of the witness, over `WITNESSED` pairs;
             None at level 1.
         separation: probability that a pair of the level is further apart than a pair of sources with equal labels
             (area under the ROC curve; ties count half); None without labels or such pairs.
-        bound: smallest and median of the lower bounds that the residuals guarantee, and the share of positive ones,
-            over `WITNESSED` pairs; None without Lipschitz constants, and where observations were folded.
+        bound: smallest and median lower bound on a distance from the residuals, and the share of positive bounds, over
+            `WITNESSED` pairs; None without Lipschitz constants, and where observations were folded.
         sampled: whether only a uniform sample of the pairs was checked.
         x, y: (m,) ids of the checked pairs.
         distances: (m,) their distances.
@@ -79,7 +79,7 @@ class LevelCheck:
 
 @dataclass(frozen=True)
 class Closest:
-    """The smallest ||E(x) - E(y)|| over R_D*, the pair (x, y), its level and a witness."""
+    """The smallest ||E(x) - E(y)|| over R_D*, with the pair (x, y), its level and a witness."""
 
     min_distance: float
     pair: tuple[int, int]
@@ -89,26 +89,27 @@ class Closest:
 
 @dataclass(frozen=True)
 class TheoremCheck:
-    """Theorem 3 on a dataset and a model; under full coverage this is Theorem 1.
+    """Theorem 3 checked on a dataset and a model; under full coverage this is Theorem 1.
 
     Attributes:
         transition_residual: quantiles 0.5, 0.9, 0.99 and 1 of e_d = ||T(E(x), a) - E(f(x, a))||, at the canonical
             action of each code where the representation has that, else at the action that was done.
-        raw_transition_residual: the same at the action that was done; None where that is the former.
-        abstraction_residual: the same quantiles of ||T(E(x), a) - T(E(x), canonical a)||; None where there is none.
-        auxiliary_residual: the same quantiles of e_p = |P(E(x)) - p(x)|.
+        raw_transition_residual: the quantiles at the action that was done; None without canonical actions.
+        abstraction_residual: quantiles of ||T(E(x), a) - T(E(x), canonical a)||; None without canonical actions.
+        auxiliary_residual: quantiles of e_p = |P(E(x)) - p(x)|.
         auxiliary_share: share of level-1 pairs with e_p(x) + e_p(y) < |p(x) - p(y)|; None without such pairs.
-        margin_ratio: (m,) (e_p(x) + e_p(y)) / |p(x) - p(y)| of the pairs that `auxiliary_share` is of; empty without
-            such pairs.
-        levels: every level of R_D* (where it is not known exactly, those of which there are sampled pairs).
-        median_distance: median distance of all pairs of sources (a sample where there are many).
-        same_label_distances: (m,) distances of pairs of sources with equal labels (a sample where there are many);
-            None without labels or such pairs.
+        margin_ratio: (m,) (e_p(x) + e_p(y)) / |p(x) - p(y)| of the pairs that `auxiliary_share` is computed from; empty
+            without such pairs.
+        levels: every level of R_D*; those with sampled pairs where R_D* is not known exactly.
+        median_distance: median distance of all pairs of sources, or of `Tolerance.sample` of them.
+        same_label_distances: (m,) distances of all pairs of sources with equal labels, or of `Tolerance.sample` of
+            them; None without labels or such pairs.
         closest: the smallest distance over R_D*; None where R_D* is empty.
-        collapsed_pairs: unordered pairs in R_D* at most `collapse_distance` apart.
-        collapse_distance: the distance up to which a distinguished pair counts as collapsed.
-        hypothesis_met: by `tolerance`.
-        exact: whether the conclusion was checked on all of R_D*, or on sampled pairs.
+        collapsed_pairs: number of unordered pairs in R_D* at most `collapse_distance` apart.
+        collapse_distance: distance up to which a distinguished pair counts as collapsed.
+        hypothesis_met: whether the residuals are within `tolerance`.
+        exact: True where the conclusion was checked on all of R_D*, False where on sampled pairs.
+        tolerance: the thresholds of the check.
     """
 
     transition_residual: tuple[float, ...]
@@ -129,19 +130,19 @@ class TheoremCheck:
 
     @property
     def collapsed(self) -> bool:
-        """Whether any distinguished pair is."""
+        """Whether any distinguished pair is collapsed."""
         return self.collapsed_pairs > 0
 
     @property
     def verdict(self) -> Verdict:
-        """Collapsed, else hypothesis not met, else holds."""
+        """``"collapsed"``, else ``"hypothesis-not-met"``, else ``"holds"``."""
         if self.collapsed:
             return "collapsed"
         return "holds" if self.hypothesis_met else "hypothesis-not-met"
 
 
 WITNESSED = 2_000
-"""Pairs of a level, drawn uniformly where there are more, whose own residuals and bounds are looked at."""
+"""Most pairs of a level whose residuals at the witness and bounds are computed; more are sampled uniformly."""
 
 QUANTILES = (0.5, 0.9, 0.99, 1.0)
 
@@ -159,9 +160,9 @@ def check_theorem(
     Args:
         relation: R_D* over that data.
         representation: the model's embeddings and predictions on it.
-        tolerance: what counts as well-trained and as collapsed; None takes the defaults.
-        labels: (F,) the ground truth that `LevelCheck.separation` compares with.
-        progress: called as the search for the smallest distance proceeds.
+        tolerance: thresholds for well-trained and for collapsed; None takes the defaults.
+        labels: (F,) the ground truth of `LevelCheck.separation`.
+        progress: called with the progress of the search for the smallest distance.
 
     Raises:
         DatasetError: the representation does not fit the data.
@@ -210,7 +211,7 @@ def _hypothesis_met(
     rms: float,
     tolerance: Tolerance,
 ) -> bool:
-    if not relation.distinguished_pairs:  # then there is no distance or margin to hold the residuals against
+    if not relation.distinguished_pairs:  # then residuals can be compared with no distance or margin
         return bool(model.e_d.max() <= tolerance.point * rms and model.e_p.max() <= tolerance.point)
     met = all(level.residual_ratio < tolerance.transition for level in levels)
     return met and (share is None or share >= tolerance.auxiliary)
@@ -251,7 +252,7 @@ def _bound(model: Residuals, x: Ids, y: Ids) -> tuple[float, float, float] | Non
 
 
 def separation(larger: Floats, smaller: Floats) -> float:
-    """Probability that a value of the first sample exceeds one of the second, ties counting half (area under ROC)."""
+    """Compute the probability that a value of `larger` exceeds one of `smaller`, with ties as half (area under ROC)."""
     ordered = np.sort(smaller)
     below, up_to = np.searchsorted(ordered, larger, "left"), np.searchsorted(ordered, larger, "right")
     return float((below + up_to).mean() / (2 * len(smaller)))
@@ -260,7 +261,7 @@ def separation(larger: Floats, smaller: Floats) -> float:
 def _same_label_distances(
     relation: Relation, representation: Representation, labels: NDArray[Any], tolerance: Tolerance
 ) -> Floats | None:
-    """Distances of pairs of sources with equal labels, uniform among those pairs; None where there is no such pair."""
+    """Measure pairs of sources with equal labels: all, or a uniform sample; None where there is no such pair."""
     code = relation.label_codes(labels)
     sizes = np.bincount(code)
     order, ends = np.argsort(code, kind="stable"), np.cumsum(sizes)
@@ -309,9 +310,7 @@ def _median_distance(embedding: NDArray[Any], tolerance: Tolerance) -> float:
 def _conclusion(
     relation: Relation, representation: Representation, threshold: float, progress: ProgressCallback
 ) -> tuple[Closest | None, int]:
-    """The closest distinguished pair and the number of collapsed ones; among the sampled pairs where R_D* is not
-    known exactly.
-    """
+    """Find the closest distinguished pair and count the collapsed ones, among sampled pairs where R_D* is inexact."""
     if relation.exact:
         nearest = nearest_distinguished(relation, representation.embedding, threshold, progress)
         distance, pair, close = nearest.distance, nearest.pair, nearest.close
@@ -338,7 +337,7 @@ def _nearest_sampled(
 
 
 def verdict_sentence(verdict: Verdict) -> str:
-    """What a verdict means, in a sentence."""
+    """Return the meaning of a verdict as a sentence."""
     return {
         "holds": "holds: the model is well-trained within tolerance and no distinguished pair is collapsed",
         "collapsed": "collapsed: a pair that the data distinguishes has (nearly) one embedding",

@@ -1,4 +1,4 @@
-"""Distances between embeddings over R_D*: the smallest one, exactly, and how many are below a threshold, exactly."""
+"""Exact search of R_D* for the smallest distance of embeddings, and the number of distances up to a threshold."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,23 +13,23 @@ from bisim_theory.relation.base import Relation
 Floats = NDArray[np.float64]
 
 CHUNK = 1024
-"""Sources whose distances to as many others are in memory at a time."""
+"""Sources in a chunk; distances of one chunk to another are in memory at a time."""
 
 _LEVELS_FIRST = 16
-"""Levels of which some pairs are looked at first."""
+"""Levels of which some pairs are measured first."""
 
 _FEW = 4096
-"""Candidates of a block that are decided one by one; more are first narrowed by products in double precision."""
+"""Most candidates of a block that are decided one by one; more are first narrowed by products in double precision."""
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """The smallest ||E(x) - E(y)|| over R_D*, and how many pairs are close.
+    """The smallest ||E(x) - E(y)|| over R_D*, and the number of close pairs.
 
     Attributes:
-        distance: the smallest distance, infinite where R_D* is empty.
-        pair: ids x < y of a pair at that distance, None where R_D* is empty.
-        close: unordered pairs of sources in R_D* at a distance of at most the threshold.
+        distance: the smallest distance; infinite where R_D* is empty.
+        pair: ids x < y of a pair at that distance; None where R_D* is empty.
+        close: number of unordered pairs of sources in R_D* at a distance of at most the threshold.
     """
 
     distance: float
@@ -38,9 +38,9 @@ class Nearest:
 
 
 def distances(embedding: NDArray[Any], x: Ids, y: Ids) -> Floats:
-    """(len(x),) Euclidean distances of rows x and y of (m, d) embeddings, from differences in double precision."""
+    """Compute (len(x),) Euclidean distances of rows x and y of (m, d) embeddings, in double precision."""
     result = np.empty(len(x))
-    for start in range(0, len(x), 16_384):  # differences in pieces that stay in the cache
+    for start in range(0, len(x), 16_384):  # pieces that stay in the cache
         rows = slice(start, start + 16_384)
         difference = embedding[x[rows]].astype(np.float64) - embedding[y[rows]]
         result[rows] = np.sqrt(np.square(difference).sum(1))
@@ -48,7 +48,7 @@ def distances(embedding: NDArray[Any], x: Ids, y: Ids) -> Floats:
 
 
 def centred(embedding: NDArray[Any]) -> Floats:
-    """(m, d) float64 of mean zero, so that products lose no digits."""
+    """Subtract the mean from (m, d) embeddings in float64, so that products of them lose no digits."""
     double = embedding.astype(np.float64)
     double -= double.mean(0)
     return double
@@ -57,17 +57,18 @@ def centred(embedding: NDArray[Any]) -> Floats:
 def nearest_distinguished(
     relation: Relation, embedding: NDArray[Any], threshold: float = 0.0, progress: ProgressCallback = silent
 ) -> Nearest:
-    """Search R_D* for its smallest distance, and count the distances up to a threshold; both exactly.
+    """Find the smallest distance over R_D*, and count the distances up to a threshold; both exactly.
 
     Sources are put into chunks of nearby embeddings. Pairs of chunks are visited in the order of the least distance
-    that their balls allow, until that exceeds what is looked for. Products in single precision find candidates, up to
-    a bound on their rounding error; differences in double precision decide between them.
+    between their bounding balls, until that exceeds both the smallest distance found and the threshold. Products in
+    single precision find candidates, up to a bound on their rounding error. Differences in double precision decide
+    between them.
 
     Args:
         relation: R_D*.
         embedding: (F, d) floats, E of every observation.
         threshold: distance up to which pairs are counted.
-        progress: told how many of how many pairs of chunks are done.
+        progress: called with the number of pairs of chunks done.
 
     Raises:
         DatasetError: the embedding has another shape.
@@ -84,7 +85,7 @@ def nearest_distinguished(
 
 
 class _NearestSearch:
-    """Sources in the order of their chunks, so that every chunk is a slice."""
+    """The state of a search, with sources in the order of their chunks, so that every chunk is a slice."""
 
     def __init__(self, relation: Relation, raw: NDArray[Any], threshold: float) -> None:
         embedding = centred(raw[relation.sources])
@@ -97,7 +98,7 @@ class _NearestSearch:
         norms = np.square(embedding).sum(1)
         # Lengths are in units of the largest norm, so that single precision neither overflows nor underflows.
         self.scale = float(np.sqrt(norms.max(initial=0))) or 1.0
-        # Products are of centred embeddings, but what is found is decided by the embeddings as they are.
+        # Products are of centred embeddings; distances that decide are of the embeddings as they are.
         self.embedding, self.raw, self.ids = embedding[self.order], raw, relation.sources[self.order]
         # Squared distances are one product: (-2x, |x|^2, 1) with (y, 1, |y|^2).
         norms = norms[self.order] / self.scale**2
@@ -114,7 +115,7 @@ class _NearestSearch:
         self.close = 0
 
     def begin_with_some(self) -> None:
-        """Look at some pairs of every level, so that the search starts with a distance that is hard to beat."""
+        """Measure some pairs of every level, so that the search starts with a small distance."""
         rng, place = np.random.default_rng(0), np.argsort(self.order)
         for level in range(1, min(len(self.relation.distinguished_pairs_per_level), _LEVELS_FIRST) + 1):
             pairs = self.relation.sample_pairs(level, _FEW, rng)[:2]
@@ -153,7 +154,7 @@ class _NearestSearch:
                 return
         squared = self.left[self.slices[i]] @ self.right[self.slices[j]].T
         near = squared <= self._limit(self.rounding, all_close)
-        if not near.any():  # distinguished or not: so the relation need not be asked
+        if not near.any():  # then the relation need not be evaluated
             return
         near &= self._apart(i, j) if apart is None else apart
         if np.count_nonzero(near) > _FEW:
@@ -164,19 +165,19 @@ class _NearestSearch:
         return all(self.classes[k][0] == self.classes[k][-1] for k in (i, j))
 
     def _apart(self, i: int, j: int) -> NDArray[np.bool_]:
-        """Which pairs of two chunks are in R_D*; of a chunk with itself, one half."""
+        """Return which pairs of two chunks are in R_D*; of a chunk with itself, each pair once."""
         (a, of_row), (b, of_column) = (np.unique(self.classes[k], return_inverse=True) for k in (i, j))
         block = self.relation.apart(a, b)
         apart: NDArray[np.bool_] = block[of_row][:, of_column]
         return np.triu(apart) if i == j else apart
 
     def _limit(self, rounding: float, all_close: bool) -> float:
-        """Squared distance, over the squared scale, up to which pairs may matter: as the nearest, or as close ones."""
+        """Return the squared distance over the squared scale up to which pairs may be the nearest, or close."""
         reach = self.best[0] if all_close else max(self.best[0], self.threshold)
         return (reach / self.scale) ** 2 + rounding
 
     def _decide(self, i: int, j: int, near: NDArray[np.bool_], count: bool) -> None:
-        """Look at candidates one by one: is one the nearest so far, and how many are close?"""
+        """Measure candidates exactly: update the nearest pair, and count the close ones if `count`."""
         chosen = np.flatnonzero(near)
         for start in range(0, len(chosen), 65_536):
             row, column = np.divmod(chosen[start : start + 65_536], near.shape[1])
@@ -191,7 +192,7 @@ class _NearestSearch:
                 return
 
     def _narrow(self, i: int, j: int, near: NDArray[np.bool_], all_close: bool) -> NDArray[np.bool_]:
-        """Of many candidates, those that products in double precision leave open; the others are counted."""
+        """Return the candidates that products in double precision leave open, and count those that are surely close."""
         x, y = self.embedding[self.slices[i]] / self.scale, self.embedding[self.slices[j]] / self.scale
         squared = np.square(x).sum(1)[:, None] + np.square(y).sum(1) - 2 * x @ y.T
         squared[~near] = np.inf
@@ -201,15 +202,16 @@ class _NearestSearch:
         close = (self.threshold / self.scale) ** 2
         surely = squared < close - self.fine_rounding
         open_ = (squared <= close + self.fine_rounding) & ~surely
-        # The nearest are looked at for their own sake; what is surely close is counted here and only here.
+        # Pairs that are surely close are counted here and nowhere else; the nearest are measured without counting.
         self.close += int(np.count_nonzero(surely))
         self._decide(i, j, (squared <= nearest) & ~open_, False)
         return open_
 
 
 def _chunks(relation: Relation, embedding: Floats) -> list[Ids]:
-    """Positions of sources in chunks of at most `CHUNK` nearby ones: of one class where it is large, and of all the
-    small classes together, each chunk sorted by class.
+    """Split the positions of sources into chunks of at most `CHUNK` nearby ones, each sorted by class.
+
+    A large class has chunks of its own; small classes share theirs.
     """
     behaviour = relation.behaviour
     large = np.flatnonzero(behaviour.sizes > CHUNK // 2)
@@ -224,7 +226,7 @@ def _chunks(relation: Relation, embedding: Floats) -> list[Ids]:
 
 
 def _halves(rows: Ids, embedding: Floats) -> list[Ids]:
-    """Rows split at the median of the widest dimension until each part is a chunk."""
+    """Split rows at the median of the dimension with the largest variance until each part fits a chunk."""
     if len(rows) <= CHUNK:
         return [rows]
     part = embedding[rows]

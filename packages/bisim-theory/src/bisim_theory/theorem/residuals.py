@@ -1,4 +1,4 @@
-"""How far a model is from well-trained (equation 1), transition by transition."""
+"""Residuals of a model at every transition: how far it is from well-trained (equation 1)."""
 
 from typing import Any
 
@@ -21,9 +21,9 @@ class Residuals:
     Attributes:
         e_d: (N,) `transition_residual`.
         e_p: (N,) `auxiliary_residual`.
-        raw: (N,) e_d at the action that was done, None where `e_d` is that.
-        abstraction: (N,) ||T(E(x), a) - T(E(x), canonical a)||, what taking all actions of a code for one costs; None
-            where actions are their codes.
+        raw: (N,) e_d at the action that was done; None where `e_d` is that.
+        abstraction: (N,) ||T(E(x), a) - T(E(x), canonical a)||, the error of treating all actions with one code alike;
+            None where actions are their codes.
     """
 
     def __init__(self, relation: Relation, representation: Representation) -> None:
@@ -39,12 +39,12 @@ class Residuals:
             self.abstraction = _lengths(representation.predicted_embedding, canonical)
 
     def at_witness(self, x: Ids, y: Ids, level: int) -> Floats:
-        """(m,) e_d(x, a) + e_d(y, a) for pairs of a level above 1, at an action a that begins a witness."""
+        """Compute (m,) e_d(x, a) + e_d(y, a) for pairs of a level above 1, where a is the first action of a witness."""
         relation, data, names = self.relation, self.relation.data, self.relation.representative
         pairs, which = np.unique(np.stack([relation.class_of(x), relation.class_of(y)], 1), axis=0, return_inverse=True)
         action = np.array([relation.step(a, b, level - 1)[0] for a, b in pairs.tolist()])[which.reshape(-1)]
         codes = relation.behaviour.actions
-        # Rows of one vertex and action, of which folding may have made one: the largest residual holds for all.
+        # Folding may have joined several rows into one vertex and action: the largest of their residuals is taken.
         key = names[data.source] * len(codes) + np.searchsorted(codes, data.action)
         known, of_row = np.unique(key, return_inverse=True)
         largest = np.zeros(len(known))
@@ -54,10 +54,10 @@ class Residuals:
 
 
 def transition_residual(data: TransitionDataset, representation: Representation) -> Floats:
-    """e_d of every transition: (N,) distances of the predicted from the true embedding of the successor.
+    """Compute (N,) e_d, the distances of the predicted from the true embeddings of the successors.
 
-    The prediction is that at the canonical action of the code where the representation has it: what Theorem 3 calls
-    T(E(o), a) is one vector for all actions with one code.
+    The prediction is that at the canonical action of the code where the representation has it, since T(E(o), a) in
+    Theorem 3 is one vector for all actions with one code.
     """
     canonical = representation.predicted_embedding_canonical
     predicted = representation.predicted_embedding if canonical is None else canonical
@@ -65,14 +65,14 @@ def transition_residual(data: TransitionDataset, representation: Representation)
 
 
 def auxiliary_residual(data: TransitionDataset, representation: Representation) -> Floats:
-    """e_p of every transition: (N,) Euclidean distances of the predicted from the true p of the source."""
+    """Compute (N,) e_p, the Euclidean distances of the predicted from the true p of the sources."""
     shape = (len(data), -1)
     return _lengths(representation.predicted_auxiliary.reshape(shape), data.p.reshape(shape))
 
 
 def _lengths(a: NDArray[Any], b: NDArray[Any]) -> Floats:
     lengths = np.empty(len(a))
-    for start in range(0, len(a), 16_384):  # differences in pieces that stay in the cache
+    for start in range(0, len(a), 16_384):  # pieces that stay in the cache
         rows = slice(start, start + 16_384)
         lengths[rows] = np.sqrt(np.square(a[rows].astype(np.float64) - b[rows]).sum(1))
     return lengths
