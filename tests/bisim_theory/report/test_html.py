@@ -1,8 +1,9 @@
 import base64
 import functools
+import io
 import re
+import subprocess
 import sys
-import zlib
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,8 +12,16 @@ from bisim_theory import DatasetError, Representation, TransitionDataset, analys
 from bisim_theory.cli import main
 from bisim_theory.report.html import to_html, write_page
 from bisim_theory.report.json import to_json
-from bisim_theory.report.markup import ends
-from bisim_theory.report.witness_images import SIDE, STEPS, Steps, make_strips, png, read_pictures, smaller
+from bisim_theory.report.tables import ends
+from bisim_theory.report.witness_images import (
+    MAX_FRAMES_SHOWN,
+    MAX_SIDE,
+    TransitionLookup,
+    encode_frames,
+    encode_png,
+    witness_strips,
+)
+from PIL import Image
 from support.commands import run_command
 
 run = functools.partial(run_command, main)
@@ -224,7 +233,7 @@ def test_many_levels_are_cut_short_in_the_middle():
     reader = page(report)
     assert len(reader.all("svg")) == 3 + 8
     assert f"\N{HORIZONTAL ELLIPSIS} {119 - 16} more" in reader.text
-    deepest = make_strips(report)[-1]
+    deepest = witness_strips(report)[-1]
     assert (deepest.level, deepest.shown) == (119, [0, 1, 2, 116, 117, 118])
     assert "114 actions" in reader.text
 
@@ -242,14 +251,14 @@ def test_strips_follow_the_witness_from_both_observations():
     embedding = np.arange(14.0).reshape(7, 2)
     embedding[3] = embedding[0] + [0.3, 0.4]
     report = analyse(data, Representation(embedding, embedding[data.successor], data.p.astype(float)))
-    strip = make_strips(report)[0]
+    strip = witness_strips(report)[0]
     assert (strip.x, strip.y, strip.level, strip.witness) == ([0, 1, 2], [3, 4, 5], 3, [5, 7])
     assert strip.complete
     assert strip.distances == pytest.approx([0.5, np.hypot(6, 6), np.hypot(6, 6)])
     assert strip.p == (1, 0)
     reader = page(report)
     assert reader.text.count("action 5 \N{RIGHTWARDS ARROW}") >= 2
-    pictures = read_pictures(data.observation, range(7))
+    pictures = encode_frames(data.observation, range(7))
     shown = [image["src"] for image in reader.all("img")][:6]
     assert shown == [pictures[each] for each in (0, 1, 2, 3, 4, 5)]
     assert [image["alt"] for image in reader.all("img")][2] == "x after 2 actions: observation 2"
@@ -265,7 +274,7 @@ def test_a_path_that_leaves_for_a_merged_observation_ends_there():
         observation=frames(7),
     )
     report = analyse(data, folding=True)
-    strip = make_strips(report)[-1]
+    strip = witness_strips(report)[-1]
     assert strip.level == 3
     assert not strip.complete
     assert [0, 1] in (strip.x, strip.y)
@@ -275,7 +284,7 @@ def test_a_path_that_leaves_for_a_merged_observation_ends_there():
 
 
 def test_steps_of_an_observation_that_is_never_a_source():
-    steps = Steps(chains())
+    steps = TransitionLookup(chains())
     assert steps.along(0, [1, 1, 2, 1]) == [0, 1, 2]
     assert steps.p(4) == 1.0
     assert steps.p(10_000) is None
@@ -297,49 +306,40 @@ def test_frames_are_read_in_one_pass(monkeypatch):
     monkeypatch.setattr("bisim_theory.data.transitions.FRAMES_AT_ONCE", 3)
     array = frames(11)
     stored = Once(array)
-    pictures = read_pictures(stored, [7, 0, 7, 4])
-    assert pictures == read_pictures(array, [0, 4, 7])
+    pictures = encode_frames(stored, [7, 0, 7, 4])
+    assert pictures == encode_frames(array, [0, 4, 7])
     assert stored.next == 9  # and no further than needed
     assert decoded(pictures[7]).tolist() == array[7].tolist()
-    assert read_pictures(Once(array), []) == {}
+    assert encode_frames(Once(array), []) == {}
 
 
 def decoded(address):
-    """What a picture shows, read back by hand."""
-    data = base64.b64decode(address.removeprefix("data:image/png;base64,"))
-    size, data = {}, data[8:]
-    while data:
-        length, name = int.from_bytes(data[:4], "big"), data[4:8]
-        body = data[8 : 8 + length]
-        assert int.from_bytes(data[8 + length : 12 + length], "big") == zlib.crc32(name + body)
-        size[name], data = body, data[12 + length :]
-    width, height = (int.from_bytes(size[b"IHDR"][i : i + 4], "big") for i in (0, 4))
-    lines = np.frombuffer(zlib.decompress(size[b"IDAT"]), np.uint8).reshape(height, -1)
-    assert not lines[:, 0].any()
-    return lines[:, 1:].reshape(height, width, -1)
+    """What a browser shows."""
+    return shown(base64.b64decode(address.removeprefix("data:image/png;base64,")))
+
+
+def shown(png):
+    image = np.array(Image.open(io.BytesIO(png), formats=["PNG"]))
+    return image[..., None] if image.ndim == 2 else image
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_pictures_are_what_pillow_reads(channels):
-    image_file = pytest.importorskip("PIL.Image")
-    import io
-
+def test_small_frames_are_shown_pixel_by_pixel(channels):
     frame = frames(1, channels=channels)[0]
-    read = np.array(image_file.open(io.BytesIO(png(frame)))).reshape(frame.shape)
-    assert (read == frame).all()
+    assert (shown(encode_png(frame)) == frame).all()
 
 
 def test_large_frames_are_made_smaller_and_the_page_stays_small():
     image = np.zeros((400, 1000, 3), np.uint8)
     image[:, 500:] = 200
-    small = smaller(image)
-    assert max(small.shape) <= SIDE
+    small = shown(encode_png(image))
+    assert max(small.shape) <= MAX_SIDE
     assert set(np.unique(small)) <= {0, 200, *range(1, 200)}
     assert small[:, 0].max() == 0
     assert small[:, -1].min() == 200
-    assert smaller(np.zeros((1, 5000, 1), np.uint8)).shape[0] == 1
+    assert shown(encode_png(np.zeros((1, 5000, 1), np.uint8))).shape[0] == 1
     data = chains(length=9, copies=2, observation=frames(18, side=200))
-    assert data.frames > STEPS
+    assert data.frames > MAX_FRAMES_SHOWN
     page(analyse(data))
 
 
@@ -354,9 +354,10 @@ def test_command_writes_the_page(tmp_path, capsys):
     assert "data:image/png" in text
 
 
-def test_without_matplotlib_one_line_says_what_to_install(tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("library", ["matplotlib", "jinja2", "PIL"])
+def test_without_a_library_one_line_says_what_to_install(library, tmp_path, capsys, monkeypatch):
     np.savez(tmp_path / "d.npz", source=[0], action=[0], successor=[0], auxiliary=[0])
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.delitem(sys.modules, "bisim_theory.report.html", raising=False)
     status, out, err = run(capsys, tmp_path / "d.npz", "--html", tmp_path / "p.html", "--json", tmp_path / "j.json")
     assert (status, out) == (2, "")
@@ -382,3 +383,16 @@ def test_frames_that_cannot_be_read_leave_nothing(tmp_path):
     with pytest.raises(DatasetError, match="damaged"):
         write_page(tmp_path / "p.html", report, "title")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_drawing_leaves_the_callers_matplotlib_alone():
+    code = (
+        "import sys, matplotlib; from bisim_theory import TransitionDataset, analyse\n"
+        "before = dict(matplotlib.rcParams)\n"
+        "from bisim_theory.report.html import to_html\n"
+        "assert 'jinja2' not in sys.modules\n"
+        "to_html(analyse(TransitionDataset([0, 1], [0, 0], [1, 1], [0, 1])), 'title')\n"
+        "assert dict(matplotlib.rcParams) == before and 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr == ""

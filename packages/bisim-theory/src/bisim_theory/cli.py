@@ -106,7 +106,9 @@ def _run(options: argparse.Namespace) -> int:
 
     try:
         if options.html is not None:
-            from bisim_theory.report.html import write_page  # first, since what it needs may be missing
+            from bisim_theory.report.html import require_libraries, write_page
+
+            require_libraries()  # before anything is computed
         report = _check(options)
         if options.html is not None:
             write_page(options.html, report, title=str(options.path))

@@ -1,17 +1,16 @@
-"""The charts of the page, as SVG to stand inside HTML: no ids that clash, no address of anything outside."""
+"""Charts as SVG with unique ids and no external references."""
 
-import html
 import io
 import re
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from bisim_theory.data.transitions import DatasetError
 from bisim_theory.relation.comparison import Candidate, Comparison
-from bisim_theory.report.markup import ends
+from bisim_theory.report.tables import ends
 from bisim_theory.theorem.check import LevelCheck, TheoremCheck
 from bisim_theory.theorem.nearest import Floats
 
@@ -20,7 +19,7 @@ ACCENT, PALE, GREY, INK = "#1f5a8c", "#c9d9e8", "#a9b0b6", "#24292e"
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "bisim_theory",
-    "text.parse_math": False,  # a name with two dollar signs is a name
+    "text.parse_math": False,  # a user's name may hold two dollar signs
     "font.size": 9,
     "axes.labelsize": 9,
     "axes.titlesize": 9,
@@ -41,13 +40,14 @@ STYLE = {
     "legend.fontsize": 8,
 }
 
-BARS = 20
-"""Levels with a bar of their own; more are put together."""
+MAX_BARS = 20
+"""Largest number of bars; beyond it each stands for several levels."""
 
-LEVELS = 8
-"""Levels with a histogram of their own: where there are more, the first ones and the last ones."""
+MAX_LEVELS_DRAWN = 8
+"""Largest number of levels with a histogram; beyond it the first and the last ones are drawn."""
 
 BINS = 48
+"""Bins of a histogram."""
 
 SHADES = 6
 """Levels with a colour of their own in the comparison."""
@@ -56,27 +56,44 @@ Axes = Any
 Draw = Callable[[Any], None]
 
 
-def require() -> None:
-    """Raise `DatasetError` where the package that draws is missing."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise DatasetError("--html needs the extra html: pip install 'bisim-theory[html]'") from None
+@dataclass(frozen=True)
+class Chart:
+    """One SVG drawing.
+
+    Attributes:
+        body: everything within the element ``svg``, and its end tag.
+        alt: description for those who do not see it.
+        size: width and height in inches.
+    """
+
+    body: str
+    alt: str
+    size: tuple[float, float]
+
+    @property
+    def points(self) -> list[str]:
+        """Width and height in points, the unit of `body`."""
+        return [f"{72 * each:g}" for each in self.size]
+
+    @property
+    def pixels(self) -> str:
+        """Largest width on a screen."""
+        return f"{96 * self.size[0]:.0f}"
 
 
 def short(number: float) -> str:
-    """A count in a few characters, as 418 M."""
+    """Format a count in a few characters, such as 418 M."""
     for unit, name in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
         if abs(number) >= unit:
             return f"{number / unit:.3g}{name}"
     return f"{number:g}"
 
 
-def level_histogram(pairs_per_level: Sequence[int], bisimilar: int) -> str:
-    """Bars of the pairs that enter at each level, and one for those that never do."""
+def level_histogram(pairs_per_level: Sequence[int], bisimilar: int) -> Chart:
+    """Draw a bar of the pairs of each level, and one of the bisimilar pairs."""
     counts, names = list(pairs_per_level), [str(level + 1) for level in range(len(pairs_per_level))]
-    if len(counts) > BARS:
-        width = -(-len(counts) // BARS)
+    if len(counts) > MAX_BARS:
+        width = -(-len(counts) // MAX_BARS)
         starts = range(0, len(counts), width)
         names = [f"{start + 1}\N{EN DASH}{min(start + width, len(counts))}" for start in starts]
         counts = [sum(counts[start : start + width]) for start in starts]
@@ -104,8 +121,8 @@ def level_histogram(pairs_per_level: Sequence[int], bisimilar: int) -> str:
     return _svg(draw, (4.5, 2.9), "levels", f"Bar chart of pairs per level. {said}; not told apart: {bisimilar:,}")
 
 
-def distances_against_residual(check: TheoremCheck) -> str:
-    """Median distance and 5-95 % band of every level, beside twice the median transition residual."""
+def distances_against_residual(check: TheoremCheck) -> Chart:
+    """Draw median and 5-95 % band of the distances of every level, and twice the median transition residual."""
     levels = [check.levels[i] for i in np.unique(np.linspace(0, len(check.levels) - 1, 200).round().astype(int))]
     levels = [each for each in levels if len(each.distances)]
     x = np.array([each.level for each in levels])
@@ -123,7 +140,7 @@ def distances_against_residual(check: TheoremCheck) -> str:
         else:
             axes.set_ylim(-0.05, 1)
         floor = axes.get_ylim()[0] if len(seen) else 0.0
-        if len(x) <= BARS:
+        if len(x) <= MAX_BARS:
             band = {"color": PALE, "linewidth": 9, "label": "distances, 5\N{EN DASH}95%"}
             axes.vlines(x, np.maximum(low, floor), np.maximum(high, floor), **band)
             axes.plot(x, np.maximum(middle, floor), "o", color=ACCENT, markersize=5, label="median distance")
@@ -142,14 +159,19 @@ def distances_against_residual(check: TheoremCheck) -> str:
         axes.set_ylabel("Euclidean distance of embeddings")
         axes.legend(loc="upper left", bbox_to_anchor=(0, -0.17), ncols=2, borderaxespad=0, handlelength=1.6)
 
-    said = "; ".join(f"level {each.level}: {each.median_distance:.4g}" for each in levels[:BARS])
+    said = "; ".join(f"level {each.level}: {each.median_distance:.4g}" for each in levels[:MAX_BARS])
     return _svg(
         draw, (4.5, 3.5), "residual", f"Median distances against 2 median e_d, which is {residual:.4g}. Medians: {said}"
     )
 
 
-def margins(ratio: Floats, share: float) -> str:
-    """Histogram of e_p(x) + e_p(y) over |p(x) - p(y)| for pairs of level 1; some are positive."""
+def margins(ratio: Floats, share: float) -> Chart:
+    """Draw a histogram of (e_p(x) + e_p(y)) / |p(x) - p(y)| of the level-1 pairs.
+
+    Args:
+        ratio: (m,) the values, of which some are positive and finite.
+        share: the share of them below 1.
+    """
     ratio = ratio[np.isfinite(ratio)]
     low, high = ratio[ratio > 0].min(), ratio.max()
     edges = np.geomspace(max(low, high * 1e-12) / 1.05, max(high * 1.05, 2.0), BINS + 1)
@@ -171,23 +193,23 @@ def margins(ratio: Floats, share: float) -> str:
     )
 
 
-def distance_histograms(check: TheoremCheck, label: str | None) -> list[str]:
-    """For each level a histogram of its distances and of those of pairs with equal labels, on the same bins."""
-    levels = [check.levels[i] for i in ends(len(check.levels), LEVELS) if len(check.levels[i].distances)]
+def distance_histograms(check: TheoremCheck, label: str | None) -> list[Chart]:
+    """Draw for each level a histogram of its distances and of those of pairs with equal labels, on equal bins."""
+    levels = [check.levels[i] for i in ends(len(check.levels), MAX_LEVELS_DRAWN) if len(check.levels[i].distances)]
     same = check.same_label_distances
-    everything = [each.distances for each in levels] + ([] if same is None else [same])
-    edges, log = _edges(np.concatenate(everything))
-    top = max(_shares_in(each, edges).max() for each in everything)
+    samples = [each.distances for each in levels] + ([] if same is None else [same])
+    edges, log = _edges(np.concatenate(samples))
+    top = max(_bin_shares(each, edges).max() for each in samples)
     return [_distance_histogram(each, same, label, edges, log, top) for each in levels]
 
 
-def _shares_in(values: Floats, edges: Floats) -> Floats:
-    """What is nearer than the first bin is counted in it, so that no close pair is out of sight."""
+def _bin_shares(values: Floats, edges: Floats) -> Floats:
+    """Return the share of the values in each bin; the first bin also counts what is nearer."""
     return np.histogram(np.maximum(values, edges[0]), edges)[0] / len(values)
 
 
 def _edges(values: Floats) -> tuple[Floats, bool]:
-    """Bin edges, in equal ratios where the values spread far."""
+    """Return bin edges and whether they are logarithmic, as they are where the values spread far."""
     low, middle, high = np.quantile(values[values > 0], (0.001, 0.1, 1.0)) if (values > 0).any() else (0.0, 0.0, 1.0)
     if middle > 0 and high > 20 * middle:
         return np.geomspace(low, high * 1.0001, BINS + 1), True
@@ -196,12 +218,12 @@ def _edges(values: Floats) -> tuple[Floats, bool]:
 
 def _distance_histogram(
     level: LevelCheck, same: Floats | None, label: str | None, edges: Floats, log: bool, top: float
-) -> str:
+) -> Chart:
     def draw(figure: Any) -> None:
         axes = figure.subplots()
         for values, color, alpha in ((same, GREY, 0.75), (level.distances, ACCENT, 0.85)):
             if values is not None:
-                axes.stairs(_shares_in(values, edges), edges, fill=True, color=color, alpha=alpha, linewidth=0)
+                axes.stairs(_bin_shares(values, edges), edges, fill=True, color=color, alpha=alpha, linewidth=0)
         axes.set_xlim(edges[0], edges[-1])
         if log:
             _logarithmic(axes.xaxis)
@@ -220,8 +242,8 @@ def _distance_histogram(
     return _svg(draw, (2.35, 1.75), f"distance{level.level}", alt)
 
 
-def comparison(found: Comparison) -> str:
-    """Candidates side by side: share of pairs by level, embeddings needed, and certified share."""
+def comparison(found: Comparison) -> Chart:
+    """Draw for every candidate the share of pairs by level, the embeddings needed and the certified share."""
     candidates = found.candidates
     certified = any(each.certified_share is not None for each in candidates)
     embeddings = [0 if each.embeddings is None else each.embeddings.at_least for each in candidates]
@@ -274,7 +296,7 @@ def _needed(candidate: Candidate) -> str:
 
 
 def _shade(level: int) -> str:
-    """From the accent to a pale tone, level by level from 1; all deep levels are alike."""
+    """Return the colour of a level from 1 on, from the accent to a pale tone that all deep levels share."""
     weight = min(level - 1, SHADES - 1) / (SHADES - 1)
     first, last = ([int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in (ACCENT, PALE))
     return "#" + "".join(f"{round(a + weight * (b - a)):02x}" for a, b in zip(first, last, strict=True))
@@ -335,22 +357,23 @@ def _whole(axis: Any) -> None:
 _SYMBOL = r'<tspan font-style="italic">e</tspan><tspan dy="2" font-size="75%">\1</tspan><tspan dy="-2">\2</tspan>'
 
 
-def _svg(draw: Draw, size: tuple[float, float], name: str, alt: str) -> str:
+def _svg(draw: Draw, size: tuple[float, float], name: str, alt: str) -> Chart:
+    """Draw on a figure of its own, with settings of its own, whatever the caller's are."""
     import matplotlib
     from matplotlib import style
     from matplotlib.figure import Figure
 
     buffer = io.StringIO()
     with style.context("default"), matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of letters that the font for measuring lacks; browsers have others
+        warnings.simplefilter("ignore")  # the font that measures lacks letters that browsers have
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return _inline(buffer.getvalue(), size, name, alt)
+    return Chart(_inline(buffer.getvalue(), name), alt, size)
 
 
-def _inline(svg: str, size: tuple[float, float], name: str, alt: str) -> str:
-    """What is inside a file of SVG, as an element of HTML; ids that are referred to begin with `name`."""
+def _inline(svg: str, name: str) -> str:
+    """Return the content of an SVG file without what HTML has no use for; ids that are referred to get a prefix."""
     body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.S)
     body = body[body.index(">") + 1 :]
     used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', body))
@@ -359,11 +382,7 @@ def _inline(svg: str, size: tuple[float, float], name: str, alt: str) -> str:
         tag = re.sub(r' id="([^"]*)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", match[0])
         return re.sub(r'(url\(#|href="#)', rf"\1{name}-", tag.replace("xlink:href", "href"))
 
-    body = re.sub(r"<[^>]*>", clean, body)  # in tags only: the text between them is what somebody named a thing
-    if name in ("residual", "margins"):  # no names of others in these: e_d and e_p are symbols
+    body = re.sub(r"<[^>]*>", clean, body)  # in tags only: text between them may be a user's name for something
+    if name in ("residual", "margins"):  # without users' names: e_d and e_p are symbols here
         body = re.sub("e_([dp])([^<]?)", _SYMBOL, body)
-    width, height = (72 * each for each in size)
-    return (
-        f'<svg role="img" aria-label="{html.escape(alt)}" viewBox="0 0 {width:g} {height:g}" '
-        f'style="max-width:{width * 4 / 3:.0f}px">{body}'
-    )
+    return body[: body.rindex("</svg>")]

@@ -1,8 +1,7 @@
-"""Pairs of observations as pictures: the frames that both go through along the actions that tell them apart."""
+"""Pairs of observations as images: the frames that both pass through along the actions of their witness."""
 
 import base64
-import struct
-import zlib
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,33 +11,31 @@ from numpy.typing import NDArray
 
 from bisim_theory.analysis import Checked, Impossible, RelationOnly, Report
 from bisim_theory.data.transitions import Frames, TransitionDataset, piece_rows
-from bisim_theory.report.markup import Markup, ends, escaped, image, join, section, tag
+from bisim_theory.report.tables import ends
 from bisim_theory.theorem.nearest import distances
 
-LEVELS = 8
-"""Levels of which a pair is shown."""
+MAX_LEVELS_SHOWN = 8
+"""Largest number of levels of which a pair is shown."""
 
-STEPS = 6
-"""Frames of an observation that are shown; of a longer witness, those at its beginning and at its end."""
+MAX_FRAMES_SHOWN = 6
+"""Largest number of frames of an observation; of a longer witness the first and the last ones are shown."""
 
-ACTIONS = 24
-"""Actions of a witness that are named in a sentence."""
-
-SIDE = 96
-"""Pixels of a picture's longer side; larger frames are made smaller."""
+MAX_SIDE = 96
+"""Largest width and height of an image in pixels; larger frames are reduced."""
 
 
 @dataclass(frozen=True)
-class Strip:
-    """Two observations along a witness.
+class WitnessStrip:
+    """Describe two observations along a witness.
 
     Attributes:
         title: what the pair is an example of.
-        level: round in which the pair enters R_D*; 0 where it is not in it.
+        level: level at which the pair enters R_D*; 0 in B_D*.
         witness: the actions.
-        x, y: ids gone through, as far as both can be followed; equal in length.
-        distances: of the embeddings of each two frames; None without a representation.
-        p: auxiliary values of the last two frames; None of an observation that is never a source.
+        x, y: ids of the frames from each observation on, equal in number; shorter than the witness where a path leaves
+            for an observation that was merged.
+        distances: distances of the embeddings of x[i] and y[i]; None without a model.
+        p: p of the last two frames; None for an observation that is never a source.
     """
 
     title: str
@@ -51,17 +48,44 @@ class Strip:
 
     @property
     def complete(self) -> bool:
-        """Whether the frames lead to the end of the witness."""
+        """Whether the frames reach the end of the witness."""
         return len(self.x) == len(self.witness) + 1
 
     @property
     def shown(self) -> list[int]:
-        """The steps that are shown."""
-        return ends(len(self.x), STEPS)
+        """Indices into `x` and `y` of the frames that are shown."""
+        return ends(len(self.x), MAX_FRAMES_SHOWN)
+
+    @property
+    def shown_distances(self) -> list[str]:
+        """Distances of the shown frames as text; empty without a model."""
+        return [] if self.distances is None else [f"{self.distances[step]:.4g}" for step in self.shown]
+
+    @property
+    def p_cells(self) -> list[str]:
+        """Comparison of p for each of the shown frames: before the last they are equal, as a witness is shortest."""
+        return [*["equal"] * (len(self.shown) - 1), _p_values_cell(*self.p)]
 
 
-class Steps:
-    """The observed transitions, to be followed one by one."""
+def _p_values_cell(p: Any, q: Any) -> str:
+    """Compare two values of p as text; of vectors, the first component that differs."""
+    if p is None or q is None:  # the observation was merged with a source
+        return "not observed of both"
+    if p == q:  # the frames end before the witness does
+        return "equal"
+    if isinstance(p, list):
+        place = next(i for i, (a, b) in enumerate(zip(p, q, strict=True)) if a != b)
+        return f"component {place}: {_p_values_cell(p[place], q[place])}"
+    a, b = (f"{each:.4g}" for each in (p, q))
+    return f"{a} \N{NOT EQUAL TO} {b}" if a != b else f"{p} \N{NOT EQUAL TO} {q}"
+
+
+class TransitionLookup:
+    """Look up observed transitions by source and action.
+
+    Args:
+        data: the transitions.
+    """
 
     def __init__(self, data: TransitionDataset) -> None:
         order = np.lexsort((data.action, data.source))
@@ -69,9 +93,9 @@ class Steps:
         self._successor, self._p = data.successor[order], data.p[order]
 
     def along(self, start: int, actions: Iterable[int]) -> list[int]:
-        """Ids from `start` on, one more for every action as long as there is a transition of that very observation.
+        """Return the ids from `start` along `actions`, up to the first action that was not observed from an id.
 
-        Where data was folded an observation may have to be left for one that it was merged with; the path ends there.
+        In folded data that happens where the witness goes on from an observation that was merged with this one.
         """
         path = [start]
         for action in actions:
@@ -83,175 +107,98 @@ class Steps:
         return path
 
     def p(self, observation: int) -> Any:
-        """The auxiliary value of an observation as plain numbers, None where it is never a source."""
+        """Return p of an observation as Python numbers, or None if it is never a source."""
         row = int(np.searchsorted(self._source, observation))
         found = row < len(self._source) and self._source[row] == observation
         return self._p[row].tolist() if found else None
 
 
-def make_strips(report: Report) -> list[Strip]:
-    """The closest pair of all and that of each level; without a model some pair of each level.
+def witness_images(report: Report) -> dict[str, Any]:
+    """Return what the page needs to show pairs along their witness: the strips and their images.
 
-    Where no well-trained model exists, the two observations that would need one embedding and have different p.
+    Raises:
+        DatasetError: the frames cannot be read.
     """
-    steps = Steps(report.data)
+    frames = report.data.observation
+    if frames is None or not report.data.images:
+        return {"strips": []}
+    strips = witness_strips(report)
+    ids = {path[step] for strip in strips for path in (strip.x, strip.y) for step in strip.shown}
+    return {
+        "strips": strips,
+        "pictures": encode_frames(frames, ids),
+        "picture_side": MAX_SIDE,
+        "sharp": 2 * max(frames.shape[1:3]) <= MAX_SIDE,  # enlarged pixels stay squares
+    }
+
+
+def witness_strips(report: Report) -> list[WitnessStrip]:
+    """Choose the pairs to show.
+
+    Returns:
+        Without a well-trained model, the two observations that must share an embedding and differ in p. Else the
+        closest pair of all and of each level; where no model was given, some pair of each level.
+    """
+    lookup = TransitionLookup(report.data)
     if isinstance(report, Impossible):
         x, y = report.contradiction.pair
-        return [] if x == y else [_strip(report, steps, "One embedding, different p", (x, y), 0)]
+        return [] if x == y else [_strip(report, lookup, "One embedding, different p", (x, y), 0)]
     strips = []
     closest = report.check.closest if isinstance(report, Checked) else None
     if isinstance(report, Checked) and closest is not None:
         title = "The closest distinguished pair" + ("" if report.check.exact else " of those sampled")
-        strips.append(_strip(report, steps, title, closest.pair, closest.level))
-    for level in ends(len(report.relation.distinguished_pairs_per_level), LEVELS):
+        strips.append(_strip(report, lookup, title, closest.pair, closest.level))
+    for level in ends(len(report.relation.distinguished_pairs_per_level), MAX_LEVELS_SHOWN):
         title, pair = _example(report, level + 1)
         if pair is not None and not (strips and {strips[0].x[0], strips[0].y[0]} == set(pair)):
-            strips.append(_strip(report, steps, title, pair, level + 1))
+            strips.append(_strip(report, lookup, title, pair, level + 1))
     return strips
 
 
 def _example(report: RelationOnly | Checked, level: int) -> tuple[str, tuple[int, int] | None]:
+    """Return title and pair of a level, or None if no pair of it was sampled."""
     if isinstance(report, RelationOnly):
         x, y, _ = report.relation.sample_pairs(level, 1, np.random.default_rng([0, level]))
         return f"A pair of level {level}", (int(x[0]), int(y[0])) if len(x) else None
     title = f"The closest pair of level {level}"
     checked = next((each for each in report.check.levels if each.level == level), None)
-    if checked is None:  # no pair of the level is in the sample
+    if checked is None:
         return title, None
     return title + (f" among {len(checked.x):,} sampled ones" if checked.sampled else ""), checked.closest_pair
 
 
-def _strip(report: Report, steps: Steps, title: str, pair: tuple[int, int], level: int) -> Strip:
+def _strip(report: Report, lookup: TransitionLookup, title: str, pair: tuple[int, int], level: int) -> WitnessStrip:
     witness = [] if isinstance(report, Impossible) else report.relation.witness(*pair) or []
-    x, y = (steps.along(each, witness) for each in pair)
+    x, y = (lookup.along(each, witness) for each in pair)
     both = min(len(x), len(y))
     x, y = x[:both], y[:both]
     apart = None
     if not isinstance(report, RelationOnly) and report.representation is not None:
         apart = distances(report.representation.embedding, np.array(x), np.array(y)).tolist()
-    return Strip(title, level, witness, x, y, apart, (steps.p(x[-1]), steps.p(y[-1])))
+    return WitnessStrip(title, level, witness, x, y, apart, (lookup.p(x[-1]), lookup.p(y[-1])))
 
 
-def read_pictures(frames: Frames, ids: Iterable[int]) -> dict[int, str]:
-    """Frames as ``data:`` addresses by id, in one pass over the observations, which may be in a compressed file."""
+def encode_frames(frames: Frames, ids: Iterable[int]) -> dict[int, str]:
+    """Return frames as ``data:`` addresses by id, read in one pass, as they may lie in a compressed file."""
     wanted = np.unique(np.fromiter(ids, np.int64))
-    rows, pictures = piece_rows(frames), {}
+    rows, images = piece_rows(frames), {}
     last = int(wanted.max(initial=-1))
-    for start in range(0, last + 1, rows):  # without gaps: a file would be opened again at each
+    for start in range(0, last + 1, rows):  # without gaps, at which a compressed file would be opened again
         piece = frames[start : start + rows]
         for each in wanted[(wanted >= start) & (wanted < start + rows)].tolist():
-            pictures[each] = "data:image/png;base64," + base64.b64encode(png(smaller(piece[each - start]))).decode()
-    return pictures
+            encoded = base64.b64encode(encode_png(piece[each - start])).decode()
+            images[each] = f"data:image/png;base64,{encoded}"
+    return images
 
 
-def smaller(image: NDArray[Any]) -> NDArray[Any]:
-    """(H, W, C) uint8 at most `SIDE` on each side, by the mean over blocks of pixels."""
-    height, width, channels = image.shape
-    block = -(-max(height, width) // SIDE)
-    if block == 1:
-        return image
-    down, across = min(block, height), min(block, width)
-    whole = image[: height // down * down, : width // across * across]
-    blocks = whole.reshape(height // down, down, width // across, across, channels)
-    return blocks.mean((1, 3)).round().astype(np.uint8)
+def encode_png(frame: NDArray[Any]) -> bytes:
+    """Encode (H, W, C) uint8 of 1, 3 or 4 channels as PNG, reduced to at most `MAX_SIDE` pixels a side."""
+    from PIL import Image
 
-
-def png(image: NDArray[Any]) -> bytes:
-    """(H, W, C) uint8 of 1, 3 or 4 channels in the format PNG."""
-    height, width, channels = image.shape
-    kind = {1: 0, 3: 2, 4: 6}[channels]  # grey, colour, colour with transparency
-    lines = np.zeros((height, 1 + width * channels), np.uint8)  # every line begins with 0: it is not filtered
-    lines[:, 1:] = image.reshape(height, -1)
-    header = struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 9)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
-    )
-
-
-def picture_strips(report: Report) -> Markup:
-    """The section of the page; nothing where there is no pair to show. The dataset has images."""
-    strips = make_strips(report)
-    if not strips:
-        return Markup("")
-    ids = {path[step] for strip in strips for path in (strip.x, strip.y) for step in strip.shown}
-    assert report.data.observation is not None
-    pictures = read_pictures(report.data.observation, ids)
-    title = "The closest pairs along their witness" if isinstance(report, Checked) else "Pairs along their witness"
-    if isinstance(report, Impossible):
-        title = "The two observations"
-    return section(title, tag("div", *(_article(report, each, pictures) for each in strips), class_="strips"))
-
-
-def _article(report: Report, strip: Strip, pictures: dict[int, str]) -> Markup:
-    level = f"Level {strip.level}: p differs {after(strip.witness)}." if strip.level else ""
-    if not strip.complete:
-        level += (
-            f" Frames are shown for {len(strip.x) - 1} of {len(strip.witness)} actions: from there the path goes on "
-            "from an observation that one of these was merged with."
-        )
-    rows = [_frames(report, strip, name, path, pictures) for name, path in (("x", strip.x), ("y", strip.y))]
-    if strip.distances is not None:
-        rows.append(_under(strip, "distance", [f"{strip.distances[step]:.4g}" for step in strip.shown]))
-    equal = ["equal"] * (len(strip.shown) - 1)  # for a witness is shortest
-    rows.append(_under(strip, "p of x, p of y", [*equal, _both(*strip.p)]))
-    inner = tag("table", tag("tbody", "\n", join(rows)))
-    return tag(
-        "article",
-        tag("h3", f"{strip.title}: {strip.x[0]} and {strip.y[0]}"),
-        tag("p", level, class_="soft"),
-        tag("div", inner, class_="scroll strip", tabindex=0, role="region", **{"aria-label": strip.title}),
-    )
-
-
-def _both(p: Any, q: Any) -> str:
-    """The values of the last frames; of vectors, the first component in which they differ."""
-    if p is None or q is None:  # it stands for a source that it was merged with
-        return "not observed of both"
-    if p == q:  # where the strip ends too early
-        return "equal"
-    if isinstance(p, list):
-        place = next(i for i, (a, b) in enumerate(zip(p, q, strict=True)) if a != b)
-        return f"component {place}: {_both(p[place], q[place])}"
-    a, b = (f"{each:.4g}" for each in (p, q))
-    return f"{a} \N{NOT EQUAL TO} {b}" if a != b else f"{p} \N{NOT EQUAL TO} {q}"
-
-
-def _frames(report: Report, strip: Strip, name: str, path: Sequence[int], pictures: dict[int, str]) -> Markup:
-    cells: list[Markup] = []
-    shown = strip.shown
-    assert report.data.observation is not None
-    sharp = 2 * max(report.data.observation.shape[1:3]) <= SIDE
-    for place, step in enumerate(shown):
-        if place:
-            between = range(shown[place - 1], step)
-            cells.append(_arrow(strip.witness[shown[place - 1]], len(between)))
-        said = f"observation {path[step]}"
-        if report.labels is not None:
-            said += f", {report.label} {report.labels[path[step]]}"
-        picture = image(pictures[path[step]], f"{name} after {step} actions: {said}", SIDE, sharp)
-        cells.append(tag("td", picture, *(tag("small", part) for part in said.split(", ", 1))))
-    return tag("tr", tag("th", name, scope="row"), *cells)
-
-
-def _arrow(action: int, steps: int) -> Markup:
-    arrow = "\N{RIGHTWARDS ARROW}"
-    said = f"action {action} {arrow}" if steps == 1 else f"{steps} actions {arrow}"
-    return tag("td", said, class_="action")
-
-
-def _under(strip: Strip, name: str, values: Sequence[str]) -> Markup:
-    empty = tag("td", "")
-    cells = [cell for value in values for cell in (empty, tag("td", escaped(value)))][1:]
-    return tag("tr", tag("th", name, scope="row"), *cells)
-
-
-def after(witness: Sequence[int]) -> str:
-    """When p differs, in words."""
-    if not witness:
-        return "at once"
-    shown = ends(len(witness), ACTIONS)
-    actions = [str(witness[i]) for i in shown]
-    if len(shown) < len(witness):
-        actions.insert(ACTIONS - ACTIONS // 2, "\N{HORIZONTAL ELLIPSIS}")
-    return f"after action{'s' if len(witness) > 1 else ''} {', '.join(actions)}"
+    image = Image.fromarray(frame[..., 0] if frame.shape[2] == 1 else frame)
+    block = -(-max(image.size) // MAX_SIDE)
+    if block > 1:
+        image = image.reduce(block)
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return file.getvalue()

@@ -1,0 +1,195 @@
+"""Rows of the tables of the HTML page, as text."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bisim_theory.analysis import Checked, Impossible, RelationOnly, Report
+from bisim_theory.relation.base import Relation
+from bisim_theory.relation.comparison import Candidate
+from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded
+from bisim_theory.theorem.check import LevelCheck, TheoremCheck
+
+MAX_LEVEL_ROWS = 16
+"""Largest number of levels in a table; beyond it the first and the last ones are kept."""
+
+MAX_ACTIONS_NAMED = 24
+"""Largest number of actions of a witness that a sentence names."""
+
+NONE = "\N{EN DASH}"
+"""Cell of a value that does not exist."""
+
+Row = tuple[str, ...]
+
+
+def ends(number: int, most: int) -> list[int]:
+    """Return 0, 1, ..., number - 1, of which only the first and the last are kept if there are more than `most`."""
+    if number <= most:
+        return list(range(number))
+    return [*range(most - most // 2), *range(number - most // 2, number)]
+
+
+def format_value(value: float, digits: int = 4) -> str:
+    """Format a number that may be infinite, or NaN where no pair of a level was sampled."""
+    if np.isnan(value):
+        return NONE
+    return "\N{INFINITY}" if np.isinf(value) else f"{value:.{digits}g}"
+
+
+def after(witness: Sequence[int]) -> str:
+    """Return when p differs along a witness, in words."""
+    if not witness:
+        return "at once"
+    shown = ends(len(witness), MAX_ACTIONS_NAMED)
+    actions = [str(witness[i]) for i in shown]
+    if len(shown) < len(witness):
+        actions.insert(MAX_ACTIONS_NAMED - MAX_ACTIONS_NAMED // 2, "\N{HORIZONTAL ELLIPSIS}")
+    return f"after action{'s' if len(witness) > 1 else ''} {', '.join(actions)}"
+
+
+def key_numbers(report: Report) -> list[Row]:
+    """Return name, value and remark of the numbers at the top of the page."""
+    data = report.data
+    actions = len(np.unique(data.action))
+    return [
+        ("Transitions", f"{len(data):,}", f"{actions:,} action{'s' if actions > 1 else ''}"),
+        ("Sources", f"{len(np.unique(data.source)):,}", f"of {data.frames:,} observations"),
+        *([] if isinstance(report, Impossible) else _relation_numbers(report)),
+        *(_check_numbers(report.check) if isinstance(report, Checked) else []),
+    ]
+
+
+def _relation_numbers(report: RelationOnly | Checked) -> list[Row]:
+    relation, needed = report.relation, report.embeddings
+    share = relation.distinguished_pairs / _all_pairs(relation)
+    count = f"{relation.distinguished_pairs:,} pairs" + ("" if relation.exact else ", estimated")
+    rows = [("Pairs told apart", f"{share:.1%}", count)]
+    if report.certified_share is not None:
+        remark = f"of the pairs that differ in {report.label}"
+        rows.append(("Certified share", f"{report.certified_share:.3f}", remark))
+    enough = "" if needed.constructed is None else f"{needed.constructed:,} are enough"
+    return [*rows, ("Embeddings needed", _at_least(needed), "exactly" if needed.exact else enough)]
+
+
+def _all_pairs(relation: Relation) -> int:
+    return max(relation.distinguished_pairs + relation.bisimilar_pairs, 1)
+
+
+def _at_least(needed: EmbeddingsNeeded) -> str:
+    return ("" if needed.exact else "\N{GREATER-THAN OR EQUAL TO} ") + f"{needed.at_least:,}"
+
+
+def _check_numbers(check: TheoremCheck) -> list[Row]:
+    if check.closest is None:
+        return []
+    share = check.closest.min_distance / check.median_distance if check.median_distance > 0 else 0.0
+    return [
+        ("Smallest distance", f"{check.closest.min_distance:.4g}", f"{share:.2%} of the median"),
+        ("Collapsed pairs", f"{check.collapsed_pairs:,}", f"at most {check.collapse_distance:.3g} apart"),
+    ]
+
+
+def data_rows(report: Report) -> list[Row]:
+    """Return what the transitions are."""
+    data, content = report.data, report.content
+    rows: list[Row] = [
+        ("Transitions", f"{len(data):,}"),
+        ("Actions", f"{len(np.unique(data.action)):,}"),
+        ("Observations", f"{data.frames:,}"),
+        ("Observations that are sources", f"{len(np.unique(data.source)):,}"),
+        ("Told apart by", report.identity),
+        ("Conflicts (one observation and action, several successors)", f"{len(report.conflicts):,}"),
+    ]
+    if content is None:
+        return rows
+    return [
+        *rows,
+        ("Observations that look exactly like an earlier one", f"{content.coinciding:,}"),
+        ("Conflicts, were observations told apart by content", f"{content.conflicts:,}"),
+    ]
+
+
+def level_rows(relation: Relation) -> list[Row]:
+    """Return number and share of the pairs of every level, and of the bisimilar ones."""
+    per_level, rest, total = relation.distinguished_pairs_per_level, relation.bisimilar_pairs, _all_pairs(relation)
+    kept = ends(len(per_level), MAX_LEVEL_ROWS)
+    rows = [(f"{level + 1}", f"{per_level[level]:,}", f"{per_level[level] / total:.2%}") for level in kept]
+    return [*_with_gap(rows, kept), ("not told apart", f"{rest:,}", f"{rest / total:.2%}")]
+
+
+def _with_gap(rows: Sequence[Row], kept: Sequence[int]) -> list[Row]:
+    """Insert a row that counts the levels left out, where two kept ones do not follow each other."""
+    found: list[Row] = []
+    for place, row in enumerate(rows):
+        left_out = kept[place] - kept[place - 1] - 1 if place else 0
+        if left_out:
+            found.append((f"\N{HORIZONTAL ELLIPSIS} {left_out:,} more", *[""] * (len(row) - 1)))
+        found.append(row)
+    return found
+
+
+def suggestion_rows(report: RelationOnly | Checked) -> list[Row]:
+    """Return what to collect next, and what it gains."""
+    return [(str(each), f"{each.newly_certified:,.0f}", f"{each.alike:,}") for each in report.suggestions]
+
+
+def requested_pairs(report: RelationOnly | Checked) -> list[Row]:
+    """Return level, witness and closure of the requested pairs."""
+    return [
+        (
+            f"{note.pair[0]}, {note.pair[1]}",
+            str(note.level or "bisimilar"),
+            "" if note.witness is None else after(note.witness),
+            "no" if note.cannot_collapse else "yes",
+        )
+        for note in report.pairs
+    ]
+
+
+def candidate_row(candidate: Candidate, labelled: bool) -> Row:
+    """Return what a candidate for p protects; the last column is there if observations are `labelled`."""
+    needed = candidate.embeddings
+    if needed is None:
+        return (candidate.name, *[NONE] * (6 + labelled))
+    row = (
+        candidate.name,
+        f"{candidate.behaviours:,}",
+        NONE if candidate.classes is None else f"{candidate.classes:,}",
+        _at_least(needed),
+        f"{len(candidate.pairs_per_level):,}",
+        f"{sum(candidate.pairs_per_level):,}" + ("" if candidate.exact else " (estimated)"),
+        NONE if candidate.certified_share is None else f"{candidate.certified_share:.3f}",
+    )
+    if not labelled:
+        return row
+    return (*row, NONE if candidate.within_label is None else f"{candidate.within_label:,}")
+
+
+def residual_rows(check: TheoremCheck) -> list[Row]:
+    """Return the quantiles of every residual."""
+    given = [
+        ("transition residual e_d" + ("" if check.raw_transition_residual is None else ", at canonical actions"),
+         check.transition_residual),
+        ("transition residual at the actions that were done", check.raw_transition_residual),
+        ("actions of one code apart", check.abstraction_residual),
+        ("auxiliary residual e_p", check.auxiliary_residual),
+    ]  # fmt: skip
+    return [(name, *(f"{value:.4g}" for value in values)) for name, values in given if values is not None]
+
+
+def checked_level_rows(check: TheoremCheck) -> list[Row]:
+    """Return residuals and distances of every level."""
+    kept = ends(len(check.levels), MAX_LEVEL_ROWS)
+    return _with_gap([_checked_level(check.levels[i]) for i in kept], kept)
+
+
+def _checked_level(level: LevelCheck) -> Row:
+    return (
+        f"{level.level}",
+        f"{level.pairs:,}",
+        format_value(level.median_distance),
+        format_value(level.residual_ratio, 3),
+        NONE if level.witness_residual is None else f"{level.witness_residual:.4g}",
+        NONE if level.separation is None else f"{level.separation:.5f}",
+        *([] if level.bound is None else [f"{level.bound[2]:.1%}"]),
+    )
