@@ -21,24 +21,23 @@ def _one_thread():
 def _rendering():
     """Write a digest of what a run's figures show instead of their pixels, which take two thirds of a tiny run."""
     with pytest.MonkeyPatch.context() as patch:
-        render = figures._save
-        patch.setattr(figures, "_save", _write_digest)
+        render = figures.save_figure
+        patch.setattr(figures, "save_figure", _write_digest)
         yield render
 
 
 @pytest.fixture
 def rendered_figures(_rendering, monkeypatch):
     """Write the pixels of a run's figures."""
-    monkeypatch.setattr(figures, "_save", _rendering)
+    monkeypatch.setattr(figures, "save_figure", _rendering)
 
 
-def _write_digest(figure, path):
+def _write_digest(figure, path, dpi):
     shown = [each.get_xydata() for each in figure.findobj(Line2D)]
     shown += [each.get_offsets() for each in figure.findobj(Collection)]
     shown += [each.get_array() for each in figure.findobj(AxesImage)]
     with atomic_write(path) as file:
         file.write(hashlib.sha256(b"".join(each.tobytes() for each in shown)).digest())
-    figures.plt.close(figure)
 
 
 @pytest.fixture
