@@ -9,33 +9,9 @@ import time
 
 import pytest
 from pjepa_agent.cli.train import main
+from pjepa_agent.config import presets
 from support.commands import run_command
-
-COMMAND = [sys.executable, "-c", "import sys; from pjepa_agent.cli.train import main; sys.exit(main())"]
-
-# The same command with the laptop preset made so small that a run takes seconds.
-SMALL = [
-    sys.executable,
-    "-c",
-    """
-import dataclasses, sys, torch
-from pjepa_agent import cli, config, presets
-
-torch.set_num_threads(1)
-presets.PRESETS = {
-    "laptop": dataclasses.replace(
-        presets.PRESETS["laptop"],
-        collection=config.CollectionConfig(transitions=300),
-        network=config.NetworkConfig(latent_dim=16, width=4, hidden_dim=32),
-        evaluation=config.EvaluationConfig(
-            reference_per_count=4, scored_per_count=30, transitions=120, probe_per_count=0
-        ),
-    )
-}
-sys.exit(cli.main())
-""",
-]
-
+from support.forks import Fork, run_forked
 
 run = functools.partial(run_command, main)
 
@@ -149,8 +125,6 @@ def test_a_damaged_run_is_refused_by_resume(tiny, tmp_path, capsys):
 
 
 def test_a_function_of_the_users_takes_the_rewards_place(tiny, tmp_path, capsys, monkeypatch):
-    from pjepa_agent.config import presets
-
     (tmp_path / "halves_of_mine.py").write_text(
         "import numpy as np\n"
         "def light(images, labels): return np.asarray(images[:]).reshape(len(images), 2, -1).mean(2)\n"
@@ -173,37 +147,41 @@ def test_a_function_of_the_users_takes_the_rewards_place(tiny, tmp_path, capsys,
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_command_saves_says_how_to_go_on_and_does(tmp_path, number, status):
+def test_a_stopped_command_saves_says_how_to_go_on_and_does(tiny, tmp_path, monkeypatch, number, status):
+    monkeypatch.setattr(presets, "PRESETS", {"laptop": tiny()})
     run_dir = tmp_path / "run"
-    process = subprocess.Popen(
-        [*SMALL, "--updates", "2000", "--run-dir", str(run_dir)], stderr=subprocess.PIPE, text=True
-    )
+    process = Fork(lambda: main(["--updates", "2000", "--device", "cpu", "--run-dir", str(run_dir)]))
     deadline = time.monotonic() + 120
     while not (run_dir / "metrics.csv").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(number)
-    error = process.communicate(timeout=120)[1]
-    assert process.returncode == status, error
-    assert f"go on with: pjepa-train --resume {run_dir}" in error
-    assert "Traceback" not in error
+    process.send(number)
+    stopped = process.wait()
+    assert stopped.status == status, stopped.stderr
+    assert f"go on with: pjepa-train --resume {run_dir}" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
     assert not (run_dir / "report.json").exists()
     config = json.loads((run_dir / "config.json").read_text())
-    saved = int(re.search(r"after (\d+) updates", error).group(1))
+    saved = int(re.search(r"after (\d+) updates", stopped.stderr).group(1))
     config["optimization"]["updates"] = saved + 5  # what is left takes a moment
     (run_dir / "config.json").write_text(json.dumps(config))
-    done = subprocess.run([*SMALL, "--resume", str(run_dir)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    done = run_forked(lambda: main(["--resume", str(run_dir), "--device", "cpu"]))
+    assert done.status == 0, done.stderr
     assert json.loads((run_dir / "report.json").read_text())["updates"] == saved + 5
     assert f"written to {run_dir}" in done.stdout
     assert f"bisim-check {run_dir}" in done.stdout
 
 
-@pytest.mark.slow
-def test_the_default_preset_runs_from_end_to_end(tmp_path):
-    done = subprocess.run(
-        [*COMMAND, "--updates", "2", "--run-dir", str(tmp_path / "run")], capture_output=True, text=True, timeout=600
-    )
-    assert done.returncode == 0, done.stderr
+FEWER = ("collection.transitions=3000", "evaluation.reference_per_count=30", "evaluation.scored_per_count=30",
+         "evaluation.transitions=300", "evaluation.probe_per_count=100")  # fmt: skip
+"""The data of the laptop preset in amounts that are handled in seconds."""
+
+
+def test_the_default_preset_with_fewer_data_runs_from_end_to_end(tmp_path):
+    """All that the preset says of networks, objective and optimisation is the default."""
+    settings = [part for each in FEWER for part in ("--set", each)]
+    arguments = ["--updates", "2", "--device", "cpu", "--run-dir", str(tmp_path / "run"), *settings]
+    done = run_forked(lambda: main(arguments), timeout=600)
+    assert done.status == 0, done.stderr
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert (report["preset"], report["experiment"], report["seed"], report["updates"]) == ("laptop", "reward", 0, 2)
     assert "update 2/2: L_dyn" in done.stderr
