@@ -11,7 +11,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--stride", type=int, default=25, metavar="N", help="kill runs at every so many of the calls that change a file"
     )
-    parser.addoption("--fuzz-runs", type=int, default=10, metavar="N", help="how many mutated runs to read per file")
+    parser.addoption("--fuzz-runs", type=int, default=14, metavar="N", help="how many mutated runs to read per file")
     parser.addoption(
         "--bfloat16",
         choices=("auto", "on", "off"),

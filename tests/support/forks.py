@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import logging
+import multiprocessing.util
 import os
 import signal
 import sys
@@ -75,6 +76,7 @@ def _end(function: Callable[[], object], files: list[BinaryIO]) -> None:
     try:
         # What the parent has set up for itself.
         atexit._clear()
+        multiprocessing.util._finalizer_registry.clear()
         logging.getLogger().handlers.clear()
         for number, handler in {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}.items():
             signal.signal(number, handler)
@@ -83,6 +85,7 @@ def _end(function: Callable[[], object], files: list[BinaryIO]) -> None:
         sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
         status = _status(function)
         threading._shutdown()
+        multiprocessing.util._exit_function()
         atexit._run_exitfuncs()
     finally:
         with contextlib.suppress(OSError):

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
+from bisim_theory.cli import main, make_parser
+from support.forks import run_forked
 from support.fuzzing import SECONDS, copy_of, guarded, peak_memory
 from support.mutations import mutate
 
+TESTS = str(Path(__file__).parents[2])
 MEMORY = 3 << 30
 OUTCOMES = {0, 1, 2, 3, 4}
 
@@ -31,8 +31,6 @@ OUTCOMES = {0, 1, 2, 3, 4}
 
 
 def arguments_for(place, representation, out, rng):
-    from bisim_theory.cli import make_parser
-
     known = {option for action in make_parser()._actions for option in action.option_strings}
     more = ["--auxiliary", "reward"] if "--auxiliary" in known and place.suffix != ".npz" else []
     more += ["--representation", str(representation)] if representation else []
@@ -54,8 +52,6 @@ def judge(status, err, out):
 
 
 def read_one(arguments, out):
-    from bisim_theory.cli import main
-
     status, errors = guarded(main, arguments)
     return status, errors if status is None else judge(status, errors, out)
 
@@ -146,7 +142,9 @@ def originals(tmp_path_factory):
 
 
 def in_a_process(folder, name, files):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MINARI_DATASETS_PATH": "/none"}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MINARI_DATASETS_PATH": "/none", "PYTHONPATH": TESTS,
+    }  # fmt: skip
     command = [sys.executable, __file__, str(folder), name, str(files)]
     limit = 2 * SECONDS + files  # for a hang inside a library, where no signal is heard
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, timeout=limit)
@@ -180,9 +178,8 @@ def test_damaged_files_on_the_command_line(originals, tmp_path):
         rng = random.Random(f"command {number}")
         mutate(place, rng)
         paths = (folder / "npz.npz", place) if name == "representation.npz" else (place, None)
-        code = "import sys; from bisim_theory.cli import main; sys.exit(main(sys.argv[1:]))"
-        command = [sys.executable, "-c", code, *arguments_for(*paths, out, rng)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path)
-        assert judge(done.returncode, done.stderr, out) == "", (name, number)
+        arguments = arguments_for(*paths, out, rng)
+        done = run_forked(lambda arguments=arguments: main(arguments), timeout=60)
+        assert judge(done.status, done.stderr, out) == "", (name, number)
         assert "Traceback" not in done.stderr
     assert not mark.exists()

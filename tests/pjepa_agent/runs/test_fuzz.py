@@ -1,25 +1,26 @@
 """Damaged run directories: every command that reads one goes on from it or ends with one line, whatever is in it.
 
-As with datasets, in a process of its own, with little memory and little time a directory.
+Each is read in a process of its own, with little memory and little time.
 """
 
+import collections
+import dataclasses
+import hashlib
 import importlib
-import json
-import os
+import importlib.metadata
 import random
 import resource
-import shutil
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from support.fuzzing import SECONDS, copy_of, guarded, peak_memory
+from pjepa_agent.config.presets import make_config
+from pjepa_agent.config.schema import CollectionConfig, EvaluationConfig, NetworkConfig, OptimizationConfig
+from pjepa_agent.run import train_run
+from pjepa_agent.runs.directory import RunDirectory
+from pjepa_agent.training.trainer import Interrupted
+from support.forks import run_forked
+from support.fuzzing import SECONDS, copy_of
 from support.mutations import mutate
 
 MEMORY = 3 << 30
@@ -41,7 +42,6 @@ FILES = {
 
 
 IMPORTED_LATE = (
-    "pjepa_agent.run",
     "pjepa_agent.figures.run",
     "pjepa_agent.figures.figure_two",
     "pjepa_agent.figures.curves",
@@ -50,29 +50,10 @@ IMPORTED_LATE = (
 """What takes seconds to import, and is no file's fault."""
 
 
-# The process that reads: python test_fuzz.py FOLDER FORMAT FILES, results as JSON on its standard output
-
-
 def seal(path):
     """Put a checksum that fits behind what a damaged checkpoint holds."""
-    import hashlib
-
     archive = path.read_bytes()[:-73]
     path.write_bytes(archive + (71).to_bytes(2, "little") + b"sha256:" + hashlib.sha256(archive).hexdigest().encode())
-
-
-def commands(run):
-    """The commands that read a run directory, with arguments, and what they may leave."""
-    from pjepa_agent.cli import curves as curves_cli
-    from pjepa_agent.cli import figure as figure_cli
-    from pjepa_agent.cli import train as cli
-
-    out = run.parent / "out.png"
-    return [
-        ("pjepa-train", cli.main, ["--resume", str(run), "--device", "cpu"], None),
-        ("pjepa-curves", curves_cli.main, [str(run), "--out", str(out)], out),
-        ("pjepa-figure", figure_cli.main, [str(run), "--out", str(out)], out),
-    ]
 
 
 def judge(program, status, err, out):
@@ -89,81 +70,40 @@ def judge(program, status, err, out):
     return ""
 
 
-def command_of(number, run):
-    """The command that reads the copy of a number, and every how many seconds it is told to stop.
+def command_of(number, run, out):
+    """The command that reads the copy of a number, its arguments, and every how many seconds it is told to stop.
 
     Most runs go on for one update, every tenth to its end; every tenth is drawn by each of the commands that draw.
     """
-    training, curves, figure = commands(run)
     if number % 10 in (3, 7):
-        return (curves if number % 10 == 3 else figure), 0
-    return training, TRAINS if number % 10 == 0 else BEGINS
+        return ("pjepa-curves" if number % 10 == 3 else "pjepa-figure"), [str(run), "--out", str(out)], 0
+    return "pjepa-train", ["--resume", str(run), "--device", "cpu"], TRAINS if number % 10 == 0 else BEGINS
 
 
-def read(number, run):
-    """Read a run directory: what is wrong with how that ended, the exit status, and the seconds of it."""
-    (program, main, arguments, out), interval = command_of(number, run)
-    begun = time.perf_counter()
-    signal.setitimer(signal.ITIMER_VIRTUAL, interval, interval)
-    status, errors = guarded(main, arguments)
-    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-    fault = errors if status is None else judge(program, status, errors, out)
-    return fault and f"{program}: {fault}", status, time.perf_counter() - begun
+def read(number, run, out):
+    """Read a run directory with a command; return what is wrong with how that ended, and the exit status."""
+    program, arguments, interval = command_of(number, run, out)
+    main = importlib.metadata.distribution("pjepa-agent").entry_points[program].load()
 
+    def limited():
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # until a run listens to it
+        signal.signal(signal.SIGVTALRM, lambda number, frame: signal.raise_signal(signal.SIGTERM))
+        signal.setitimer(signal.ITIMER_VIRTUAL, interval, interval)
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+        return main(arguments)
 
-def read_all(folder, name, files):
-    """Read mutated copies of a run directory with every command in turn."""
-    import torch
-
-    for module in IMPORTED_LATE:
-        importlib.import_module(module)
-    torch.set_num_threads(1)
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # until a run listens to it
-    signal.signal(signal.SIGVTALRM, lambda number, frame: signal.raise_signal(signal.SIGTERM))
-    work = folder / f"work-{name}"
-    work.mkdir()
-    run = work / "run"
-    for number in (0, 3, 7):  # nor is what every command does once
-        copy_of(folder / "run", run)
-        assert read(number, run)[:2] == ("", 0), number
-    counts, faults, slowest, started = {}, [], 0.0, time.perf_counter()
-    for number in range(files):
-        rng = random.Random(f"{name} {number}")
-        copy_of(folder / "run", run)
-        (work / "out.png").unlink(missing_ok=True)
-        mutate(run / FILES[name], rng)
-        if name == "sealed checkpoint" and run.joinpath(FILES[name]).is_file():
-            seal(run / FILES[name])
-        (work / "current").write_text(str(number))
-        fault, status, seconds = read(number, run)
-        slowest = max(slowest, seconds)
-        counts[str(status)] = counts.get(str(status), 0) + 1
-        left = {path.name for path in work.iterdir()} - {"run", "out.png", "current"}
-        if fault or left:
-            faults.append(f"{name} {number}: {fault or f'left {sorted(left)}'}")
-    report = {"counts": counts, "faults": faults, "slowest": slowest, "peak": peak_memory()}
-    print(json.dumps({**report, "seconds": time.perf_counter() - started}))
-
-
-if __name__ == "__main__":
-    read_all(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
-    sys.exit()
-
-
-# The tests
+    ended = run_forked(limited)
+    picture = None if program == "pjepa-train" else out
+    fault = judge(program, ended.status, ended.stderr, picture)
+    return fault and f"{program}: {fault}", ended.status
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
-    """A folder with a small run that was stopped two updates before its end."""
-    import dataclasses
-
-    from pjepa_agent.config.presets import make_config
-    from pjepa_agent.config.schema import CollectionConfig, EvaluationConfig, NetworkConfig, OptimizationConfig
-    from pjepa_agent.run import train_run
-    from pjepa_agent.runs.directory import RunDirectory
-    from pjepa_agent.training.trainer import Interrupted
+    """A folder with a small run that was stopped two updates before its end, and that each command reads."""
+    for name in IMPORTED_LATE:
+        importlib.import_module(name)
 
     folder = tmp_path_factory.mktemp("fuzz")
     config = dataclasses.replace(
@@ -175,51 +115,37 @@ def original(tmp_path_factory):
             every=3, reference_per_count=2, scored_per_count=30, transitions=30, probe_per_count=0
         ),
     )
+    (folder / "copy").mkdir()
     run = RunDirectory.create(folder / "run", config)
     asked = iter((False, False, True))  # after updates 1, 2 and 4
     with pytest.raises(Interrupted):
         train_run(run, config, "cpu", should_stop=lambda: next(asked))
+    for number in (0, 3, 7):
+        copy_of(folder / "run", folder / "copy" / "run")
+        assert read(number, folder / "copy" / "run", folder / "copy" / "out.png") == ("", 0), number
     return folder
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
-def test_damaged_runs_go_on_or_end_in_one_line(original, name, request):
-    files = request.config.getoption("--fuzz-runs")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "agg"}
-    command = [sys.executable, __file__, str(original), name, str(files)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=environment, cwd=original, timeout=2 * SECONDS + 4 * files
-    )
-    current = original / f"work-{name}" / "current"
-    assert done.returncode == 0, f"ended by {done.returncode} at {current.read_text()}: {done.stderr[-500:]}"
-    report = json.loads(done.stdout.splitlines()[-1])
-    figures = f"{report['seconds']:.1f} s, slowest {report['slowest']:.2f} s, peak {report['peak'] / 1e6:.0f} MB"
-    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print(f"\n{name}: {report['counts']} in {figures}")
-    shutil.rmtree(original / f"work-{name}")
-    assert report["faults"] == []
-    assert report["counts"].get("2", 0) > 0
-
-
-@pytest.mark.slow
-def test_damaged_runs_on_the_command_line(original, tmp_path):
-    for number in range(20):
-        name = list(FILES)[number % len(FILES)]
-        run, out = tmp_path / "run", tmp_path / "out.png"
+def test_damaged_runs_go_on_or_end_in_one_line(original, tmp_path, name, request):
+    run, out = tmp_path / "run", tmp_path / "out.png"
+    counts, faults, slowest, began = collections.Counter(), [], 0.0, time.perf_counter()
+    for number in range(request.config.getoption("--fuzz-runs")):
+        rng = random.Random(f"{name} {number}")
         copy_of(original / "run", run)
         out.unlink(missing_ok=True)
-        mutate(run / FILES[name], random.Random(f"command {number}"))
-        program = ("pjepa-train", "pjepa-curves", "pjepa-figure")[number % 3]
-        options = ["--resume", run, "--device", "cpu"] if program == "pjepa-train" else [run, "--out", out]
-        try:
-            done = subprocess.run(
-                [Path(sys.executable).with_name(program), *options], capture_output=True, text=True, timeout=60,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            # A damaged configuration may ask for years of training; that it trains is all that was to be seen.
-            assert (program, name) in {("pjepa-train", "config.json"), ("pjepa-train", "run directory")}, number
-            continue
-        fault = judge(program, done.returncode, done.stderr, None if program == "pjepa-train" else out)
-        assert fault == "", (name, number)
+        mutate(run / FILES[name], rng)
+        if name == "sealed checkpoint" and run.joinpath(FILES[name]).is_file():
+            seal(run / FILES[name])
+        begun = time.perf_counter()
+        fault, status = read(number, run, out)
+        slowest = max(slowest, time.perf_counter() - begun)
+        counts[status] += 1
+        left = {path.name for path in tmp_path.iterdir()} - {"run", "out.png"}
+        if fault or left:
+            faults.append(f"{name} {number}: {fault or f'left {sorted(left)}'}")
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print(f"\n{name}: {dict(counts)} in {time.perf_counter() - began:.1f} s, slowest {slowest:.2f} s")
+    assert faults == []
+    assert counts[2] > 0
