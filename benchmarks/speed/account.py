@@ -116,7 +116,7 @@ def account(training: Training, device: torch.device, updates: int) -> dict[str,
 
 def collection(training: Training, updates: int = 3_000) -> float:
     """Seconds per update over many: transitions are collected a thousand at a time, and some are there at first."""
-    first = max(training.update, training.config.collection.initial)
+    first = max(training.update, training.config.collection.initial_transitions)
     training.sampler.collect_until(first)
     started = time.perf_counter()
     for update in range(first, first + updates):

@@ -30,7 +30,7 @@ class Baseline:
 
     def __init__(self, config: Config, device: torch.device, transitions: int, joint_batch: bool) -> None:
         self.config, self.device, self.joint_batch = config, device, joint_batch
-        plain = config.override(["compute.channels_last=false", "compute.dense=false"])
+        plain = config.override(["compute.fast_paths=false"])
         torch.manual_seed(config.seed)
         self.model = PJEPA(plain).to(device).train()
         optimization = config.optimization

@@ -29,7 +29,7 @@ COMPACT = 0.97
 PLAIN = [
     "objective.transition_weight=0.2", "objective.transition_warmup=0", "optimization.updates=3000",
     "optimization.batch_size=128", "optimization.learning_rate=1e-3", "optimization.encoder_learning_rate_factor=1",
-    "optimization.clip=200", "optimization.averaging=0", "evaluation.statistics=0",
+    "optimization.clip=200", "optimization.averaging_age=0", "evaluation.batch_norm_samples=0",
 ]  # fmt: skip
 """Adam as one would first try it: one learning rate of 1e-3 with a cosine, the losses weighed the same throughout."""
 
@@ -84,7 +84,7 @@ def race(seed: int, every: int, folder: Path, plain: bool) -> dict[str, Contesta
     held_out = HeldOut(config)
     contestants = {
         "the laptop preset": preset(config, folder),
-        "its recipe, plain loop": loop(config.override(["optimization.averaging=0"])),
+        "its recipe, plain loop": loop(config.override(["optimization.averaging_age=0"])),
     }
     if plain:
         contestants["Adam 1e-3, plain loop"] = loop(config.override(PLAIN))

@@ -42,16 +42,14 @@ def variants(config: Config, device: torch.device) -> dict[str, list[str]]:
     cuda = device.type == "cuda"
     off = {
         "observations encoded one after the other": ["compute.joint_batch=false"],
-        "channels first": ["compute.channels_last=false"],
-        "convolutions of 2x2 as any other": ["compute.dense=false"],
-        "Adam one tensor at a time": ["compute.fused=false"],
+        "channels first, plain convolutions, Adam one tensor at a time": ["compute.fast_paths=false"],
         "looked at after every update": ["compute.check_every=1"],
     }
     if has_bfloat16(device.type):
         name = "float32" if config.optimization.autocast else "bfloat16"
         off[name] = [f"optimization.autocast={json.dumps(not config.optimization.autocast)}"]
     if cuda:
-        off |= {"not compiled": ["compute.compile=off"], "frames on the host": ["compute.frames=host"]}
+        off |= {"not compiled": ["compute.compile=off"], "frames on the host": ["compute.frame_storage=host"]}
     together = [assignment for name, each in off.items() if name != "bfloat16" for assignment in each]
     rows = {"the default": [], **off, "all of this": together}
     return rows if cuda else rows | {"compiled": ["compute.compile=on"]}

@@ -13,26 +13,28 @@ EVERY = 50
 """Updates between two evaluations: more often than usual, which changes nothing of the training."""
 
 CONSTANT = settings("optimization.schedule=constant")
-NO_AVERAGING = settings("optimization.averaging=0")
+NO_AVERAGING = settings("optimization.averaging_age=0")
 
 LEVERS = {
     "default": [],
     "constant-rate": CONSTANT,
     "no-averaging": NO_AVERAGING,
     "constant-rate-no-averaging": [*CONSTANT, *NO_AVERAGING],
-    "constant-rate-no-averaging-running-statistics": [*CONSTANT, *NO_AVERAGING, *settings("evaluation.statistics=0")],
+    "constant-rate-no-averaging-running-statistics": [
+        *CONSTANT,
+        *NO_AVERAGING,
+        *settings("evaluation.batch_norm_samples=0"),
+    ],
     "weights-of-the-paper": settings("objective.transition_weight=2"),
     "clip-200": settings("optimization.clip=200"),
-    "weight-decay-0.1": settings("optimization.weight_decay=0.1"),
+    "weight-decay-0.1": settings("ablation.weight_decay=0.1"),
     "initialization-0.02": settings("network.initialization=truncated-normal"),
-    "initialization-he": settings("network.convolution_gain=1.414"),
+    "initialization-he": settings("ablation.convolution_gain=1.414"),
     "group-normalization": settings("network.normalization=group"),
     "no-normalization": settings("network.normalization=none"),
     "horizon-2": settings("objective.horizon=2", "optimization.batch_size=170"),
-    "latent-noise-0.5": settings("objective.latent_noise=0.5"),
-    "without-fast-paths": settings(
-        "compute.channels_last=false", "compute.dense=false", "compute.fused=false", "compute.check_every=1"
-    ),
+    "latent-noise-0.5": settings("ablation.latent_noise=0.5"),
+    "without-fast-paths": settings("compute.fast_paths=false", "compute.check_every=1"),
     "sigreg": settings("objective.regularizer=sigreg", "objective.regularizer_weight=0.1"),
     "vicreg": settings("objective.regularizer=vicreg", "objective.regularizer_weight=1"),
 }

@@ -30,14 +30,14 @@ COMMON = settings(
 )
 """The paper's encoder and weight of L_dyn in the recipe of the laptop preset, the encoder at half that one's rate."""
 
-HE = settings("network.convolution_gain=1.414")
-SMALLER = settings("network.convolution_gain=0.8")
-IMAGE_SCALE = settings("network.pixel_scale=image")
+HE = settings("ablation.convolution_gain=1.414")
+SMALLER = settings("ablation.convolution_gain=0.8")
+IMAGE_SCALE = settings("ablation.pixel_scale=image")
 EARLY = settings("objective.transition_warmup=0.1")
 EARLY_LONGER = ["--updates", "2000", *settings("objective.transition_warmup=0.05")]
 """L_dyn comes in over the first 100 updates."""
 
-RELIABLE = [*COMMON, *HE, *settings("network.black=-0.25"), *IMAGE_SCALE]
+RELIABLE = [*COMMON, *HE, *settings("ablation.pixel_offset=-0.25"), *IMAGE_SCALE]
 
 ALL_LAYERS = [
     *COMMON,
@@ -51,7 +51,7 @@ ALL_LAYERS = [
         "optimization.encoder_learning_rate_factor=0.045",
         # Fewer held-out observations than usual: each takes this encoder 5 ms of a core.
         "evaluation.every=50",
-        "evaluation.statistics=0",
+        "evaluation.batch_norm_samples=0",
         "evaluation.reference_per_count=32",
         "evaluation.scored_per_count=32",
         "evaluation.transitions=1000",
@@ -61,14 +61,19 @@ ALL_LAYERS = [
 
 VARIANTS = {
     "paper": COMMON,
-    "he-black-0": [*COMMON, *HE, *settings("network.black=0")],
-    "black-0.1": [*COMMON, *settings("network.black=-0.1")],
-    "he-black-0.1": [*COMMON, *HE, *settings("network.black=-0.1")],
+    "he-black-0": [*COMMON, *HE, *settings("ablation.pixel_offset=0")],
+    "black-0.1": [*COMMON, *settings("ablation.pixel_offset=-0.1")],
+    "he-black-0.1": [*COMMON, *HE, *settings("ablation.pixel_offset=-0.1")],
     "he-black-0.25-image-scale-early": [*RELIABLE, *EARLY],
     "he-black-0.25-image-scale-early-longer": [*RELIABLE, *EARLY_LONGER],
     "69-layers-image-scale": [*ALL_LAYERS, *IMAGE_SCALE],
-    "69-layers-gain-0.8-black-0.1": [*ALL_LAYERS, *SMALLER, *settings("network.black=-0.1")],
-    "69-layers-gain-0.8-black-0.1-image-scale": [*ALL_LAYERS, *SMALLER, *settings("network.black=-0.1"), *IMAGE_SCALE],
+    "69-layers-gain-0.8-black-0.1": [*ALL_LAYERS, *SMALLER, *settings("ablation.pixel_offset=-0.1")],
+    "69-layers-gain-0.8-black-0.1-image-scale": [
+        *ALL_LAYERS,
+        *SMALLER,
+        *settings("ablation.pixel_offset=-0.1"),
+        *IMAGE_SCALE,
+    ],
 }
 """Options of `pjepa-train`: initialisation, where black is, and what pixels are divided by; one block a stage, or the
 paper's eight, where embeddings have a spread of thousands with He's initialisation and of 0.2 with a gain of 0.8."""

@@ -22,7 +22,7 @@ def small(config, updates=6):
     """A preset with all its parts, made to train in seconds."""
     return dataclasses.replace(
         config,
-        collection=dataclasses.replace(config.collection, transitions=60, initial=20),
+        collection=dataclasses.replace(config.collection, transitions=60, initial_transitions=20),
         network=dataclasses.replace(config.network, width=4, blocks=1, latent_dim=16, hidden_dim=32),
         optimization=dataclasses.replace(config.optimization, updates=updates, batch_size=8),
         evaluation=EvaluationConfig(
@@ -45,12 +45,12 @@ def test_the_paper_preset_is_the_papers():
     assert (collection.transitions, collection.action_repeat, collection.max_episode_steps) == (100_000, 4, 4)
     assert (collection.online, collection.steps_per_update, config.optimization.autocast) == (True, 1, False)
     assert (config.network.normalization, config.network.initialization) == ("none", "truncated-normal")
-    neutral = (config.objective.transition_warmup, config.objective.horizon, config.objective.latent_noise)
+    neutral = (config.objective.transition_warmup, config.objective.horizon, config.ablation.latent_noise)
     assert (*neutral, config.objective.regularizer) == (0, 1, 0, "none")
     optimization = config.optimization
-    assert (optimization.averaging, optimization.weight_decay, optimization.epsilon) == (0, 0, 1e-8)
-    assert (config.network.black, config.network.convolution_gain) == (-0.5, 0)
-    assert (config.network.latent_normalization, config.evaluation.statistics) == ("none", 0)
+    assert (optimization.averaging_age, config.ablation.weight_decay, optimization.epsilon) == (0, 0, 1e-8)
+    assert (config.ablation.pixel_offset, config.ablation.convolution_gain) == (-0.5, 0)
+    assert (config.ablation.latent_normalization, config.evaluation.batch_norm_samples) == ("none", 0)
     reward_only = make_config("paper", "reward-only").optimization
     assert (reward_only.learning_rate, reward_only.encoder_learning_rate_factor) == (1e-5, 1)
     assert make_config("paper", "random").optimization == config.optimization
@@ -70,7 +70,7 @@ def test_a_configuration_of_before_these_fields_is_the_same_run():
     old = config.to_dict()
     for name in ("control_heads", "q_members", "q_dropout", "decoder"):
         del old["network"][name]
-    for name in ("online", "initial", "steps_per_update"):
+    for name in ("online", "initial_transitions", "steps_per_update"):
         del old["collection"][name]
     for name in ("discount", "polyak", "entropy_weight", "value_weight", "policy_weight", "termination_weight"):
         del old["objective"][name]
@@ -82,10 +82,13 @@ def test_a_configuration_of_before_these_fields_is_the_same_run():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"collection": {"online": True, "initial": 100}}, r"batch_size=128: exceeds collection\.initial=100"),
         (
-            {"collection": {"online": True, "initial": 500, "transitions": 300}},
-            r"collection\.initial=500: exceeds collection\.transitions=300",
+            {"collection": {"online": True, "initial_transitions": 100}},
+            r"batch_size=128: exceeds collection\.initial_transitions=100",
+        ),
+        (
+            {"collection": {"online": True, "initial_transitions": 500, "transitions": 300}},
+            r"collection\.initial_transitions=500: exceeds collection\.transitions=300",
         ),
         ({"collection": {"steps_per_update": 0}}, "steps_per_update=0: must be in"),
         ({"collection": {"online": 1}}, "online=1: must be of type bool"),
@@ -141,7 +144,7 @@ def test_the_full_paper_model_trains_and_resumes_exactly(tmp_path):
     config = make_config("paper", updates=2)
     config = dataclasses.replace(
         config,
-        collection=dataclasses.replace(config.collection, transitions=30, initial=10),
+        collection=dataclasses.replace(config.collection, transitions=30, initial_transitions=10),
         optimization=dataclasses.replace(config.optimization, batch_size=4),
         evaluation=EvaluationConfig(
             every=2, reference_per_count=1, scored_per_count=2, transitions=20, probe_per_count=0

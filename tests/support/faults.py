@@ -39,8 +39,8 @@ SMALL = (
     "evaluation.scored_per_count=30", "evaluation.transitions=60", "evaluation.probe_per_count=0",
 )  # fmt: skip
 KINDS = {
-    "laptop": make_config("laptop").override([*SMALL, "evaluation.statistics=64"]),
-    "paper": make_config("paper").override([*SMALL, "network.blocks=1", "collection.initial=50"]),
+    "laptop": make_config("laptop").override([*SMALL, "evaluation.batch_norm_samples=64"]),
+    "paper": make_config("paper").override([*SMALL, "network.blocks=1", "collection.initial_transitions=50"]),
 }
 """Both presets, small: collected before and while training; averaged weights, and everything beside the core."""
 

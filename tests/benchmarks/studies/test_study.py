@@ -36,7 +36,7 @@ SMALL = [
     for each in (
         "collection.transitions=200", "network.width=4", "network.latent_dim=16", "network.hidden_dim=32",
         "optimization.batch_size=16", "evaluation.reference_per_count=4", "evaluation.scored_per_count=30",
-        "evaluation.transitions=120", "evaluation.probe_per_count=0", "evaluation.statistics=0",
+        "evaluation.transitions=120", "evaluation.probe_per_count=0", "evaluation.batch_norm_samples=0",
     )
     for part in ("--set", each)
 ]  # fmt: skip

@@ -26,7 +26,9 @@ def _small_blocks(monkeypatch, request):
 def online(config, transitions=60, initial=20, steps=1, **objective):
     return dataclasses.replace(
         config,
-        collection=CollectionConfig(transitions=transitions, online=True, initial=initial, steps_per_update=steps),
+        collection=CollectionConfig(
+            transitions=transitions, online=True, initial_transitions=initial, steps_per_update=steps
+        ),
         objective=dataclasses.replace(config.objective, **objective),
     )
 

@@ -24,18 +24,18 @@ CPU = torch.device("cpu")
 
 OFF = {
     "joint_batch": "compute.joint_batch=false",
-    "channels_last": "compute.channels_last=false",
-    "dense": "compute.dense=false",
-    "fused": "compute.fused=false",
+    "fast_paths": "compute.fast_paths=false",
     "check_every": "compute.check_every=1",
-    "frames": "compute.frames=host",
+    "frame_storage": "compute.frame_storage=host",
 }
 
 
 @pytest.fixture
 def whole(tiny):
     """All of the paper's parts, without batch statistics and dropout, and wide enough for channels to be last."""
-    config = dataclasses.replace(tiny(), collection=CollectionConfig(transitions=200, online=True, initial=100))
+    config = dataclasses.replace(
+        tiny(), collection=CollectionConfig(transitions=200, online=True, initial_transitions=100)
+    )
     return config.override([
         "network.width=8", "network.normalization=group", "network.control_heads=true", "network.decoder=true",
         "network.q_dropout=0", "optimization.learning_rate=1e-4",
@@ -66,11 +66,13 @@ def test_what_is_turned_off_computes_the_same(names, whole, tmp_path):
     model, rows = training.model, training.config.optimization.batch_size
     assert encoded == ([rows] * 12 if "joint_batch" in names else [2 * rows] * 6)
     groups = training.optimization._optimizer.param_groups
-    assert all(group["fused"] == ("fused" not in names) for group in groups)
+    assert all(group["fused"] == ("fast_paths" not in names) for group in groups)
     assert len(training._unchecked) == (0 if "check_every" in names else 12)  # the core's steps, and those beside it
     first = model.encoder.stages[0][0].conv1.weight
-    assert first.is_contiguous(memory_format=torch.channels_last) == ("channels_last" not in names)
-    assert all(layer.dense == ("dense" not in names) for layer in model.modules() if isinstance(layer, Convolution))
+    assert first.is_contiguous(memory_format=torch.channels_last) == ("fast_paths" not in names)
+    assert all(
+        layer.dense == ("fast_paths" not in names) for layer in model.modules() if isinstance(layer, Convolution)
+    )
 
 
 def test_with_everything_turned_off_a_run_trains(tiny, tmp_path):
@@ -97,7 +99,7 @@ def test_what_is_compiled_computes_the_same(whole, tmp_path):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("assignments", [[], ["compute.frames=host"], ["optimization.autocast=false"]])
+@pytest.mark.parametrize("assignments", [[], ["compute.frame_storage=host"], ["optimization.autocast=false"]])
 def test_a_graph_on_a_gpu_computes_the_same(assignments, whole, tmp_path):
     losses = []
     for compile_ in ("off", "on"):
@@ -165,7 +167,9 @@ def test_frames_are_kept_where_they_fit(monkeypatch):
 
 
 def test_a_buffer_takes_little_more_memory_than_its_frames(tiny):
-    config = tiny().override(["collection.online=true", "collection.transitions=4000", "collection.initial=1000"])
+    config = tiny().override(
+        ["collection.online=true", "collection.transitions=4000", "collection.initial_transitions=1000"]
+    )
     recent = OnlineReplay(config, CPU)
     recent.collect_until(9_000)
     data = recent.dataset()

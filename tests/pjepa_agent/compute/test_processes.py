@@ -115,7 +115,7 @@ def test_an_interrupted_run_of_two_ranks_ends_like_one_left_alone(like_the_paper
     config = plain(control_heads=like_the_paper, decoder=like_the_paper)
     config = dataclasses.replace(
         config,
-        collection=dataclasses.replace(config.collection, online=like_the_paper, initial=20),
+        collection=dataclasses.replace(config.collection, online=like_the_paper, initial_transitions=20),
         optimization=dataclasses.replace(config.optimization, updates=12),
     )
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -144,7 +144,7 @@ def test_an_interrupted_run_of_two_ranks_ends_like_one_left_alone(like_the_paper
 @pytest.mark.parametrize("online", [False, True])
 def test_ranks_have_data_of_their_own_and_p_in_common(online, tiny, tmp_path):
     config = tiny("random")
-    config = dataclasses.replace(config, collection=dataclasses.replace(config.collection, initial=50))
+    config = dataclasses.replace(config, collection=dataclasses.replace(config.collection, initial_transitions=50))
 
     def look(processes):
         if online:

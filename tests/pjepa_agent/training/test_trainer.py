@@ -39,7 +39,7 @@ def kept(run):
 
 
 def test_the_average_is_what_is_evaluated_and_loaded(tiny, tmp_path):
-    config = tiny(averaging=0.25, updates=10)
+    config = tiny(averaging_age=0.25, updates=10)
     run = RunDirectory.create(tmp_path / "run", config)
     trained = Training(config, run, collect_dataset(config), CPU)
     weights = []
@@ -74,7 +74,7 @@ def test_the_average_reaches_back_a_share_of_the_updates(share, updates):
 def test_averaging_changes_nothing_of_the_training(tiny, tmp_path):
     states = []
     for share in (0.0, 0.3):
-        config = tiny(averaging=share)
+        config = tiny(averaging_age=share)
         run = RunDirectory.create(tmp_path / str(share), config)
         train_run(run, config, CPU)
         states.append(kept(run)["model"])
@@ -85,7 +85,7 @@ def test_averaging_changes_nothing_of_the_training(tiny, tmp_path):
 
 
 def test_what_is_evaluated_has_the_statistics_of_its_own_weights(tiny, tmp_path):
-    config = with_values(tiny(updates=10, averaging=0.2, batch_size=40), evaluation={"statistics": 80})
+    config = with_values(tiny(updates=10, averaging_age=0.2, batch_size=40), evaluation={"batch_norm_samples": 80})
     run = RunDirectory.create(tmp_path / "run", config)
     trained = Training(config, run, collect_dataset(config), CPU)
     trained.train()
@@ -104,18 +104,18 @@ def test_what_is_evaluated_has_the_statistics_of_its_own_weights(tiny, tmp_path)
 
 def test_no_piece_of_the_statistics_is_a_single_observation(tiny, tmp_path):
     config = with_values(
-        tiny(updates=2, batch_size=2), evaluation={"statistics": 13}, network={"latent_normalization": "batch"}
+        tiny(updates=2, batch_size=2), evaluation={"batch_norm_samples": 13}, ablation={"latent_normalization": "batch"}
     )
     run = RunDirectory.create(tmp_path / "run", config)
     Training(config, run, collect_dataset(config), CPU).train()
-    with pytest.raises(ConfigError, match=r"evaluation.statistics=1: must be 0, or at least 2"):
-        with_values(config, evaluation={"statistics": 1})
+    with pytest.raises(ConfigError, match=r"evaluation.batch_norm_samples=1: must be 0, or at least 2"):
+        with_values(config, evaluation={"batch_norm_samples": 1})
 
 
 def test_statistics_change_nothing_of_the_training(tiny, tmp_path):
     weights = []
     for count in (0, 64):
-        config = with_values(tiny(), evaluation={"statistics": count})
+        config = with_values(tiny(), evaluation={"batch_norm_samples": count})
         run = RunDirectory.create(tmp_path / str(count), config)
         trained = Training(config, run, collect_dataset(config), CPU)
         trained.train()
@@ -136,16 +136,16 @@ def test_observations_are_spread_over_the_transitions(tiny, count):
 
 
 @pytest.mark.parametrize(
-    ("optimization", "objective", "evaluation"),
+    "sections",
     [
-        ({"averaging": 0.2}, {}, {"statistics": 50}),
-        ({"weight_decay": 0.1}, {"latent_noise": 0.5}, {"statistics": 50}),
-        ({}, {"regularizer": "sigreg", "horizon": 3}, {}),
-        ({}, {"regularizer": "vicreg"}, {}),
+        {"optimization": {"averaging_age": 0.2}, "evaluation": {"batch_norm_samples": 50}},
+        {"ablation": {"weight_decay": 0.1, "latent_noise": 0.5}, "evaluation": {"batch_norm_samples": 50}},
+        {"objective": {"regularizer": "sigreg", "horizon": 3}},
+        {"objective": {"regularizer": "vicreg"}},
     ],
 )
-def test_an_interrupted_run_ends_like_one_left_alone(tiny, tmp_path, optimization, objective, evaluation):
-    config = with_values(tiny(**optimization), objective=objective, evaluation=evaluation)
+def test_an_interrupted_run_ends_like_one_left_alone(tiny, tmp_path, sections):
+    config = with_values(tiny(), **sections)
     whole = RunDirectory.create(tmp_path / "whole", config)
     train_run(whole, config, CPU)
     parts = RunDirectory.create(tmp_path / "parts", config)
@@ -162,16 +162,16 @@ def test_an_interrupted_run_ends_like_one_left_alone(tiny, tmp_path, optimizatio
 @pytest.mark.parametrize(
     ("section", "values"),
     [
-        ("optimization", {"weight_decay": 10.0}),
+        ("ablation", {"weight_decay": 10.0}),
         ("optimization", {"epsilon": 1.0}),
-        ("objective", {"latent_noise": 0.5}),
+        ("ablation", {"latent_noise": 0.5}),
         ("objective", {"horizon": 2}),
         ("objective", {"regularizer": "sigreg"}),
         ("network", {"normalization": "group"}),
-        ("network", {"convolution_gain": 1.0}),
-        ("network", {"black": 0.0}),
-        ("network", {"pixel_scale": "image"}),
-        ("network", {"latent_normalization": "layer"}),
+        ("ablation", {"convolution_gain": 1.0}),
+        ("ablation", {"pixel_offset": 0.0}),
+        ("ablation", {"pixel_scale": "image"}),
+        ("ablation", {"latent_normalization": "layer"}),
     ],
 )
 def test_every_lever_moves_something(tiny, tmp_path, section, values):
@@ -213,7 +213,7 @@ def test_the_transition_loss_comes_in_step_by_step(tiny, tmp_path, monkeypatch):
 def test_what_follows_is_the_rest_of_the_episode(tiny, online):
     config = with_values(tiny(batch_size=64), objective={"horizon": 3})
     if online:
-        collection = CollectionConfig(transitions=70, initial=70, online=True)
+        collection = CollectionConfig(transitions=70, initial_transitions=70, online=True)
         config = dataclasses.replace(config, collection=collection)
         sampler = OnlineReplay(config, CPU)
         sampler.collect_until(95)  # the ring has begun to be written over
@@ -264,14 +264,14 @@ def test_the_transition_loss_goes_on_from_what_was_predicted(tiny, monkeypatch):
 
 
 def test_noise_is_a_share_of_the_spread(tiny, monkeypatch):
-    config = with_values(tiny(), objective={"latent_noise": 0.5})
+    config = tiny()
     batch = DatasetReplay(collect_dataset(config), 512, 0, CPU).sample()
     model = PJEPA(config)
     embeddings = 3 * torch.randn(1024, 16) + 7
     seen = []
     monkeypatch.setattr(model.encoder, "forward", lambda images: embeddings)
     monkeypatch.setattr(model, "transition", lambda z, action: seen.append(z) or z)
-    losses = joint_losses(model, batch, config.objective)
+    losses = joint_losses(model, batch, config.objective, latent_noise=0.5)
     assert float((seen[0] - embeddings[:512]).std()) == pytest.approx(1.5, rel=0.05)
     assert torch.equal(losses.source, embeddings[:512])  # what learns beside the core is given none
 
@@ -321,7 +321,7 @@ def test_convolutions_start_with_the_gain(gain):
 
 def test_black_is_where_it_is_put():
     seen = []
-    encoder = ResNetEncoder(latent_dim=8, width=4, blocks=1, black=0.25)
+    encoder = ResNetEncoder(latent_dim=8, width=4, blocks=1, pixel_offset=0.25)
     encoder.stem.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     encoder(torch.stack([torch.zeros(64, 64, 3), torch.full((64, 64, 3), 255)]).to(torch.uint8))
     assert (seen[0][0] == 0.25).all()
@@ -348,7 +348,7 @@ def test_how_bright_an_image_is_does_not_show_on_its_own_scale():
 def test_the_largest_value_of_an_image_is_its_scale():
     """Of all its channels, so that its hue stays; what is black stays where black is put, alone in an image too."""
     seen = []
-    encoder = ResNetEncoder(latent_dim=8, width=8, blocks=1, black=-0.25, pixel_scale="image")
+    encoder = ResNetEncoder(latent_dim=8, width=8, blocks=1, pixel_offset=-0.25, pixel_scale="image")
     encoder.stem.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     images = torch.zeros(2, 64, 64, 3, dtype=torch.uint8)
     images[0, 5, 7] = torch.tensor([100, 50, 25])

@@ -29,20 +29,19 @@ class PJEPA(nn.Module):
 
     def __init__(self, config: Config, action_dim: int = 1) -> None:
         super().__init__()
-        network = config.network
+        network, ablation = config.network, config.ablation
         self.encoder = ResNetEncoder(
             network.latent_dim,
             network.width,
             network.blocks,
             network.normalization,
             network.initialization,
-            network.convolution_gain,
-            network.black,
-            network.pixel_scale,
-            network.latent_normalization,
+            ablation.convolution_gain,
+            ablation.pixel_offset,
+            ablation.pixel_scale,
+            ablation.latent_normalization,
             network.stem,
-            config.compute.channels_last,
-            config.compute.dense,
+            config.compute.fast_paths,
         )
         self.dynamics = mlp(
             network.latent_dim + action_dim,
@@ -60,7 +59,7 @@ class PJEPA(nn.Module):
         self.decoder: Decoder | None = None
         if network.decoder:
             with random_stream(config.seed, "decoder"):
-                self.decoder = Decoder(network.latent_dim, network.initialization, config.compute.channels_last)
+                self.decoder = Decoder(network.latent_dim, network.initialization, config.compute.fast_paths)
 
     @classmethod
     def untrained(cls, config: Config) -> "PJEPA":

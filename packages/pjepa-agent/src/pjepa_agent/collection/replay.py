@@ -144,7 +144,7 @@ class OnlineReplay(Replay):
     def collect_until(self, update: int) -> None:
         """Collect until the transitions for `update`, counted from 1, are in the buffer."""
         collection = self.config.collection
-        wanted = max(collection.initial, update * collection.steps_per_update)
+        wanted = max(collection.initial_transitions, update * collection.steps_per_update)
         while self.transitions < wanted:
             if self._appended == len(self._block.data):
                 # A frame in the middle of an episode ends one block and begins the next, and has one number.
@@ -175,7 +175,7 @@ class OnlineReplay(Replay):
 
     def _collect_block(self, first_frame: int, device: torch.device) -> "_Block":
         """Collect transitions and compute p of their sources; rows are made for all of them at once."""
-        data = self._policy.collect(max(BLOCK, self.config.collection.initial))
+        data = self._policy.collect(max(BLOCK, self.config.collection.initial_transitions))
         assert data.observation is not None
         values = self.auxiliary(data.observation, data.labels)
         data = dataclasses.replace(data, auxiliary=values[data.source])
@@ -227,7 +227,7 @@ def _empty_ring(config: Config, data: TransitionDataset, device: torch.device) -
     """Allocate a ring for frames and labels like those of `data`, which grows if episodes become shorter."""
     assert data.observation is not None
     length, image = expected_frames(data, config.collection.transitions), data.observation[:1]
-    place = frames_device(config.compute.frames, device, length * image.nbytes)
+    place = frames_device(config.compute.frame_storage, device, length * image.nbytes)
     images = torch.zeros((length, *image.shape[1:]), dtype=torch.uint8, device=place)
     labels = {name: np.zeros((length, *label.shape[1:]), label.dtype) for name, label in data.labels.items()}
     return FrameRing(images, device, labels)

@@ -4,9 +4,14 @@ import copy
 import dataclasses
 import functools
 import json
+import logging
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
+
+from pjepa_agent.config.aliases import RENAMED, rename_fields
+
+logger = logging.getLogger(__name__)
 
 
 class ConfigError(ValueError):
@@ -94,7 +99,7 @@ def _kinds(kind: Any) -> Mapping[str, Any]:
 
 
 def apply_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """Copy plain dictionaries with some fields changed, for `from_dict` to check.
+    """Copy plain dictionaries with some fields changed, for `from_dict` to check. Old names are logged with today's.
 
     Args:
         values: a dictionary of sections, each a dictionary of fields.
@@ -103,15 +108,20 @@ def apply_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[st
     Raises:
         ConfigError: an override has another form.
     """
-    values = copy.deepcopy(values)
+    changes: dict[str, dict[str, Any]] = {}
     for override in overrides:
         name, equals, text = override.partition("=")
         section, _, field = name.partition(".")
         if not (equals and field and isinstance(values.get(section), dict)):
             sections = ", ".join(key for key, value in values.items() if isinstance(value, dict))
             raise ConfigError(f"{override!r}: must be SECTION.FIELD=VALUE, the section one of {sections}")
+        if name in RENAMED:
+            logger.warning("%s is now %s; its old name goes with the next version", name, RENAMED[name])
         try:
-            values[section][field] = json.loads(text)
+            changes.setdefault(section, {})[field] = json.loads(text)
         except ValueError:
-            values[section][field] = text
-    return values
+            changes.setdefault(section, {})[field] = text
+    changed = copy.deepcopy(values)
+    for section, fields in rename_fields(changes).items():
+        changed[section] |= fields
+    return changed

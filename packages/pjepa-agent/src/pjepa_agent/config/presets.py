@@ -25,9 +25,9 @@ LAPTOP = Config(
         learning_rate=8e-3,
         encoder_learning_rate_factor=0.15,
         clip=1.0,
-        averaging=0.2,
+        averaging_age=0.2,
     ),
-    evaluation=EvaluationConfig(every=125, statistics=1_024),
+    evaluation=EvaluationConfig(every=125, batch_norm_samples=1_024),
 )
 """Minutes on two cores. What p needs is learnt before L_dyn merges much, dynamics and head keep ahead of the encoder,
 rare batches with a large L_p do not drown L_dyn, and averaged weights, with batch statistics of their own, are compact

@@ -106,15 +106,14 @@ class ResNetEncoder(nn.Module):
         normalization: Normalization = "none",
         initialization: Initialization = "truncated-normal",
         convolution_gain: float = 0.0,
-        black: float = -0.5,
+        pixel_offset: float = -0.5,
         pixel_scale: PixelScale = "fixed",
         latent_normalization: Literal["none", "layer", "batch"] = "none",
         stem: Stem = "pooled",
-        channels_last: bool = True,
-        dense: bool = True,
+        fast_paths: bool = True,
     ) -> None:
         super().__init__()
-        self.black, self.pixel_scale = black, pixel_scale
+        self.pixel_offset, self.pixel_scale = pixel_offset, pixel_scale
         self.stem = _stem(stem, normalization, width)
         stages = []
         channels = width
@@ -127,7 +126,7 @@ class ResNetEncoder(nn.Module):
         self.stages = nn.Sequential(*stages)
         for layer in self.stages.modules():
             if isinstance(layer, Convolution):
-                layer.dense = dense
+                layer.dense = fast_paths
         self.proj = nn.Linear(channels, latent_dim)
         initialize(self.proj, initialization)
         self.norm: nn.Module = nn.Identity()
@@ -139,19 +138,20 @@ class ResNetEncoder(nn.Module):
             for layer in self.modules():
                 if isinstance(layer, nn.Conv2d):
                     nn.init.normal_(layer.weight, std=convolution_gain / math.sqrt(layer.weight[0].numel()))
-        last = channels_last and width >= LEAST_CHANNELS_LAST
+        last = fast_paths and width >= LEAST_CHANNELS_LAST
         self._format = torch.channels_last if last else torch.contiguous_format
         self.to(memory_format=self._format)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (B, H, W, 3) uint8 -> embeddings (B, latent_dim); pixels are scaled to [black, black + 1].
+        """Images (B, H, W, 3) uint8 -> embeddings (B, latent_dim).
 
-        With the scale of the image it is the largest value in it that becomes black + 1, unless all of it is black.
+        Pixels are scaled to [`pixel_offset`, `pixel_offset` + 1]: 255, or with `pixel_scale` "image" the largest value
+        of an image, becomes the upper end. An image that is all black stays so.
         """
         # Images come with channels last, so the permuted view is already in the layout the convolutions are fast in.
         pixels = images.permute(0, 3, 1, 2).to(self.proj.weight.dtype, copy=True, memory_format=self._format)
         largest = pixels.amax((1, 2, 3), keepdim=True).clamp_(min=1) if self.pixel_scale == "image" else 255
-        pixels.div_(largest).add_(self.black)
+        pixels.div_(largest).add_(self.pixel_offset)
         features = self.stages(self.stem(pixels))
         embedding: Tensor = self.norm(self.proj(features.mean((2, 3))))
         return embedding

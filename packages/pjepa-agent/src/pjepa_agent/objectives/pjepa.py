@@ -27,7 +27,9 @@ class Losses(NamedTuple):
         return total if objective.regularizer == "none" else total + objective.regularizer_weight * self.regularizer
 
 
-def joint_losses(model: PJEPA, batch: Batch, objective: ObjectiveConfig, joint_batch: bool = True) -> Losses:
+def joint_losses(
+    model: PJEPA, batch: Batch, objective: ObjectiveConfig, joint_batch: bool = True, latent_noise: float = 0.0
+) -> Losses:
     """The terms of the joint objective on a batch of transitions, with no stop-gradient and no target network.
 
     Args:
@@ -37,13 +39,14 @@ def joint_losses(model: PJEPA, batch: Batch, objective: ObjectiveConfig, joint_b
             see `Replay.sample`.
         objective: which losses reach the encoder (all but in the ablations); not the weights.
         joint_batch: whether all observations go through the encoder as one batch.
+        latent_noise: noise on what T and P are given, as a share of the embeddings' spread in the batch.
     """
     images = [batch["source_image"], batch["successor_image"], *_later_images(batch)]
     if joint_batch:  # with batch normalisation they then share statistics
         images = [torch.cat(images)]
     embeddings = torch.cat([model.encoder(each) for each in images])
     source, *reached = embeddings.float().split(len(batch["action"]))
-    given = _noisy(source, embeddings, objective.latent_noise)
+    given = _noisy(source, embeddings, latent_noise)
 
     transition = _transition_loss(model, batch, given, reached, objective.transition_reaches_encoder)
     into_auxiliary = given if objective.auxiliary_reaches_encoder else given.detach()

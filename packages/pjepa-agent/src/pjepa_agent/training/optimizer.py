@@ -29,6 +29,7 @@ class Optimization:
         config: learning rate, schedule and clip.
         factors: by name, a module's learning rate over that of the configuration.
         fused: one kernel for all parameters instead of several for each.
+        weight_decay: decoupled weight decay, per unit of learning rate.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Optimization:
         config: OptimizationConfig,
         factors: Mapping[str, float] | None = None,
         fused: bool = True,
+        weight_decay: float = 0.0,
     ) -> None:
         self._clip, self._fused = config.clip, fused
         self._clipped = [[p for module in group.values() for p in module.parameters()] for group in clipped]
@@ -49,9 +51,9 @@ class Optimization:
         ]  # fmt: skip
         # A whole rate first among the groups, so that it is the one that is shown.
         groups.sort(key=lambda group: group["lr"] != config.learning_rate)
-        decay = config.weight_decay  # without it AdamW is Adam, to the bit
+        # Without weight decay AdamW is Adam, to the bit.
         self._optimizer = torch.optim.AdamW(
-            groups, lr=config.learning_rate, eps=config.epsilon, weight_decay=decay, fused=fused, foreach=False
+            groups, lr=config.learning_rate, eps=config.epsilon, weight_decay=weight_decay, fused=fused, foreach=False
         )
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, lambda update: learning_rate_factor(update, config)

@@ -110,18 +110,24 @@ class Training:
         torch.manual_seed(config.seed)
         self.model = PJEPA(config).to(device)
         factor = config.optimization.encoder_learning_rate_factor
-        fused, objective = config.compute.fused, config.objective
-        self.optimization = Optimization([self.model.core], config.optimization, {"encoder": factor}, fused)
-        constants = {"objective": objective, "joint_batch": config.compute.joint_batch}
+        fused, objective, ablation = config.compute.fast_paths, config.objective, config.ablation
+        self.optimization = Optimization(
+            [self.model.core], config.optimization, {"encoder": factor}, fused, ablation.weight_decay
+        )
+        constants = {
+            "objective": objective,
+            "joint_batch": config.compute.joint_batch,
+            "latent_noise": ablation.latent_noise,
+        }
         self._joint = self._prepared(Objective(joint_losses, self.model, self.model.core, **constants))
         # Each part beside the core is clipped by itself: whether it is there changes nothing of the others.
         beside = [{name: part} for name, part in self.model.beside.items()]
         self.beside = self._beside = None
         if beside:
-            self.beside = Optimization(beside, config.optimization, fused=fused)
+            self.beside = Optimization(beside, config.optimization, None, fused, ablation.weight_decay)
             self._beside = self._prepared(Objective(beside_losses, self.model, self.model.beside, objective=objective))
         self.averaged: AveragedModel | None = None
-        if config.optimization.averaging:
+        if config.optimization.averaging_age:
             self.averaged = AveragedModel(self.model, multi_avg_fn=self._average, use_buffers=True)
         self.sampler = (
             OnlineReplay(config, device, processes)
@@ -132,7 +138,7 @@ class Training:
                 processes.seed(config.seed),
                 device,
                 config.objective.horizon,
-                config.compute.frames,
+                config.compute.frame_storage,
             )
         )
         self.held_out = HeldOut(config, self._known_auxiliary(data))
@@ -274,15 +280,14 @@ class Training:
         """Take the weights after an update into their average; the count is known here without asking the device."""
         del count
         if averaged[0].is_floating_point():
-            weight = averaging_weight(self.update + 1, self.config.optimization.averaging)
+            weight = averaging_weight(self.update + 1, self.config.optimization.averaging_age)
             torch._foreach_lerp_(averaged, current, weight)
         else:
             torch._foreach_copy_(averaged, current)
 
     def _objective_stream(self) -> contextlib.AbstractContextManager[None]:
         """Random numbers of the update where the objective draws any."""
-        objective = self.config.objective
-        if not objective.latent_noise and objective.regularizer != "sigreg":
+        if not self.config.ablation.latent_noise and self.config.objective.regularizer != "sigreg":
             return contextlib.nullcontext()
         return random_stream(self.processes.seed(self.config.seed), "objective", self.update, device=self.device)
 
@@ -334,7 +339,7 @@ class Training:
 
     def _renew_statistics(self) -> None:
         """Take the batch statistics anew, for the very weights that are evaluated."""
-        count = self.config.evaluation.statistics
+        count = self.config.evaluation.batch_norm_samples
         if count and self.update:
             pieces = math.ceil(count / (2 * self.config.optimization.batch_size))
             # Evenly, so that none is a single observation, which has no variance.
