@@ -83,8 +83,8 @@ def test_a_candidate_without_any_model_is_told_from_the_others():
                              "hidden": np.array([0, 1, 0, 1])})  # fmt: skip
     report = analyse(data, None, "content", True, auxiliary="count", candidates=["count", "hidden"])
     count, hidden = report.comparison.candidates
-    assert count.impossible is None
-    assert "observation 0 has two auxiliary values" in hidden.impossible
+    assert count.contradiction is None
+    assert "observation 0 has two auxiliary values" in hidden.contradiction
     assert "no well-trained model exists: observation 0" in to_text(report)
 
 

@@ -1,4 +1,4 @@
-"""The command `bisim-check`."""
+"""The command ``bisim-check``."""
 
 import argparse
 import contextlib
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from bisim_theory.theorem.check import Tolerance
 
 DESCRIPTION = """\
-Which pairs of observations do saved transitions distinguish (Definition 4), and does a trained encoder keep
-them apart (Theorem 3)?"""
+Compute which pairs of observations saved transitions distinguish (Definition 4), and check whether a trained encoder
+keeps them apart (Theorem 3)."""
 
 EPILOG = """\
 exit status, the first that applies: 2 bad input or usage; 4 no well-trained model exists; 1 a distinguished pair is
@@ -30,39 +30,39 @@ EXIT_STATUS = {"holds": 0, "relation-only": 0, "collapsed": 1, "hypothesis-not-m
 
 
 def make_parser() -> Parser:
-    """The options of `bisim-check`."""
+    """Build the parser of ``bisim-check``."""
     parser = Parser(prog="bisim-check", description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
     parser.add_argument("path", metavar="PATH", help="a run directory, or a dataset in the schema of transitions.npz")
     parser.add_argument(
         "--representation",
         metavar="FILE",
-        help="what a model makes of the data (default: representation.npz beside it)",
+        help="embeddings and predictions of a model (default: representation.npz in the same folder)",
     )
     parser.add_argument(
         "--identity",
         choices=("occurrence", "content"),
         default="occurrence",
-        help="whether observations are one where their ids are (default) or where their images are",
+        help="identify observations by their ids (default) or by their images",
     )
     parser.add_argument(
         "--fold",
         action="store_true",
-        help="merge the several successors of one observation and action, as a model must",
+        help="merge the successors of one observation and action, as a well-trained model must",
     )
     parser.add_argument(
         "--auxiliary",
         metavar="NAME",
-        help="what p is, where the dataset does not say: reward, a label such as count, random, constant, or a+b",
+        help="auxiliary function p in place of the stored one: reward, a label such as count, random, constant, or a+b",
     )
     parser.add_argument(
         "--actions",
         metavar="sign|bins:K",
-        help="how continuous actions become codes: by sign, or by K equal bins per dimension",
+        help="make integer codes of continuous actions, by sign or by K equal bins per dimension",
     )
     parser.add_argument(
         "--compare",
         metavar="A,B,...",
-        help="put auxiliary functions side by side, before any training; names as for --auxiliary",
+        help="compare auxiliary functions before any training; names as for --auxiliary",
     )
     parser.add_argument(
         "--pair",
@@ -71,29 +71,29 @@ def make_parser() -> Parser:
         type=int,
         action="append",
         default=[],
-        help="look at one pair of observations too; may be repeated",
+        help="report level and witness of a pair of observations; may be repeated",
     )
     parser.add_argument(
         "--tolerance",
         metavar="NAME=VALUE",
         action="append",
         default=[],
-        help="what is well-trained or collapsed: transition (1), auxiliary (0.99), collapse (0.001), point (1e-6)",
+        help="set a threshold: transition (1), auxiliary (0.99), collapse (0.001), point (1e-6)",
     )
-    parser.add_argument("--json", metavar="FILE", help="also write the findings as JSON")
-    parser.add_argument("--html", metavar="FILE", help="also write them as one self-contained page with pictures")
+    parser.add_argument("--json", metavar="FILE", help="write the results as JSON too")
+    parser.add_argument("--html", metavar="FILE", help="write the results as one self-contained page with pictures too")
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run `bisim-check`; returns the exit status that its help describes."""
+    """Run ``bisim-check`` and return its exit status; see its help."""
     options = make_parser().parse_args(argv)
     try:
         return _run(options)
     except KeyboardInterrupt:
         return 130
     except Exception:
-        # A fault of the program's own must not end with 1, which is a verdict.
+        # A bug must not end with status 1, which is a verdict.
         traceback.print_exc()
         return 70
 
@@ -121,19 +121,20 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> "Report":
-    """Read what the options name, and analyse it; every error names the file."""
+    """Read the files that the options name and analyse them. Errors name the file."""
     from bisim_theory.analysis import analyse
     from bisim_theory.formats import read_representation, read_transitions, resolve
     from bisim_theory.progress import progress_bar
 
     tolerance = _tolerance(options.tolerance)
-    path, beside = resolve(options.path)
-    _check_outputs(options, path, beside)
+    path, representation_path = resolve(options.path)
+    _check_outputs(options, path, representation_path)
     data = read_transitions(path, actions=options.actions)
     candidates = [] if options.compare is None else options.compare.split(",")
-    # A comparison is what comes before training, and a head that learnt the file's own p says nothing of another.
-    alone = bool(candidates) or (options.auxiliary is not None and data.auxiliary is not None)
-    given = options.representation if options.representation is not None else (None if alone else beside)
+    # The model in the folder was trained with the stored p, so it cannot be checked with another one.
+    other_p = bool(candidates) or (options.auxiliary is not None and data.auxiliary is not None)
+    default = None if other_p else representation_path
+    given = default if options.representation is None else options.representation
     representation = None if given is None else read_representation(given)
     with _naming(path, given):
         report = analyse(
@@ -147,13 +148,14 @@ def _check(options: argparse.Namespace) -> "Report":
             pairs=[(x, y) for x, y in options.pair],
             progress_bar=progress_bar,
         )
-    if beside is None or given is not None:
+    if representation_path is None or given is not None:
         return report
-    return dataclasses.replace(report, left_out=f"{beside}, as another p or a comparison says nothing of that model")
+    why = "as --compare or --auxiliary names another p than that of its model"
+    return dataclasses.replace(report, left_out=f"{representation_path}, {why}")
 
 
 def _check_outputs(options: argparse.Namespace, *inputs: Path | None) -> None:
-    """Raise before anything is computed where a result could not be written, or would be written over an input."""
+    """Raise, before anything is computed, if an output cannot be written or would replace an input."""
     from bisim_theory.data.transitions import DatasetError
 
     taken = {Path(each).resolve() for each in (*inputs, options.representation) if each is not None}
@@ -192,7 +194,7 @@ def _tolerance(settings: list[str]) -> "Tolerance":
 
 @contextlib.contextmanager
 def _naming(transitions: Path, representation: str | Path | None) -> "Iterator[None]":
-    """Put the file's name in front of what is wrong with it, once."""
+    """Begin errors with the name of the file."""
     from bisim_theory.data.representation import RepresentationError
     from bisim_theory.data.transitions import DatasetError
 

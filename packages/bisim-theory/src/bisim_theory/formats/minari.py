@@ -70,7 +70,7 @@ def read_minari(folder: Path, actions: str | None = None) -> TransitionDataset:
     for key in filter(None, place.split("/")):
         space = _child(space, key)
     frames = _Frames(file, groups, place)
-    if metadata.get("jpeg_encoding", True) and frames.look_encoded(space):
+    if metadata.get("jpeg_encoding", True) and frames.are_encoded(space):
         raise DatasetError(
             f"{folder}: its images are JPEG-encoded, so most differ from what was observed and equal ones may differ; "
             "create the dataset again with jpeg_encoding=False"
@@ -146,7 +146,7 @@ class _Frames:
         self._file = file
         self.names = ["/".join(filter(None, (group, "observations", place))) for group in groups]
 
-    def look_encoded(self, space: dict[str, Any]) -> bool:
+    def are_encoded(self, space: dict[str, Any]) -> bool:
         """Return whether the stored arrays lack the shape of images, as JPEG files do."""
         if not _is_image(space):
             return False

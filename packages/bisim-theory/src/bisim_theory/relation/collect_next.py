@@ -113,8 +113,8 @@ class _GainSearch:
             if not len(outcomes) or not mine.any():
                 continue
             others, of_seen = np.unique(reached[seen], return_inverse=True)
-            told_apart = self.relation.apart(np.sort(outcomes), others).mean(0)[of_seen]
-            gain[mine] = open_[np.ix_(mine, seen)] @ (told_apart * self.size[seen])
+            distinguished = self.relation.apart(np.sort(outcomes), others).mean(0)[of_seen]
+            gain[mine] = open_[np.ix_(mine, seen)] @ (distinguished * self.size[seen])
         return gain
 
     def _outcomes(self, kinds: Ids, reached: Ids) -> Ids:

@@ -28,7 +28,7 @@ class Candidate:
         certified_share: distinguished share of the pairs of sources with different labels; None without labels.
         within_label: number of distinguished pairs with equal labels; None without labels.
         exact: False where numbers of pairs are estimates from a sample.
-        impossible: why no well-trained model exists, else None; the other fields but `name` are then empty.
+        contradiction: why no well-trained model exists, else None; the other fields but `name` are then empty.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Candidate:
     certified_share: float | None = None
     within_label: int | None = None
     exact: bool = True
-    impossible: str | None = None
+    contradiction: str | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _candidate(
     try:
         relation = empirical_bisimulation(with_p, fold(with_p) if folding else None)
     except NoWellTrainedModelError as error:
-        return Candidate(name, impossible=str(error))
+        return Candidate(name, contradiction=str(error))
     return Candidate(
         name,
         behaviours=relation.behaviour.classes,

@@ -33,9 +33,9 @@ def group(graph: ObservedGraph, class_of_vertex: Ids) -> Behaviour:
 
 
 def refine_in_memory(graph: ObservedGraph) -> Ids:
-    """(V,) class 0..C-1 of every vertex by Moore's refinement: split by p, then by where edges lead, until stable.
+    """Compute (V,) the class 0..C-1 of every vertex: split by p, then by where edges lead, until nothing changes.
 
-    After the first round only vertices with a successor that has left its class are looked at again.
+    After the first round only vertices with a successor that has left its class are processed again.
     """
     edges = graph.edges
     classes = np.unique(graph.auxiliary, return_inverse=True)[1].reshape(-1)
@@ -48,7 +48,7 @@ def refine_in_memory(graph: ObservedGraph) -> Ids:
         first = np.unique(signature, return_index=True)[1]
         split, of_group = np.unique(classes[dirty[first]], return_inverse=True)
         group_size = np.bincount(signature)
-        # The vertices that are not dirty stay; where a class has none of those, its largest group does.
+        # Clean vertices keep the class; where a class has none, its largest group keeps it.
         all_dirty = np.bincount(of_group, group_size) == size[split]
         by_size = np.lexsort((-group_size, of_group))
         largest = np.zeros(len(first), bool)
@@ -64,9 +64,7 @@ def refine_in_memory(graph: ObservedGraph) -> Ids:
 
 
 def _signatures(classes: Ids, vertices: Ids, edges: Edges) -> Ids:
-    """(len(vertices),) codes 0.., equal for vertices of one class whose edges have equal actions and lead to equal
-    classes.
-    """
+    """Compute (len(vertices),) codes 0, 1, ... of class, actions of the edges, and classes that they lead to."""
     signature = np.unique(classes[vertices], return_inverse=True)[1].reshape(-1)
     number = edges.vertices
     degree = edges.degree[vertices]

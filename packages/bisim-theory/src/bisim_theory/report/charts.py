@@ -282,7 +282,7 @@ def comparison(found: Comparison) -> Chart:
 
 
 def _spoken(candidate: Candidate, pairs: int) -> str:
-    if candidate.impossible is not None:
+    if candidate.contradiction is not None:
         return "no well-trained model exists"
     share = sum(candidate.pairs_per_level) / max(pairs, 1)
     return f"{share:.1%} of pairs told apart, embeddings needed: {_needed(candidate)}"
@@ -303,7 +303,7 @@ def _shade(level: int) -> str:
 
 
 def _shares(axes: Axes, row: int, candidate: Candidate, pairs: int) -> None:
-    if candidate.impossible is not None:
+    if candidate.contradiction is not None:
         axes.text(0.01, row, "no well-trained model exists", va="center", fontsize=8)
         return
     axes.barh(row, 1, color="#f0f1f2", edgecolor=GREY, linewidth=0.5, height=0.62)

@@ -159,7 +159,7 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
         "certified_share": candidate.certified_share,
         "distinguished_within_label": candidate.within_label,
         "exact": candidate.exact,
-        "no_well_trained_model": candidate.impossible,
+        "no_well_trained_model": candidate.contradiction,
     }
 
 

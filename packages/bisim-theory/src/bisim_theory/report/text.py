@@ -219,7 +219,7 @@ def _comparison_lines(comparison: Comparison, label: str | None) -> list[str]:
 def _candidate_row(candidate: Candidate, width: int, label: str | None) -> str:
     embeddings = candidate.embeddings
     if embeddings is None:
-        return f"  {candidate.name:{width}}  no well-trained model exists: {candidate.impossible}"
+        return f"  {candidate.name:{width}}  no well-trained model exists: {candidate.contradiction}"
     needed = f"{embeddings.at_least:,}" if embeddings.exact else f">= {embeddings.at_least:,}"
     classes = "-" if candidate.classes is None else f"{candidate.classes:,}"
     share = "-" if candidate.certified_share is None else f"{candidate.certified_share:.3f}"
@@ -231,7 +231,7 @@ def _candidate_row(candidate: Candidate, width: int, label: str | None) -> str:
 
 
 def _level_bar(candidate: Candidate, pairs: int) -> str:
-    if candidate.impossible is not None or pairs == 0:
+    if candidate.contradiction is not None or pairs == 0:
         return "-"
     ends = np.round(np.cumsum(candidate.pairs_per_level) / pairs * BAR).astype(int).tolist()
     bar = ""

@@ -310,7 +310,7 @@ def _median_distance(embedding: NDArray[Any], tolerance: Tolerance) -> float:
 def _conclusion(
     relation: Relation, representation: Representation, threshold: float, progress: ProgressCallback
 ) -> tuple[Closest | None, int]:
-    """Find the closest distinguished pair and count the collapsed ones, among sampled pairs where R_D* is inexact."""
+    """Find the closest distinguished pair and count the collapsed ones, among sampled pairs if R_D* is not exact."""
     if relation.exact:
         nearest = nearest_distinguished(relation, representation.embedding, threshold, progress)
         distance, pair, close = nearest.distance, nearest.pair, nearest.close
