@@ -99,7 +99,7 @@ def test_conflicts_stop_with_both_ways_out(tmp_path, capsys):
 
 
 def bad_inputs(folder):
-    """Name -> arguments and what the message must say."""
+    """Return name -> arguments and the text that the message must have."""
     good = write(folder / "good.npz", CHAIN)
     whole = good.read_bytes()
     (folder / "cut.npz").write_bytes(whole[: len(whole) // 2])
@@ -311,7 +311,7 @@ def test_a_pair_with_an_observation_that_is_never_a_source(tmp_path, capsys):
 
 
 def images_alike():
-    """Observations 0 and 3 are one image; p differs, and so does the label."""
+    """Build data in which observations 0 and 3 have equal images, different p and different labels."""
     images = np.arange(4, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
     images[3] = 0
     return {**CHAIN, "observation": images, "count": [0, 1, 2, 5]}

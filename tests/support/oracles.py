@@ -1,4 +1,4 @@
-"""Literal, slow transcriptions of the paper's definitions, and random data to hold the fast code against."""
+"""Literal, slow implementations of the paper's definitions, and random datasets to compare the fast code on."""
 
 import itertools
 
@@ -18,7 +18,7 @@ def random_dataset(
     vector: int = 0,
     one_action: bool = False,
 ) -> TransitionDataset:
-    """Deterministic transitions with cycles, duplicates, missing actions and successors that are never sources."""
+    """Draw deterministic transitions with cycles, duplicates, missing actions and successors that are never sources."""
     successor = rng.integers(frames, size=(frames, actions))
     p = rng.integers(values, size=(frames, vector) if vector else frames)
     seen = [(x, a) for x, a in itertools.product(range(frames), range(actions)) if rng.random() < coverage]
@@ -32,7 +32,7 @@ def random_dataset(
 
 
 def literal_levels(data: TransitionDataset) -> dict[tuple[int, int], int]:
-    """Definition 4, word for word: the round at which each ordered pair enters R."""
+    """Compute by Definition 4, word for word, the round at which each ordered pair enters R."""
     sources = sorted(set(data.source.tolist()))
     p = {x: np.asarray(value).tolist() for x, value in zip(data.source.tolist(), data.auxiliary, strict=True)}
     f = {(x, a): y for x, a, y in zip(data.source.tolist(), data.action.tolist(), data.successor.tolist(), strict=True)}
@@ -61,14 +61,14 @@ def literal_levels(data: TransitionDataset) -> dict[tuple[int, int], int]:
 
 
 def _tables(data: TransitionDataset):
-    """Sources, their p as tuples, and the successor of (source, action)."""
+    """Return the sources, their p as tuples, and the successor of each (source, action)."""
     p = {x: tuple(np.atleast_1d(value).tolist()) for x, value in zip(data.source.tolist(), data.auxiliary, strict=True)}
     f = {(x, a): y for x, a, y in zip(data.source.tolist(), data.action.tolist(), data.successor.tolist(), strict=True)}
     return sorted(p), p, f
 
 
 def breadth_first_levels(data: TransitionDataset) -> dict[tuple[int, int], int]:
-    """Levels as distances in the graph of pairs: from those that differ in p, against the transitions (SciPy)."""
+    """Compute levels as distances from the pairs that differ in p, against the transitions (SciPy)."""
     sources, p, f = _tables(data)
     number = {pair: i for i, pair in enumerate(itertools.product(sources, repeat=2))}
     start = len(number)
@@ -87,7 +87,7 @@ def breadth_first_levels(data: TransitionDataset) -> dict[tuple[int, int], int]:
 
 
 def datalog_relation(data: TransitionDataset) -> set[tuple[int, int]]:
-    """R_D* as the least model of Definition 4's two rules (clingo)."""
+    """Compute R_D* as the least model of Definition 4's two rules (clingo)."""
     _, p, f = _tables(data)
     values = sorted(set(p.values()))
     facts = [f"p({x},{values.index(value)})." for x, value in p.items()]
@@ -101,7 +101,7 @@ def datalog_relation(data: TransitionDataset) -> set[tuple[int, int]]:
 
 
 def literal_folding(data: TransitionDataset, merges=()) -> list[set[int]] | None:
-    """Classes of observations that a well-trained model must give one embedding; None where p forbids it."""
+    """Merge the observations that need one embedding, one pair at a time; return None if p forbids it."""
     groups = [{x} for x in range(data.frames)]
 
     def group(x: int) -> set[int]:

@@ -15,7 +15,7 @@ from support.oracles import literal_folding, literal_levels, random_dataset
 
 
 def noisy_dataset(seed):
-    """Transitions of which some (observation, action) have several successors."""
+    """Draw transitions in which some (observation, action) have several successors."""
     rng = np.random.default_rng(seed)
     data = random_dataset(rng, frames=9, actions=2, coverage=0.5)
     again = rng.integers(len(data), size=2)
@@ -29,7 +29,7 @@ def noisy_dataset(seed):
 
 
 def check_chain(data, error):
-    """Every merge of the proof is of two successors of one action, from sources equal by then."""
+    """Check that every merge of the proof is of two successors of one action, from sources that are equal by then."""
     rows = set(zip(data.source.tolist(), data.action.tolist(), data.successor.tolist(), strict=True))
     parent = list(range(data.frames))
 
@@ -91,8 +91,8 @@ def test_black_image_conflicts_by_content_and_not_by_occurrence():
     assert len(set(fold(joined)[[2, 3]])) == 1
 
 
-def minimal_codes(data):
-    """Fewest embeddings of sources over all partitions closed under the transitions, by trying them all."""
+def fewest_embeddings(data):
+    """Find the fewest embeddings of sources by trying all partitions that are closed under the transitions."""
     sources = sorted(set(data.source.tolist()))
     best = len(sources)
 
@@ -117,11 +117,11 @@ def test_embeddings_needed_never_exceeds_the_minimum_and_is_exact_when_it_says_s
     said = set()
     for seed in range(60):
         data = random_dataset(np.random.default_rng(seed), frames=5, coverage=[0.6, 1.0][seed % 2])
-        forced, least = embeddings_needed(empirical_bisimulation(data)), minimal_codes(data)
-        assert forced.at_least <= least
-        if forced.exact:
-            assert forced.at_least == least
-        said.add(forced.exact)
+        needed, least = embeddings_needed(empirical_bisimulation(data)), fewest_embeddings(data)
+        assert needed.at_least <= least
+        if needed.exact:
+            assert needed.at_least == least
+        said.add(needed.exact)
     assert said == {True, False}
 
 
@@ -130,6 +130,6 @@ def test_the_chromatic_number_is_not_called_exact_where_it_is_not():
     rows = [(0, 1, 2), (0, 2, 3), (1, 1, 1), (1, 2, 1), (2, 0, 2), (2, 1, 0), (2, 2, 1), (3, 0, 3), (3, 1, 3)]
     source, action, successor = np.array(rows).T
     data = TransitionDataset(source, action, successor, np.array([1, 0, 1, 1])[source])
-    forced = embeddings_needed(empirical_bisimulation(data))
-    assert (forced.at_least, forced.exact) == (3, False)
-    assert minimal_codes(data) == 4
+    needed = embeddings_needed(empirical_bisimulation(data))
+    assert (needed.at_least, needed.exact) == (3, False)
+    assert fewest_embeddings(data) == 4

@@ -13,7 +13,7 @@ VALUES = hnp.arrays(
 
 
 def digits(codes, base, dimensions):
-    """(N, A) digits of numbers, the first most significant."""
+    """Compute (N, A) digits of numbers, the first most significant."""
     return np.stack([codes // base ** (dimensions - 1 - d) % base for d in range(dimensions)], 1)
 
 

@@ -29,7 +29,7 @@ def frames_of(data, ids=None):
 
 
 def check(data, recorded, discrete=True):
-    """Every step as it was recorded, in order."""
+    """Check that every step is as it was recorded, in order."""
 
     def steps(name, rows=slice(None)):
         return np.concatenate([episode[name][rows] for episode in recorded])
@@ -54,8 +54,8 @@ def check(data, recorded, discrete=True):
     np.testing.assert_array_equal(data.source[inside], data.successor[inside - 1])  # an occurrence has one id
 
 
-def labels_of(recorded, data, name):
-    """What the label must be, through the ids of sources and successors."""
+def check_label(recorded, data, name):
+    """Check a label at the ids of sources and successors."""
     label = data.labels[name]
     before = np.concatenate([episode["count"][:-1] for episode in recorded])
     after = np.concatenate([episode["count"][1:] for episode in recorded])
@@ -76,7 +76,7 @@ def test_images_and_discrete_actions(tmp_path, write):
     data = read_transitions(write(tmp_path / "d.h5", recorded))
     check(data, recorded)
     assert data.images
-    labels_of(recorded, data, "inner/count" if write is write_minari else "count")
+    check_label(recorded, data, "inner/count" if write is write_minari else "count")
     np.testing.assert_array_equal(data.observation[3:9], frames_of(data)[3:9])
     assert "action_abstraction" not in data.metadata
     with pytest.raises(DatasetError, match="discrete"):

@@ -1,4 +1,4 @@
-"""Damaged files of every format: `bisim-check` ends with a verdict or with one line, whatever a file holds.
+"""Damaged files of every format: `bisim-check` ends with a verdict or with one line of error.
 
 The files are read by the command's own entry function in a process of its own, with little memory and little time a
 file, so that a crash, a hang or an allocation of what a header claims is seen. With `--fuzz-files 2000` it takes long.
@@ -39,7 +39,7 @@ def arguments_for(place, representation, out, rng):
 
 
 def judge(status, err, out):
-    """What is wrong with an outcome, or an empty text."""
+    """Describe what is wrong with an outcome; return an empty text if nothing is."""
     if status not in OUTCOMES:
         return f"status {status!r}"
     if status == 2 and not (err.startswith("bisim-check: error: ") and err.count("\n") == 1):
@@ -57,7 +57,7 @@ def read_one(arguments, out):
 
 
 def read_all(folder, name, files):
-    """Read mutated copies of ``FOLDER/NAME``; of a representation, beside whole transitions."""
+    """Read mutated copies of ``FOLDER/NAME``; those of a representation with intact transitions."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     original, work = folder / name, folder / f"work-{name}"
     work.mkdir()
@@ -93,7 +93,7 @@ FORMATS = ["npz.npz", "representation.npz", "minari", "torchrl", "hdf5.h5"]
 
 
 class Payload:
-    """Makes a folder where it is unpickled."""
+    """An object that makes a folder when it is unpickled."""
 
     def __init__(self, mark):
         self.mark = mark
@@ -104,7 +104,7 @@ class Payload:
 
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory):
-    """One small valid file or folder of each format, and a mark that only an executed payload makes."""
+    """Write a small valid file or folder of each format; return them and the mark of an executed payload."""
     from bisim_theory import TransitionDataset, write_representation, write_transitions
     from support.written_datasets import record, write_hdf5, write_minari, write_torchrl
 

@@ -184,7 +184,7 @@ def test_codes_are_made_anew_from_what_was_done(tmp_path):
 
 
 def add_array(archive, name, header, data, compression=zipfile.ZIP_DEFLATED):
-    """An array whose header says anything, and whose bytes come from an iterator."""
+    """Write an array with any header and with bytes from an iterator."""
     start = io.BytesIO()
     np.lib.format.write_array_header_1_0(start, header)
     with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:

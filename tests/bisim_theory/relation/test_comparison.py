@@ -8,7 +8,7 @@ from support.oracles import random_dataset
 
 
 def counting_episodes(episodes=40, steps=6, target=2, seed=0):
-    """A count on 0..4 goes up and down; every observation is an occurrence, with a reward on arrival."""
+    """Draw a count on 0..4 that goes up and down; each observation is an occurrence with the reward of reaching it."""
     rng = np.random.default_rng(seed)
     action = rng.integers(2, size=(episodes, steps))
     count = np.zeros((episodes, steps + 1), int)

@@ -5,7 +5,7 @@ from support.oracles import random_dataset
 
 
 def lipschitz_model(data, rng, noise):
-    """Random embeddings with T and P of known constants: clipped affine maps, different for every action."""
+    """Draw embeddings, and T and P with known constants: clipped affine maps, different for every action."""
     dimensions, values = 3, 1
     embedding = rng.normal(size=(data.frames, dimensions))
     actions = int(data.action.max()) + 1

@@ -19,7 +19,7 @@ from support.oracles import literal_levels, random_dataset
 
 
 def well_trained(data, rng, merge_tries=6, dimensions=5):
-    """A model with zero residuals: merge observations as long as p allows, then embed each merged class at random."""
+    """Build a model with zero residuals: merge observations while p allows, then embed each class at random."""
     names, merges = fold(data), []
     for _ in range(merge_tries):
         pair = tuple(rng.integers(data.frames, size=2).tolist())
@@ -104,7 +104,7 @@ def test_nearest_pair_and_close_pairs_equal_the_search_over_all_pairs(monkeypatc
 
 
 def counting_chain():
-    """Counts 0..3 in a row, p = 1 at count 3, one action that adds: by hand, level of (i, j) is 4 - max(i, j)."""
+    """Build counts 0..3, p = 1 at count 3, one action that adds: by hand, the level of (i, j) is 4 - max(i, j)."""
     return TransitionDataset([0, 1, 2, 3], [1, 1, 1, 1], [1, 2, 3, 3], [0, 0, 0, 1])
 
 
@@ -170,7 +170,7 @@ def test_no_well_trained_model_comes_before_any_verdict():
 
 
 def continuous_chain():
-    """The chain with actions 0.5, 1.0, 0.75, 0.75 of one code: their mean is 0.75."""
+    """Build the chain with actions 0.5, 1.0, 0.75, 0.75 of one code, with the mean 0.75."""
     values = np.array([[0.5], [1.0], [0.75], [0.75]])
     images = np.arange(4, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
     return TransitionDataset(
