@@ -1,4 +1,4 @@
-"""A training state on disk, and the trained model back from a run."""
+"""Write and read checkpoints of a run, and load its trained model."""
 
 import contextlib
 import hashlib
@@ -21,38 +21,48 @@ from pjepa_agent.runs.directory import RunDirectory, RunError
 logger = logging.getLogger("pjepa_agent")
 
 SCHEMA = 2
-"""1, without a checksum, is still read."""
+"""Version of the format. Version 1 had no digest and is still read."""
 
-ALGORITHM = b"sha256:"
-CHECKSUM = len(ALGORITHM) + 64
-"""Bytes of the checksum behind a checkpoint, which is the comment of the zip archive that PyTorch writes."""
+PREFIX = b"sha256:"
+COMMENT = len(PREFIX) + 64
+"""Length in bytes of the comment of a checkpoint's archive, which is its digest."""
+
+DIRECTORY = 0x10
+"""Attribute of an entry of a zip archive that is a directory."""
 
 Which = Literal["last", "best"]
-"""Which state of a run: at its last saved update, or at the one of the highest accuracy."""
+"""Checkpoint of a run: of its last saved update, or of the update with the highest accuracy."""
 
 
 def save_checkpoint(path: Path, state: dict[str, Any], older: Sequence[Path] = ()) -> None:
-    """Write tensors, numbers and state dictionaries with a checksum, whole or not at all.
+    """Write a checkpoint with its digest atomically, and rotate the older ones.
+
+    The file is the zip archive of `torch.save`, with the SHA-256 of all before it as its comment, which `unzip -z`
+    shows. The CRC-32 of each entry would not do: it does not cover the directory of the archive, where one flipped bit
+    makes PyTorch skip a tensor and return uninitialized memory. The digest is in the same file, not in one of its own,
+    because no two files can be replaced atomically.
 
     Args:
         path: the file.
-        state: what it shall hold.
-        older: where the states that it held before are kept, newest first; each moves on by one place.
+        state: tensors, numbers and state dictionaries.
+        older: the files of earlier checkpoints, newest first.
+
+    Raises:
+        OSError: the file cannot be written; the earlier checkpoints are unchanged.
     """
     buffer = io.BytesIO()
     torch.save({"schema": SCHEMA, **state}, buffer)
-    archive = buffer.getbuffer()[:-2]  # the last two bytes are the length of the comment, of which there is none yet
+    archive = buffer.getbuffer()[:-2]  # without the length of the comment, which is 0
     with atomic_write(path) as file:
         file.write(archive)
-        file.write(CHECKSUM.to_bytes(2, "little"))
-        file.write(ALGORITHM + hashlib.sha256(archive).hexdigest().encode())
+        file.write(_seal(archive))
         file.flush()
-        os.fsync(file.fileno())  # a full disk shows here, before any of the older ones has gone
+        os.fsync(file.fileno())  # raise on a full disk before an older checkpoint is replaced
         _rotate([path, *older])
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read what `save_checkpoint` wrote; nothing in the file is executed.
+    """Read and verify a checkpoint. Nothing in the file is executed.
 
     Raises:
         RunError: the file is missing, damaged or of another schema.
@@ -61,66 +71,85 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         raise RunError(f"{path}: does not exist; the run has not saved a checkpoint yet")
     try:
         content = path.read_bytes()
-        checked = _has_checksum(content)
-        _check_plain(content)
+        sealed = _check_digest(content)
+        _check_archive(content, sealed)
         state: dict[str, Any] = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
         schema = state["schema"]
     except Exception as error:  # a damaged file can raise almost anything
         raise RunError(f"{path}: is no checkpoint, or a damaged one ({type(error).__name__})") from None
     if schema not in (1, SCHEMA):
         raise RunError(f"{path}: has checkpoint schema {schema}, this version reads {SCHEMA}")
-    if schema == SCHEMA and not checked:
-        raise RunError(f"{path}: is no checkpoint, or a damaged one (its checksum is gone)")
+    if schema == SCHEMA and not sealed:
+        raise RunError(f"{path}: is no checkpoint, or a damaged one (its digest is missing)")
     return state
 
 
 class _DamagedError(ValueError):
-    """The content is not what was written."""
+    """Signal that the content of a checkpoint is not what was written."""
 
 
-def _has_checksum(content: bytes) -> bool:
-    """Whether there is a checksum behind the archive; raises where it is that of another content."""
-    if not content[-CHECKSUM:].startswith(ALGORITHM):
+def _seal(archive: memoryview) -> bytes:
+    """Return the end of an archive: the length of its comment, and the comment, the SHA-256 of all before both."""
+    return COMMENT.to_bytes(2, "little") + PREFIX + hashlib.sha256(archive).hexdigest().encode()
+
+
+def _check_digest(content: bytes) -> bool:
+    """Return whether the content ends with a digest, which is then checked.
+
+    Raises:
+        _DamagedError: the digest is of another content.
+    """
+    if not content[-COMMENT:].startswith(PREFIX):
         return False
-    archive = memoryview(content)[: -CHECKSUM - 2]
-    if hashlib.sha256(archive).hexdigest().encode() != content[-CHECKSUM + len(ALGORITHM) :]:
+    archive, seal = memoryview(content)[: -COMMENT - 2], content[-COMMENT - 2 :]
+    if seal != _seal(archive):
         raise _DamagedError
     return True
 
 
-def _check_plain(content: bytes) -> None:
-    """Refuse an archive that would become larger than its file: PyTorch stores everything as it is."""
+def _check_archive(content: bytes, sealed: bool) -> None:
+    """Check that the archive holds plain, stored entries, and their CRC-32 unless a digest was `sealed` over them.
+
+    An archive whose entries are compressed or overlap could expand to more than its size, which PyTorch never writes.
+
+    Raises:
+        _DamagedError, zipfile.BadZipFile: it does not.
+    """
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         entries = archive.infolist()
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        raise _DamagedError
-    if sum(entry.file_size for entry in entries) > len(content):
-        raise _DamagedError
+        if any(entry.compress_type != zipfile.ZIP_STORED or entry.external_attr & DIRECTORY for entry in entries):
+            raise _DamagedError
+        if sum(entry.file_size for entry in entries) > len(content):
+            raise _DamagedError
+        if not sealed and archive.testzip() is not None:
+            raise _DamagedError
 
 
 def _rotate(paths: Sequence[Path]) -> None:
-    """Each file, newest first, takes the place of the next; the newest stays where it is too, so that there is one at
-    every moment.
-    """
+    """Rotate checkpoints, newest first, by one place. The newest is linked, not moved, so that one always exists."""
     for newer, older in reversed(list(itertools.pairwise(paths[1:]))):
         if newer.exists():
             os.replace(newer, older)
     if len(paths) > 1 and paths[0].exists():
-        beside = paths[1].with_name(f".{paths[1].name}.{os.getpid()}.partial")
+        temporary = paths[1].with_name(f".{paths[1].name}.{os.getpid()}.partial")
         try:
-            os.link(paths[0], beside)
+            os.link(paths[0], temporary)
         except OSError:  # a file system without hard links
-            shutil.copy2(paths[0], beside)
-        os.replace(beside, paths[1])
+            shutil.copy2(paths[0], temporary)
+        os.replace(temporary, paths[1])
 
 
 def newest_checkpoint(paths: list[Path], device: torch.device | str = "cpu") -> tuple[Path, dict[str, Any]]:
-    """The first of some checkpoints, newest first, that can be read, and what is in it.
+    """Read the newest undamaged checkpoint and return its path and its state.
 
-    Damaged ones before it are set aside as ``NAME.damaged``, with a warning that names both.
+    Newer ones that are damaged are renamed to ``NAME.damaged``, with a warning that names both files.
+
+    Args:
+        paths: the files of the checkpoints, newest first.
+        device: the device to load tensors to.
 
     Raises:
-        RunError: none can be read.
+        RunError: no checkpoint can be read; none is renamed.
     """
     refused: dict[Path, RunError] = {}
     for path in paths:
@@ -140,21 +169,21 @@ def newest_checkpoint(paths: list[Path], device: torch.device | str = "cpu") -> 
 
 
 def load(run: str | os.PathLike[str], device: torch.device | str = "cpu", at: Which = "last") -> PJEPA:
-    """The trained model of a run directory, in evaluation mode.
+    """Load the trained model of a run directory, in evaluation mode.
 
     >>> model = load("runs/NAME")                 # doctest: +SKIP
     >>> z = model.encode(images)                  # doctest: +SKIP
 
     Args:
         run: a run directory.
-        device: where to put the model.
-        at: the state at the ``last`` saved update, or the ``best`` one where the run keeps that.
+        device: the device of the model.
+        at: the checkpoint of the ``last`` saved update, or of the ``best`` one if the run has saved it.
 
     Returns:
         The model; `model.encode` maps images (B, 64, 64, 3) uint8 to embeddings (B, latent_dim).
 
     Raises:
-        RunError: the directory holds no run, or no whole checkpoint.
+        RunError: the directory holds no run, or its checkpoint is missing, damaged or of another configuration.
     """
     directory, config = RunDirectory.open(run)
     path = directory.checkpoint if at == "last" else directory.best
@@ -169,7 +198,7 @@ def load(run: str | os.PathLike[str], device: torch.device | str = "cpu", at: Wh
 
 @contextlib.contextmanager
 def checkpoint_errors(path: Path) -> Iterator[None]:
-    """Turn whatever a checkpoint that belongs to another configuration raises into a `RunError` that names it."""
+    """Translate errors of a checkpoint of another configuration into a `RunError` that names the file."""
     try:
         yield
     except (RuntimeError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
