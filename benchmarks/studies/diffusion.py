@@ -1,14 +1,12 @@
-"""Why compact clusters diffuse: runs at a constant learning rate are continued in several ways from one state.
+"""Continue runs at a constant learning rate in several ways from one state, and tabulate how their clusters diffuse.
 
-Run it with ``uv run python -m benchmarks.studies.diffusion``: it prints a table of what ``benchmarks/records`` has.
-What is missing there it makes first, and can be stopped: it continues a run for 200 updates in a way (two minutes of a
-core), having trained that (seven minutes) unless ``runs/stability`` has it from the study of levers.
+Command: ``uv run python -m benchmarks.studies.diffusion``. A way without a record in ``benchmarks/records`` is measured
+first, two minutes of a core. The run that it continues is taken from ``runs/stability``, or trained, seven minutes.
 """
 
 import argparse
 import copy
 import dataclasses
-import json
 import logging
 import shutil
 import tempfile
@@ -19,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from bisim_theory import read_transitions
-from bisim_theory.files import atomic_write
 from numpy.typing import NDArray
 from pjepa_agent.collection.policy import redrawn_scenes
 from pjepa_agent.collection.replay import DatasetReplay
@@ -27,18 +24,20 @@ from pjepa_agent.evaluation import clusters as geometry
 from pjepa_agent.evaluation.held_out import VIEWS
 from pjepa_agent.model import PJEPA
 from pjepa_agent.runs.directory import RunDirectory
+from pjepa_agent.runs.metrics import Rows
 from pjepa_agent.training.trainer import Training
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from benchmarks.studies.records import UPDATE, Table
 from benchmarks.studies.stability import VARIANTS
-from benchmarks.studies.study import RECORDS, train
-from benchmarks.tables import markdown, seed_range
+from benchmarks.studies.study import add_only, study_parser, train
+from benchmarks.tables import markdown
 
 UPDATES, EVERY = 200, 20
 NAME = "constant-rate-no-averaging"
+TABLE = "diffusion.csv"
 Way = Callable[[Training], None]
-Rows = list[dict[str, float]]
 
 
 def _rate(factor: float) -> Way:
@@ -75,41 +74,45 @@ WAYS: dict[str, Way] = {
     "without-transition-loss": _objective(transition_weight=0.0),
     "without-auxiliary-loss": _objective(auxiliary_weight=0.0),
 }
-"""What is changed of the training, once, in the middle of it. Without a rate the running statistics alone go on."""
+"""Changes of the training at the state that it continues from. At a learning rate of 0 the running statistics of batch
+normalisation alone go on changing."""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
+    parser = study_parser(__doc__, "stability")
+    add_only(parser, WAYS)
+    return parser
 
 
 def main() -> None:
-    """Make what is missing, and print what became of the clusters in every way."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=Path, default=Path("runs/stability"), help="folder of the run directories")
-    parser.add_argument("--records", type=Path, default=RECORDS / "diffusion", help="folder of the records")
-    parser.add_argument("--seeds", type=seed_range, default=seed_range("10-12"), help="such as 10-12 (default)")
-    parser.add_argument("--only", nargs="+", choices=WAYS, metavar="NAME", default=list(WAYS), help="these")
-    options = parser.parse_args()
+    """Measure what is missing and print the table."""
+    options = make_parser().parse_args()
     logging.getLogger("torchrl").setLevel(logging.WARNING)  # it announces storages in the middle of the table
     for seed in options.seeds:
         for name in options.only:
-            record(options.records / f"{name}-{seed}.json", options.runs / f"{NAME}-{seed}", seed, WAYS[name])
-    print(table(options.records, options.seeds, options.only))
+            record(Table(options.records / TABLE), options.runs / f"{NAME}-{seed}", name, seed)
+    print(table(Table(options.records / TABLE), options.seeds, options.only))
 
 
-def record(path: Path, run: Path, seed: int, way: Way) -> None:
-    """Continue a run in some way, having trained it if need be, and keep what was measured; nothing if that is kept."""
-    if path.exists():
+def record(records: Table, run: Path, way: str, seed: int) -> None:
+    """Continue a run in one way and record the measures, unless they are recorded. Train the run if it is not there.
+
+    Raises:
+        SystemExit: the run could not be trained.
+    """
+    if (way, seed) in records.read():
         return
     if train(run, [*VARIANTS[NAME], "--seed", str(seed)]):
         raise SystemExit(f"{run}: not trained")
-    rows = follow(run, way)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as file:
-        file.write((json.dumps(rows, indent=1) + "\n").encode())
+    records.put((way, seed), follow(run, WAYS[way]))
 
 
-def table(records: Path, seeds: Sequence[int], ways: Iterable[str] = WAYS) -> str:
-    """A row a way: means over evaluations and seeds, in brackets the lowest evaluation of any seed."""
-    rows = []
+def table(records: Table, seeds: Sequence[int], ways: Iterable[str] = WAYS) -> str:
+    """Format a row a way: means over evaluations and seeds, in brackets the lowest evaluation of any seed."""
+    rows, recorded = [], records.read()
     for name in ways:
-        runs: list[Rows] = [json.loads((records / f"{name}-{seed}.json").read_text()) for seed in seeds]
+        runs = [recorded[name, seed] for seed in seeds]
         columns = {key: np.array([[row[key] for row in run] for run in runs]) for key in runs[0][0]}
         rows.append([
             name,
@@ -127,19 +130,19 @@ def table(records: Path, seeds: Sequence[int], ways: Iterable[str] = WAYS) -> st
 
 
 def follow(path: Path, way: Way) -> Rows:
-    """Continue a copy of a run in some way; what is measured every few updates.
+    """Continue a copy of a run in one way and return measures every `EVERY` updates.
 
-    ``running`` is the accuracy of the weights with the batch statistics that ran along with them, ``exact`` of the same
-    weights with statistics of their own, ``averaged`` of exponentially averaged weights (0.995) with theirs. All but
-    the first is measured with exact statistics: ``moved`` is the root mean square of how far embeddings are from where
-    they were at the last evaluation, an update.
+    ``running`` is the accuracy of the weights with the running batch statistics, ``exact`` that of the same weights
+    with batch statistics taken anew, ``averaged`` that of exponentially averaged weights (0.995) with statistics taken
+    anew. All but the first are measured with the statistics taken anew. ``moved`` is the root mean square distance
+    that embeddings moved since the last evaluation, per update and over the smallest gap between two counts.
     """
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(path, Path(folder) / "run")
         run, config = RunDirectory.open(Path(folder) / "run")
         training = Training(config, run, read_transitions(run.transitions), torch.device("cpu"))
         scenes, names = redrawn_scenes(config.collection, 16, VIEWS, 2**40)
-        held_out, frames = training.held_out, training.sampler.frames
+        held_out, frames = training.held_out, training.sampler.frames.images
         training.model.train()
         way(training)
         averaged = AveragedModel(training.model, multi_avg_fn=get_ema_multi_avg_fn(0.995), use_buffers=True)
@@ -157,6 +160,7 @@ def follow(path: Path, way: Way) -> Rows:
                 of_averaged = with_exact_statistics(averaged.module, frames).encode(held_out.images).numpy()
                 moved = np.sqrt(np.square(embedding - before).sum(1).mean()) / EVERY
                 row = {
+                    UPDATE: update,
                     "running": held_out.accuracy(training.model.encode(held_out.images).numpy()),
                     "exact": held_out.accuracy(embedding),
                     "averaged": held_out.accuracy(of_averaged),
@@ -171,7 +175,7 @@ def follow(path: Path, way: Way) -> Rows:
 
 
 def with_exact_statistics(model: PJEPA, frames: torch.Tensor, batches: int = 16) -> PJEPA:
-    """The model with the statistics of 256 observations a batch instead of those that ran along with its weights."""
+    """Copy a model and replace its running batch statistics by the mean over batches of 256 observations."""
     model = copy.deepcopy(model)
     for layer in model.modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
@@ -186,14 +190,14 @@ def with_exact_statistics(model: PJEPA, frames: torch.Tensor, batches: int = 16)
 
 
 def unpredictable(model: PJEPA, scenes: NDArray[np.uint8], names: NDArray[Any]) -> float:
-    """The least L_dyn that any dynamics can have: how a scene's embeddings vary with the places of its objects."""
+    """Measure the least L_dyn of any dynamics: the variance of a scene's embeddings over redrawn positions."""
     embedding = model.encode(scenes).numpy().astype(np.float64)
     _, _, spreads = geometry.clusters(embedding, names)
     return float(spreads.mean()) / embedding.shape[1] * VIEWS / (VIEWS - 1)
 
 
 def smallest_gap(embedding: NDArray[Any], counts: NDArray[Any]) -> float:
-    """Smallest distance between the centroids of two counts."""
+    """Measure the smallest distance between the centroids of two counts."""
     _, centroids, _ = geometry.clusters(embedding, counts)
     return float(geometry.pairwise_distances(centroids, centroids)[np.triu_indices(len(centroids), 1)].min())
 

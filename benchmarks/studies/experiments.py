@@ -1,7 +1,7 @@
-"""The paper's four experiments at laptop scale, over seeds: every number of the tables in docs/results.md.
+"""Train the paper's four experiments at laptop scale, over seeds, and print the tables of docs/results.md.
 
-Run it with ``uv run python -m benchmarks.studies.experiments``. It trains what has no record in ``benchmarks/records``
-yet, can be stopped and goes on where it was, and prints the tables. ``--records`` elsewhere trains everything anew.
+Command: ``uv run python -m benchmarks.studies.experiments``. A run without a record in ``benchmarks/records`` is
+trained first, eight minutes of a core; an interrupted one is resumed. ``--records`` in an empty folder trains all anew.
 """
 
 import argparse
@@ -17,8 +17,9 @@ from pjepa_agent.evaluation.theorem import LEVELS_MEASURED
 from pjepa_agent.runs.checkpoint import load
 from pjepa_agent.runs.directory import RunDirectory
 
-from benchmarks.studies.study import RECORDS, Measures, Study
-from benchmarks.tables import markdown, seed_range, spread
+from benchmarks.studies.records import Records
+from benchmarks.studies.study import Measures, Study, add_lanes, study_parser
+from benchmarks.tables import markdown, spread
 
 GEOMETRY = {
     "nearest_centroid_accuracy": "accuracy",
@@ -35,27 +36,29 @@ GEOMETRY = {
 PROBED = ("count", "shape", "color", "position", "occupancy")
 UNTRAINED = "untrained"
 COARSE = "silhouette of 0-2, 3-5, 6-8"
-"""Of the three groups that the paper's Figure 2 shows where the reward's loss is alone."""
+"""Column of the silhouette of the three groups that the paper's Figure 2 shows for the auxiliary loss alone."""
 
 VARIANTS = {name: ["--experiment", name] for name in EXPERIMENTS}
 """Options of `pjepa-train` by the name of the experiment."""
 
 
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
+    parser = study_parser(__doc__, "experiments", seeds="0-4")
+    add_lanes(parser)
+    return parser
+
+
 def main() -> None:
     """Train what is missing and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=Path, default=Path("runs/experiments"), help="folder of the run directories")
-    parser.add_argument("--seeds", type=seed_range, default=seed_range("0-4"), help="such as 0-4 (default)")
-    parser.add_argument("--lanes", type=int, default=2, help="runs at a time (default: 2)")
-    parser.add_argument("--records", type=Path, default=RECORDS / "experiments", help="folder of their records")
-    options = parser.parse_args()
-    study = Study(options.runs, VARIANTS, options.seeds, options.records, measure)
+    options = make_parser().parse_args()
+    study = Study(options.runs, VARIANTS, options.seeds, Records(options.records, "experiments"), measure)
     study.complete(options.lanes)
     print_tables(study)
 
 
 def print_tables(study: Study) -> None:
-    """Accuracy, geometry, probes and Theorem 3, a row an experiment, mean (lowest to highest) over the seeds."""
+    """Print accuracy, geometry, probes and Theorem 3: a row an experiment, mean (lowest to highest) over the seeds."""
     reports = {name: study.reports(name) for name in study.variants}
     measures = {name: [each["held_out"]["trained"] for each in found] for name, found in reports.items()}
     measures[UNTRAINED] = [each["held_out"]["untrained"] for each in reports["reward"]]
@@ -93,14 +96,15 @@ def print_tables(study: Study) -> None:
 
 
 def measure(path: Path) -> Measures:
-    """What is kept of a run beside its report: how coarse its groups are, and the share of held-out pixels' variance
-    that a decoder explains which is fitted on the frozen encoder.
+    """Measure the coarse silhouette of a run, and the share of the variance of held-out pixels that is reconstructed.
+
+    The decoder is fitted to the frozen encoder.
     """
     return {"coarse_silhouette": coarse_silhouette(path), "reconstructed": reconstruction(path).explained}
 
 
 def coarse_silhouette(path: Path) -> float | None:
-    """The silhouette coefficient of a run's held-out embeddings in three groups of three counts; None of a point."""
+    """Measure the silhouette of held-out embeddings in three groups of three counts; None if they are one point."""
     embedding, counts = HeldOut(RunDirectory.open(path)[1]).embed(load(path))
     found = geometry.silhouette(embedding, counts // 3)
     return found if math.isfinite(found) else None

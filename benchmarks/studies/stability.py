@@ -1,16 +1,19 @@
-"""What keeps clusters compact: every lever by itself, at laptop scale, over seeds.
+"""Train the laptop preset with one change at a time and tabulate how compact its clusters stay, over seeds.
 
-Run it with ``uv run python -m benchmarks.studies.stability``. It trains what has no record in ``benchmarks/records``
-yet, can be stopped and goes on where it was; ``--only NAME`` takes one lever, ``--list`` names all.
+Command: ``uv run python -m benchmarks.studies.stability``. A run without a record in ``benchmarks/records`` is trained
+first, seven minutes of a core; an interrupted one is resumed.
 """
+
+import argparse
 
 from pjepa_agent.evaluation.compactness import table
 from pjepa_agent.figures.curves import draw_group_curves
 
-from benchmarks.studies.study import Study, arguments, settings
+from benchmarks.studies.records import Records
+from benchmarks.studies.study import Study, add_curve_options, list_variants, settings, study_parser
 
 EVERY = 50
-"""Updates between two evaluations: more often than usual, which changes nothing of the training."""
+"""Updates between two evaluations; training does not depend on it."""
 
 CONSTANT = settings("optimization.schedule=constant")
 NO_AVERAGING = settings("optimization.averaging_age=0")
@@ -38,17 +41,27 @@ LEVERS = {
     "sigreg": settings("objective.regularizer=sigreg", "objective.regularizer_weight=0.1"),
     "vicreg": settings("objective.regularizer=vicreg", "objective.regularizer_weight=1"),
 }
-"""Options of `pjepa-train` that take one thing away from the default, or put one in. All encode as many observations as
-it does, whatever their batch."""
+"""Options of `pjepa-train` that change one thing of the default. All encode as many observations as it does."""
 
 VARIANTS = {name: [*lever, *settings(f"evaluation.every={EVERY}")] for name, lever in LEVERS.items()}
-"""The same with evaluations in between."""
+"""The options of each lever, with an evaluation every `EVERY` updates."""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
+    parser = study_parser(__doc__, "stability")
+    add_curve_options(parser, LEVERS)
+    return parser
 
 
 def main() -> None:
     """Train what is missing, print the table and draw the curves."""
-    options = arguments(__doc__, "stability", LEVERS)
-    study = Study(options.runs, {name: VARIANTS[name] for name in options.only}, options.seeds, options.records)
+    options = make_parser().parse_args()
+    if options.list:
+        print(list_variants(LEVERS))
+        return
+    variants = {name: VARIANTS[name] for name in options.only}
+    study = Study(options.runs, variants, options.seeds, Records(options.records, "stability"))
     study.complete(options.lanes)
     print(table(study.groups()))
     if options.out:

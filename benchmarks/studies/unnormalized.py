@@ -1,9 +1,10 @@
-"""The paper's encoder, which normalises nothing: what makes it train in few updates, and what does not.
+"""Train the paper's encoder, which has no normalisation, with several initialisations and scales of the pixels.
 
-Run it with ``uv run python -m benchmarks.studies.unnormalized``. It trains what has no record in ``benchmarks/records``
-yet, can be stopped and goes on where it was; ``--only NAME`` takes one variant, ``--list`` names all.
+Command: ``uv run python -m benchmarks.studies.unnormalized``. A run without a record in ``benchmarks/records`` is
+trained first, seven minutes of a core, or half an hour with all 69 layers; an interrupted one is resumed.
 """
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from pjepa_agent.evaluation.theorem import LEVELS_MEASURED
 from pjepa_agent.figures.curves import draw_group_curves
 from pjepa_agent.runs.checkpoint import load
 from pjepa_agent.runs.directory import RunDirectory
-from pjepa_agent.runs.metrics import ACCURACY, MetricsFile
+from pjepa_agent.runs.metrics import ACCURACY
 
-from benchmarks.studies.study import Measures, Study, arguments, settings
+from benchmarks.studies.records import Records
+from benchmarks.studies.study import Measures, Study, add_curve_options, list_variants, settings, study_parser
 from benchmarks.tables import markdown, spread
 
 COMMON = settings(
@@ -28,14 +30,14 @@ COMMON = settings(
     "optimization.encoder_learning_rate_factor=0.08",
     "evaluation.every=100",
 )
-"""The paper's encoder and weight of L_dyn in the recipe of the laptop preset, the encoder at half that one's rate."""
+"""The paper's encoder and weight of L_dyn in the laptop preset's recipe, at half its learning rate for the encoder."""
 
 HE = settings("ablation.convolution_gain=1.414")
 SMALLER = settings("ablation.convolution_gain=0.8")
 IMAGE_SCALE = settings("ablation.pixel_scale=image")
 EARLY = settings("objective.transition_warmup=0.1")
 EARLY_LONGER = ["--updates", "2000", *settings("objective.transition_warmup=0.05")]
-"""L_dyn comes in over the first 100 updates."""
+"""The weight of L_dyn grows over the first 100 updates."""
 
 RELIABLE = [*COMMON, *HE, *settings("ablation.pixel_offset=-0.25"), *IMAGE_SCALE]
 
@@ -57,7 +59,7 @@ ALL_LAYERS = [
         "evaluation.transitions=1000",
     ),
 ]
-"""All 69 layers, in small batches, the encoder at the paper's rate of 9e-5: twenty minutes of a core."""
+"""All 69 layers, in small batches, the encoder at the paper's learning rate of 9e-5."""
 
 VARIANTS = {
     "paper": COMMON,
@@ -75,17 +77,27 @@ VARIANTS = {
         *IMAGE_SCALE,
     ],
 }
-"""Options of `pjepa-train`: initialisation, where black is, and what pixels are divided by; one block a stage, or the
-paper's eight, where embeddings have a spread of thousands with He's initialisation and of 0.2 with a gain of 0.8."""
+"""Options of `pjepa-train`: initialisation, offset of the pixels, and their scale; with one block a stage, or the
+paper's eight. With eight, embeddings start at a spread of thousands with He's gain and of 0.2 with a gain of 0.8."""
 
 SCORES = (ACCURACY, "losses/auxiliary", "eval/spread")
 
 
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
+    parser = study_parser(__doc__, "unnormalized")
+    add_curve_options(parser, VARIANTS)
+    return parser
+
+
 def main() -> None:
-    """Train what is missing and print the table."""
-    options = arguments(__doc__, "unnormalized", VARIANTS)
+    """Train what is missing, print the table and draw the curves."""
+    options = make_parser().parse_args()
+    if options.list:
+        print(list_variants(VARIANTS))
+        return
     variants = {name: VARIANTS[name] for name in options.only}
-    study = Study(options.runs, variants, options.seeds, options.records, measure)
+    study = Study(options.runs, variants, options.seeds, Records(options.records, "unnormalized"), measure)
     study.complete(options.lanes)
     print(table(study))
     if options.out:
@@ -93,10 +105,10 @@ def main() -> None:
 
 
 def table(study: Study) -> str:
-    """A row a variant: mean, lowest and highest over the seeds, at the last update."""
+    """Format a row a variant: mean, lowest and highest over the seeds, at the last update."""
     rows = []
     for name in study.variants:
-        last = [MetricsFile(path / "metrics.csv", until=10**9).rows[-1] for path in study.records(name)]
+        last = [rows[-1] for rows in study.metrics(name)]
         lowest = [min(row[f"theorem/separation_{level}"] for level in range(1, LEVELS_MEASURED + 1)) for row in last]
         rows.append([
             name,
@@ -112,10 +124,10 @@ def table(study: Study) -> str:
 
 
 def measure(path: Path) -> Measures:
-    """Whether an encoder tells counts by direction, and scales with the brightness.
+    """Measure the accuracy of the embeddings' directions, and that of the darkest observations.
 
-    With black at 0 and no biases the features of an image are as much larger as its pixels are: then directions, from
-    the embedding of the empty image, are classified better than embeddings, and dark observations worst.
+    Directions are those from the embedding of the empty image. With black at 0 and no biases an encoder is positively
+    homogeneous: directions are then classified better than embeddings, and dark observations worst.
     """
     held_out, model = HeldOut(RunDirectory.open(path)[1]), load(path)
     embedding = model.encode(held_out.images).numpy().astype(np.float64)
@@ -125,7 +137,7 @@ def measure(path: Path) -> Measures:
 
 
 def darkest(held_out: HeldOut, embedding: NDArray[np.float64]) -> float:
-    """Nearest-centroid accuracy of that fifth of the scored observations with an object whose colours are darkest."""
+    """Measure the nearest-centroid accuracy of the darkest fifth of the scored observations that have an object."""
     scored, counts = held_out.scored, held_out.counts
     brightness = held_out.images.reshape(len(counts), -1, 3).max(1).mean(-1)
     objects = scored & (counts > 0)

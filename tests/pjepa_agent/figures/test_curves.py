@@ -36,19 +36,17 @@ def made(path, accuracy, every=10, **changes):
 
 
 def test_the_course_by_hand(tmp_path):
-    found = compactness(
-        3, record(tmp_path / "a.csv", [0.99, 0.5, 0.985, 0.9, 0.99, 0.98])
-    )  # the first is the untrained
+    metrics = record(tmp_path / "a.csv", [0.99, 0.5, 0.985, 0.9, 0.99, 0.98])  # the first is the untrained
+    found = compactness(3, metrics.rows)
     assert dataclasses.astuple(found) == (3, 20, 4, 3, 0.98, 0.99)
-    never = compactness(0, record(tmp_path / "b.csv", [0.2, 0.5, 0.9]))
+    never = compactness(0, record(tmp_path / "b.csv", [0.2, 0.5, 0.9]).rows)
     assert (never.first, never.after, never.compact, never.best) == (None, 0, 0, 0.9)
 
 
 @given(accuracy=st.lists(st.floats(0, 1), min_size=1, max_size=20), compact=st.floats(0.1, 1))
-def test_the_course_says_when_it_stays_compact(tmp_path_factory, accuracy, compact):
-    metrics = MetricsFile(tmp_path_factory.mktemp("m") / "m.csv")
-    metrics.rows = [{"update": i, ACCURACY: value} for i, value in enumerate([0.1, *accuracy])]
-    found = compactness(0, metrics, compact)
+def test_the_course_says_when_it_stays_compact(accuracy, compact):
+    rows = [{"update": i, ACCURACY: value} for i, value in enumerate([0.1, *accuracy])]
+    found = compactness(0, rows, compact)
     assert (found.first is None) == (max(accuracy) < compact)
     if found.first is not None:
         assert all(value < compact for value in accuracy[: found.first - 1])

@@ -11,7 +11,7 @@ import numpy as np
 
 from pjepa_agent.config.schema import Config
 from pjepa_agent.runs.directory import RunDirectory, RunError
-from pjepa_agent.runs.metrics import ACCURACY, MetricsFile
+from pjepa_agent.runs.metrics import ACCURACY, MetricsFile, Rows
 
 COMPACT = 0.98
 """Accuracy from which an encoder counts as compact."""
@@ -38,9 +38,9 @@ class Compactness:
     best: float
 
 
-def compactness(seed: int, metrics: MetricsFile, compact: float = COMPACT) -> Compactness:
+def compactness(seed: int, metrics: Rows, compact: float = COMPACT) -> Compactness:
     """Summarize the accuracy in a run's metrics, without that of its untrained encoder."""
-    rows = metrics.rows[1:]
+    rows = metrics[1:]
     accuracy = [row[ACCURACY] for row in rows]
     first = next((number for number, value in enumerate(accuracy) if value >= compact), None)
     after = accuracy[first:] if first is not None else []
@@ -60,12 +60,12 @@ class RunGroup:
 
     Attributes:
         name: how the configuration differs from those of the other groups.
-        metrics: of each run.
+        metrics: of each run, a row an evaluation.
         summaries: of each run.
     """
 
     name: str
-    metrics: list[MetricsFile]
+    metrics: list[Rows]
     summaries: list[Compactness]
 
     @property
@@ -84,7 +84,7 @@ class RunGroup:
 
     def curves(self, name: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Updates (n,) at which every run was evaluated, and a column of the metrics there, (runs, n)."""
-        updates = [{row["update"]: row.get(name, math.nan) for row in metrics.rows} for metrics in self.metrics]
+        updates = [{row["update"]: row.get(name, math.nan) for row in rows} for rows in self.metrics]
         common = sorted(set.intersection(*(set(each) for each in updates)))
         return np.array(common), np.array([[each[update] for update in common] for each in updates])
 
@@ -95,11 +95,11 @@ def read_groups(runs: Sequence[str | os.PathLike[str]], compact: float = COMPACT
     Raises:
         RunError: something is no run, cannot be read, or has not been evaluated after its first update.
     """
-    found: dict[str, list[tuple[Config, MetricsFile]]] = {}
+    found: dict[str, list[tuple[Config, Rows]]] = {}
     for path in runs:
         run, config = RunDirectory.open(path)
-        metrics = MetricsFile(run.metrics, until=config.optimization.updates)
-        if len(metrics.rows) < 2 or any(ACCURACY not in row for row in metrics.rows):
+        metrics = MetricsFile(run.metrics, until=config.optimization.updates).rows
+        if len(metrics) < 2 or any(ACCURACY not in row for row in metrics):
             raise RunError(f"{run.metrics}: has no evaluation after the first update yet; train the run further")
         key = json.dumps(dataclasses.replace(config, seed=0).to_dict(), sort_keys=True)
         found.setdefault(key, []).append((config, metrics))

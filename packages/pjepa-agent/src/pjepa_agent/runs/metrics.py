@@ -21,6 +21,10 @@ READOUT_LOSSES = frozenset(
 """Columns of losses of control heads and decoder, which train no encoder."""
 
 
+Rows = list[dict[str, float]]
+"""Measures by column, a row an evaluation."""
+
+
 class MetricsFile:
     """Read and append to ``metrics.csv``, which is complete at any moment.
 
@@ -37,7 +41,7 @@ class MetricsFile:
 
     def __init__(self, path: Path, until: int = -1) -> None:
         self.path = path
-        self.rows: list[dict[str, float]] = []
+        self.rows: Rows = []
         if path.is_file():
             try:
                 with open(path, encoding="utf-8", newline="") as file:
