@@ -1,4 +1,4 @@
-"""The whole analysis of `bisim-check`: what a dataset distinguishes, and whether a model kept it."""
+"""Analyse a dataset as `bisim-check` does: what it distinguishes, and whether a model kept it."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -87,12 +87,12 @@ class Outcome:
 
     @property
     def auxiliary(self) -> str:
-        """Name of p, or ``"as stored"`` if the data gives none."""
+        """Return the name of p, or ``"as stored"`` if the data gives none."""
         return str(self.data.metadata.get("auxiliary", "as stored"))
 
     @property
     def labels(self) -> NDArray[Any] | None:
-        """(F,) ground truth of every observation, or None."""
+        """Return the ground truth of every observation, (F,), or None."""
         return None if self.label is None else self.data.labels[self.label]
 
     if not TYPE_CHECKING:  # a type checker reports fields that an outcome lacks
@@ -115,7 +115,7 @@ class Impossible(Outcome):
 
     @property
     def verdict(self) -> Literal["no-well-trained-model"]:
-        """``"no-well-trained-model"``."""
+        """Return ``"no-well-trained-model"``."""
         return "no-well-trained-model"
 
 
@@ -137,14 +137,17 @@ class WithRelation(Outcome):
 
     @functools.cached_property
     def look_alike_pairs(self) -> int | None:
-        """Number of distinguished pairs with equal images, which no encoder can separate; None without images."""
+        """Count the distinguished pairs with equal images, which no encoder can separate.
+
+        None without images, and where equal images are one observation.
+        """
         if self.content is None or self.identity == "content":
             return None
         return self.relation.equal_label_pairs(self.relation.label_codes(self.content.ids))
 
     @functools.cached_property
     def certified_share(self) -> float | None:
-        """Share of the pairs with different labels that are distinguished; None without labels."""
+        """Return the share of the pairs with different labels that are distinguished, or None without such pairs."""
         return None if self.labels is None else self.relation.certified_share(self.labels)
 
 
@@ -154,7 +157,7 @@ class RelationOnly(WithRelation):
 
     @property
     def verdict(self) -> Literal["relation-only"]:
-        """``"relation-only"``."""
+        """Return ``"relation-only"``."""
         return "relation-only"
 
 
@@ -172,7 +175,7 @@ class Checked(WithRelation):
 
     @property
     def verdict(self) -> Verdict:
-        """``"holds"``, ``"collapsed"`` or ``"hypothesis-not-met"``."""
+        """Return ``"holds"``, ``"collapsed"`` or ``"hypothesis-not-met"``."""
         return self.check.verdict
 
 
@@ -322,11 +325,7 @@ def _conflicts_message(conflicts: Conflicts, identity: str) -> str:
     )
 
 
-def _inspect_pairs(
-    pairs: Sequence[tuple[int, int]],
-    relation: Relation,
-    joined: ContentNote | None,
-) -> list[PairNote]:
+def _inspect_pairs(pairs: Sequence[tuple[int, int]], relation: Relation, joined: ContentNote | None) -> list[PairNote]:
     """Look up level, witness and closure of each pair; `joined` translates ids where equal images were joined."""
     if not pairs:
         return []

@@ -1,4 +1,4 @@
-"""A report as text, as JSON and as one HTML page."""
+"""Format a report as text, JSON or an HTML page."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Charts as SVG with unique ids and no external references."""
+"""Draw charts as inline SVG with unique ids and no external references."""
 
 import io
 import re
@@ -58,7 +58,7 @@ Draw = Callable[[Any], None]
 
 @dataclass(frozen=True)
 class Chart:
-    """One SVG drawing.
+    """Hold an SVG drawing.
 
     Attributes:
         body: everything within the element ``svg``, and its end tag.
@@ -72,12 +72,12 @@ class Chart:
 
     @property
     def points(self) -> list[str]:
-        """Width and height in points, the unit of `body`."""
+        """Return width and height in points, the unit of `body`."""
         return [f"{72 * each:g}" for each in self.size]
 
     @property
     def pixels(self) -> str:
-        """Largest width on a screen."""
+        """Return the largest width on a screen."""
         return f"{96 * self.size[0]:.0f}"
 
 
@@ -358,7 +358,7 @@ _SYMBOL = r'<tspan font-style="italic">e</tspan><tspan dy="2" font-size="75%">\1
 
 
 def _svg(draw: Draw, size: tuple[float, float], name: str, alt: str) -> Chart:
-    """Draw on a figure of its own, with settings of its own, whatever the caller's are."""
+    """Draw on a new figure with the settings of this module, whatever the caller's are."""
     import matplotlib
     from matplotlib import style
     from matplotlib.figure import Figure
@@ -373,7 +373,7 @@ def _svg(draw: Draw, size: tuple[float, float], name: str, alt: str) -> Chart:
 
 
 def _inline(svg: str, name: str) -> str:
-    """Return the content of an SVG file without what HTML has no use for; ids that are referred to get a prefix."""
+    """Return the content of the ``svg`` element; ids that are referred to get the prefix `name`, others go."""
     body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.S)
     body = body[body.index(">") + 1 :]
     used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', body))

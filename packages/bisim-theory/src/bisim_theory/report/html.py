@@ -130,12 +130,12 @@ def _relation(report: RelationOnly | Checked) -> dict[str, Any]:
 def _theorem(check: TheoremCheck, label: str | None) -> dict[str, Any]:
     share, ratio = check.auxiliary_share, check.margin_ratio
     measured = any(len(level.distances) for level in check.levels)
-    in_doubt = share is not None and bool((np.isfinite(ratio) & (ratio > 0)).any())
+    drawable = bool((np.isfinite(ratio) & (ratio > 0)).any())
     return {
         "worst_level": max(check.levels, key=lambda level: level.residual_ratio, default=None),
         "residual_rows": tables.residual_rows(check),
         "checked_level_rows": tables.checked_level_rows(check),
         "residual_chart": charts.distances_against_residual(check) if measured else None,
-        "margin_chart": charts.margins(ratio, share) if share is not None and in_doubt else None,
+        "margin_chart": charts.margins(ratio, share) if share is not None and drawable else None,
         "distance_charts": charts.distance_histograms(check, label) if check.closest is not None else [],
     }

@@ -1,4 +1,4 @@
-"""Rows of the tables of the HTML page, as text."""
+"""Format the tables of the HTML page as rows of text."""
 
 from collections.abc import Sequence
 
@@ -37,7 +37,7 @@ def format_value(value: float, digits: int = 4) -> str:
 
 
 def after(witness: Sequence[int]) -> str:
-    """Return when p differs along a witness, in words."""
+    """Say when p differs along a witness."""
     if not witness:
         return "at once"
     shown = ends(len(witness), MAX_ACTIONS_NAMED)
@@ -90,7 +90,7 @@ def _check_numbers(check: TheoremCheck) -> list[Row]:
 
 
 def data_rows(report: Report) -> list[Row]:
-    """Return what the transitions are."""
+    """Return the counts that describe the transitions."""
     data, content = report.data, report.content
     rows: list[Row] = [
         ("Transitions", f"{len(data):,}"),
@@ -129,7 +129,7 @@ def _with_gap(rows: Sequence[Row], kept: Sequence[int]) -> list[Row]:
 
 
 def suggestion_rows(report: RelationOnly | Checked) -> list[Row]:
-    """Return what to collect next, and what it gains."""
+    """Return what to collect next, the pairs gained, and the number of sources like it."""
     return [(str(each), f"{each.newly_certified:,.0f}", f"{each.alike:,}") for each in report.suggestions]
 
 
@@ -147,7 +147,7 @@ def requested_pairs(report: RelationOnly | Checked) -> list[Row]:
 
 
 def candidate_row(candidate: Candidate, labelled: bool) -> Row:
-    """Return what a candidate for p protects; the last column is there if observations are `labelled`."""
+    """Return what a candidate for p protects; `labelled` adds the pairs within one label."""
     needed = candidate.embeddings
     if needed is None:
         return (candidate.name, *[NONE] * (6 + labelled))

@@ -1,4 +1,4 @@
-"""Pairs of observations as images: the frames that both pass through along the actions of their witness."""
+"""Show pairs of observations as images: the frames that both pass through along their witness."""
 
 import base64
 import io
@@ -48,22 +48,22 @@ class WitnessStrip:
 
     @property
     def complete(self) -> bool:
-        """Whether the frames reach the end of the witness."""
+        """Return whether the frames reach the end of the witness."""
         return len(self.x) == len(self.witness) + 1
 
     @property
     def shown(self) -> list[int]:
-        """Indices into `x` and `y` of the frames that are shown."""
+        """Return the indices into `x` and `y` of the frames that are shown."""
         return ends(len(self.x), MAX_FRAMES_SHOWN)
 
     @property
     def shown_distances(self) -> list[str]:
-        """Distances of the shown frames as text; empty without a model."""
+        """Return the distances of the shown frames as text, or nothing without a model."""
         return [] if self.distances is None else [f"{self.distances[step]:.4g}" for step in self.shown]
 
     @property
     def p_cells(self) -> list[str]:
-        """Comparison of p for each of the shown frames: before the last they are equal, as a witness is shortest."""
+        """Compare p of the shown frames. Before the last it is equal, as a witness is shortest."""
         return [*["equal"] * (len(self.shown) - 1), _p_values_cell(*self.p)]
 
 
@@ -114,7 +114,7 @@ class TransitionLookup:
 
 
 def witness_images(report: Report) -> dict[str, Any]:
-    """Return what the page needs to show pairs along their witness: the strips and their images.
+    """Return the values of the page's section of images: strips, pictures by id, and how to show them.
 
     Raises:
         DatasetError: the frames cannot be read.
