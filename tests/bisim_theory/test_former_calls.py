@@ -1,4 +1,4 @@
-"""Calls in the form of the version before: they compute the same and warn."""
+"""Calls in their former form, which compute the same and warn."""
 
 import numpy as np
 import pytest

@@ -122,7 +122,9 @@ def with_auxiliary(
     """
     kept = values.known if rows is None else rows
     if not kept.any():
-        raise DatasetError("auxiliary: is known of no source; with episodes of one step no reward is known")
+        raise DatasetError(
+            "auxiliary: is unknown at every source, as the reward is in episodes of one step; choose another one"
+        )
     columns: Mapping[str, Any] = {
         name: None if getattr(data, name) is None else getattr(data, name)[kept]
         for name in ("source", "action", "successor", "action_value", "reward", "terminated", "truncated", "episode")

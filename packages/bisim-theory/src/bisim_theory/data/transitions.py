@@ -168,7 +168,7 @@ class TransitionDataset:
 
     @property
     def images(self) -> bool:
-        """Whether the observations are images: (F, H, W, C) uint8 of 1, 3 or 4 channels."""
+        """True where the observations are images: (F, H, W, C) uint8 of 1, 3 or 4 channels."""
         frames = self.observation
         return (
             frames is not None and len(frames.shape) == 4 and frames.dtype == np.uint8 and frames.shape[3] in (1, 3, 4)

@@ -214,7 +214,7 @@ def _read_metadata(file: Path, array: StoredArray) -> Mapping[str, Any]:
     value = array.read()
     points = np.frombuffer(value.tobytes(), np.dtype(np.uint32).newbyteorder(value.dtype.byteorder))
     if points.max(initial=0) > sys.maxunicode:  # NumPy would make a string of it that crashes other code
-        raise DatasetError(f"{file}: metadata: holds characters that do not exist")
+        raise DatasetError(f"{file}: metadata: holds code points beyond Unicode; write it as JSON text")
     return parse_json(f"{file}: metadata", str(value[()]))
 
 

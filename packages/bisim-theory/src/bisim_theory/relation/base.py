@@ -99,7 +99,7 @@ class Relation(ABC):
 
     @functools.cached_property
     def folded(self) -> bool:
-        """Whether any observation was folded into another."""
+        """True where any observation was folded into another."""
         return bool((self.representative != np.arange(len(self.representative))).any())
 
     def apart(self, a: Ids, b: Ids) -> NDArray[np.bool_]:
@@ -244,7 +244,7 @@ class Relation(ABC):
             DatasetError: `level` is below 1.
         """
         if level is not None and level < 1:
-            raise DatasetError(f"level={level}: the levels of R_D* begin with 1")
+            raise DatasetError(f"level={level}: must be at least 1; None enumerates all levels")
         levels = range(1, len(self.distinguished_pairs_per_level) + 1) if level is None else [level]
         for each in levels:
             pairs = self.pairs_at(each)

@@ -40,7 +40,9 @@ class Closure:
         again = (edges.source[1:] == edges.source[:-1]) & (edges.action[1:] == edges.action[:-1])
         for row in np.flatnonzero(again).tolist():
             if not self.merge(int(edges.successor[row]), int(edges.successor[row + 1])):
-                raise DatasetError("successor: merging the successors of one action joins different auxiliary values")
+                raise DatasetError(
+                    "successor: those of one action must share an embedding and differ in p; fold the data to see why"
+                )
 
     @classmethod
     def of(cls, data: TransitionDataset, representative: Ids | None = None) -> "Closure":

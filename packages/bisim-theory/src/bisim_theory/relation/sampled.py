@@ -122,7 +122,9 @@ def walk(behaviour: Behaviour, a: int, b: int) -> int:
                     seen.add(pair)
                     reached.append(pair)
         if len(seen) > MOST_VISITED:
-            raise DatasetError(f"source: one pair of behaviours leads to more than {MOST_VISITED:,} others")
+            raise DatasetError(
+                f"source: one pair of behaviours leads to more than {MOST_VISITED:,} others; take fewer transitions"
+            )
         level, frontier = level + 1, reached
     return 0
 

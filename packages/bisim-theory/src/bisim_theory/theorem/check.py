@@ -40,7 +40,7 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class LevelCheck:
-    """The distances of one level of R_D*, held against the residuals.
+    """The distances of one level of R_D*, compared with the residuals.
 
     Attributes:
         level: 1, 2, ...
@@ -130,7 +130,7 @@ class TheoremCheck:
 
     @property
     def collapsed(self) -> bool:
-        """Whether any distinguished pair is collapsed."""
+        """True where any distinguished pair is collapsed."""
         return self.collapsed_pairs > 0
 
     @property
