@@ -15,7 +15,7 @@ from counting_env import CountingEnv
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.evaluation.theorem import represent
 from pjepa_agent.runs.directory import RunDirectory
-from pjepa_agent.training.trainer import Training
+from pjepa_agent.training import Trainer
 
 COLORS = [[225, 90, 70], [95, 140, 225]]
 
@@ -36,10 +36,10 @@ def main(path: str, updates: int = 2_000, layouts: int = 32) -> None:
 
     config = make_config(updates=updates)
     config = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, every=updates))
-    training = Training(config, RunDirectory.create(path, config), data, torch.device("cpu"))
-    training.train()
+    trainer = Trainer(config, RunDirectory.create(path, config), data, torch.device("cpu"))
+    trainer.train()
 
-    check = check_theorem(relation, represent(data, training.evaluated), labels=data.labels["count"])
+    check = check_theorem(relation, represent(data, trainer.evaluated), labels=data.labels["count"])
     for level in check.levels:
         print(
             f"level {level.level}: {level.pairs} pairs, median distance {level.median_distance:.3f}, "

@@ -13,6 +13,8 @@ from pjepa_agent import _aliases as agent_aliases
 MOVED = [("bisim_theory", old, new) for old, new in theory_aliases.MODULES.items()]
 MOVED += [("pjepa_agent", old, new) for old, new in agent_aliases.MODULES.items()]
 
+CHANGED = theory_aliases.NAMES | agent_aliases.NAMES
+
 
 @pytest.mark.parametrize(("package", "old", "new"), MOVED)
 def test_a_module_that_has_moved_is_found_and_warns(package, old, new):
@@ -24,11 +26,9 @@ def test_a_module_that_has_moved_is_found_and_warns(package, old, new):
             assert getattr(importlib.import_module(f"{package}.{old}"), name) is getattr(home, name)
 
 
-@pytest.mark.parametrize(
-    ("module", "old"), [(module, old) for module, names in theory_aliases.NAMES.items() for old in names]
-)
+@pytest.mark.parametrize(("module", "old"), [(module, old) for module, names in CHANGED.items() for old in names])
 def test_a_name_that_has_changed_is_found_and_warns(module, old):
-    home, _, name = theory_aliases.NAMES[module][old].rpartition(".")
+    home, _, name = CHANGED[module][old].rpartition(".")
     with pytest.warns(DeprecationWarning, match=rf"{module}\.{old} is now "):
         assert getattr(importlib.import_module(module), old) is getattr(importlib.import_module(home), name)
 

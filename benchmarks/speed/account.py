@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pjepa_agent.collection.dataset import collect_dataset
 from pjepa_agent.compute.precision import autocast
 from pjepa_agent.config.presets import PRESETS, make_config
 from pjepa_agent.runs.directory import RunDirectory
-from pjepa_agent.training.trainer import Training, collect_dataset
+from pjepa_agent.training import Trainer
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -79,28 +80,28 @@ class Traffic(TorchDispatchMode):
 
 
 @contextlib.contextmanager
-def prepared(preset: str, device: torch.device, assignments: list[str]) -> Iterator[Training]:
+def prepared(preset: str, device: torch.device, assignments: list[str]) -> Iterator[Trainer]:
     """A training of a preset with little data, not compiled, so that it can be looked into."""
     config = small(make_config(preset)).override(["compute.compile=off", *assignments])
     with tempfile.TemporaryDirectory() as folder:
         data = None if config.collection.online else collect_dataset(config)
-        yield Training(config, RunDirectory.create(Path(folder) / "run", config), data, device)
+        yield Trainer(config, RunDirectory.create(Path(folder) / "run", config), data, device)
 
 
-def account(training: Training, device: torch.device, updates: int) -> dict[str, float]:
+def account(trainer: Trainer, device: torch.device, updates: int) -> dict[str, float]:
     """Seconds per update by what they went into, the median over updates of each."""
     watch = Stopwatch(device)
-    watch.wrap(training.sampler, "sample", "sampling, gathering of frames")
-    watch.wrap(training.model.encoder, "forward", "encoder, forward")
-    watch.wrap(training._joint, "forward", "dynamics, head, losses")
-    watch.wrap(training.optimization, "step", "clipping, Adam")
-    watch.wrap(training, "_step_beside", "control heads, decoder: all", whole=True)
-    watch.wrap(training, "_check", "looking whether all was finite")
-    if training.averaged is not None:
-        watch.wrap(training.averaged, "update_parameters", "averaging of weights")
+    watch.wrap(trainer.replay, "sample", "sampling, gathering of frames")
+    watch.wrap(trainer.model.encoder, "forward", "encoder, forward")
+    watch.wrap(trainer.objective, "terms", "dynamics, head, losses")
+    watch.wrap(trainer.optimizer, "step", "clipping, Adam")
+    watch.wrap(trainer, "_step_readouts", "control heads, decoder: all", whole=True)
+    watch.wrap(trainer.finite, "check", "looking whether all was finite")
+    if trainer.averaged is not None:
+        watch.wrap(trainer.averaged, "update", "averaging of weights")
     backward = Tensor.backward
     watch.wrap(Tensor, "backward", "backward")
-    step, rows = updating(training), []
+    step, rows = updating(trainer), []
     try:
         for _ in range(updates + 2):
             watch.seconds.clear()
@@ -109,24 +110,24 @@ def account(training: Training, device: torch.device, updates: int) -> dict[str,
             rows.append(dict(watch.seconds))
     finally:
         Tensor.backward = backward  # type: ignore[method-assign]
-    parts = {"collection": collection(training)}
+    parts = {"collection": collection(trainer)}
     labels = [label for label in dict.fromkeys(label for row in rows for label in row) if label]
     return parts | {label: statistics.median(row.get(label, 0.0) for row in rows[2:]) for label in labels}
 
 
-def collection(training: Training, updates: int = 3_000) -> float:
+def collection(trainer: Trainer, updates: int = 3_000) -> float:
     """Seconds per update over many: transitions are collected a thousand at a time, and some are there at first."""
-    first = max(training.update, training.config.collection.initial_transitions)
-    training.sampler.collect_until(first)
+    first = max(trainer.update, trainer.config.collection.initial_transitions)
+    trainer.replay.collect_until(first)
     started = time.perf_counter()
     for update in range(first, first + updates):
-        training.sampler.collect_until(update + 1)
+        trainer.replay.collect_until(update + 1)
     return (time.perf_counter() - started) / updates
 
 
-def work(training: Training) -> tuple[int, int]:
+def work(trainer: Trainer) -> tuple[int, int]:
     """Floating-point operations of an update in convolutions and products, and bytes of all its operations."""
-    step = updating(training)
+    step = updating(trainer)
     with FlopCounterMode(display=False) as counter:
         step()
     with Traffic() as traffic:
@@ -168,10 +169,10 @@ def main() -> None:
     device = torch.device(options.device)
     for preset in options.presets:
         updates = options.updates or (100 if device.type == "cuda" else {"laptop": 30}.get(preset, 5))
-        with prepared(preset, device, options.set) as training:
-            flops, traffic = work(training)
-            rate, bandwidth = peaks(device, training.config.optimization.autocast)
-            parts = account(training, device, updates)
+        with prepared(preset, device, options.set) as trainer:
+            flops, traffic = work(trainer)
+            rate, bandwidth = peaks(device, trainer.config.optimization.autocast)
+            parts = account(trainer, device, updates)
         total = sum(parts.values())
         floors = flops / rate, traffic / bandwidth
         rows = [[label, f"{1e3 * each:.3g}", f"{each / total:.1%}"] for label, each in parts.items()]

@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from pjepa_agent.config.schema import Config
 from pjepa_agent.model import PJEPA
-from pjepa_agent.objectives.readouts import beside_losses, beside_total
+from pjepa_agent.objectives.base import weighted_sum
+from pjepa_agent.objectives.pjepa import PJEPAObjective
+from pjepa_agent.objectives.readouts import ReadoutObjective
 from pjepa_agent.training.optimizer import learning_rate_factor
 from torch import Tensor, nn
 
@@ -46,10 +48,11 @@ class Baseline:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda update: learning_rate_factor(update, optimization)
         )
-        self.beside = None
-        if self.model.beside:
-            parameters = [p for each in self.model.beside.values() for p in each.parameters()]
-            self.beside = torch.optim.Adam(parameters, lr=optimization.learning_rate)
+        self.objective = PJEPAObjective(config.objective)
+        self.readout_objective = ReadoutObjective(self.model.readouts, config.objective)
+        self.readout_optimizer = None
+        if self.model.readouts.parts:
+            self.readout_optimizer = torch.optim.Adam(self.readout_parameters(), lr=optimization.learning_rate)
         self.buffer = Buffer(transitions)
         self.environment = gymnasium.make(
             "CountingEnv-v0", max_episode_steps=config.collection.max_episode_steps, target=config.collection.target
@@ -78,21 +81,21 @@ class Baseline:
 
     def step(self) -> dict[str, float]:
         """One update."""
-        objective = self.config.objective.at((self.update + 1) / self.config.optimization.updates)
+        weights = self.objective.weights_at((self.update + 1) / self.config.optimization.updates)
         batch = self.buffer.sample(self.random, self.config.optimization.batch_size, self.device)
         source, successor = self.encode(batch["source_image"], batch["successor_image"])
         transition = nn.functional.mse_loss(self.model.transition(source, batch["action"]), successor)
         auxiliary = self.model.head.loss(self.model.head(source), batch["auxiliary"])
-        total = objective.transition_weight * transition + objective.auxiliary_weight * auxiliary
+        total = weights["transition"] * transition + weights["auxiliary"] * auxiliary
         metrics = {"total": total, "transition": transition, "auxiliary": auxiliary}
         self.optimizer.zero_grad()
         total.backward()
-        core = [p for module in self.model.core.values() for p in module.parameters()]
+        core = list(self.model.core.parameters())
         metrics["gradient_norm"] = nn.utils.clip_grad_norm_(core, self.config.optimization.clip)
         self.optimizer.step()
         self.schedule.step()
-        if self.beside is not None:
-            metrics |= self.step_beside(self.beside, batch, source, successor)
+        if self.readout_optimizer is not None:
+            metrics |= self.step_readouts(self.readout_optimizer, batch, torch.stack([source, successor]))
         self.update += 1
         return {name: value.item() for name, value in metrics.items()}
 
@@ -103,19 +106,21 @@ class Baseline:
             return source, successor
         return self.model.encoder(first), self.model.encoder(second)
 
-    def step_beside(
-        self, optimizer: torch.optim.Optimizer, batch: dict[str, Tensor], source: Tensor, successor: Tensor
+    def step_readouts(
+        self, optimizer: torch.optim.Optimizer, batch: dict[str, Tensor], embedding: Tensor
     ) -> dict[str, Tensor]:
-        """The update of what learns on the embeddings."""
-        losses = beside_losses(self.model, batch, source, successor, self.config.objective)
+        """The update of control heads and decoder on embeddings (2, B, d)."""
+        losses = self.readout_objective.terms(self.model.readouts, {**batch, "embedding": embedding}).losses
         optimizer.zero_grad()
-        beside_total(losses, self.config.objective).backward()
-        parameters = [p for each in self.model.beside.values() for p in each.parameters()]
-        nn.utils.clip_grad_norm_(parameters, self.config.optimization.clip)
+        weighted_sum(losses, self.readout_objective.weights_at(1.0)).backward()
+        nn.utils.clip_grad_norm_(self.readout_parameters(), self.config.optimization.clip)
         optimizer.step()
-        if self.model.control is not None:
-            self.model.control.follow(self.config.objective.polyak)
+        self.readout_objective.after_step(self.model.readouts)
         return losses
+
+    def readout_parameters(self) -> list[nn.Parameter]:
+        """The parameters of control heads and decoder."""
+        return [p for part in self.model.readouts.parts.values() for p in part.parameters()]
 
 
 class Buffer:

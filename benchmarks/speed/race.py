@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from pjepa_agent.collection.dataset import collect_dataset
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.config.schema import Config
 from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.model import PJEPA
 from pjepa_agent.runs.directory import RunDirectory
-from pjepa_agent.training.trainer import Training, collect_dataset
+from pjepa_agent.training import Trainer
 
 from benchmarks.speed.baseline import Baseline
 from benchmarks.speed.throughput import Step, updating
@@ -63,13 +64,13 @@ class Contestant:
 def preset(config: Config, folder: Path) -> Contestant:
     """The training of a run."""
     run = RunDirectory.create(folder / "run", config)
-    training = Training(config, run, collect_dataset(config), torch.device("cpu"))
+    trainer = Trainer(config, run, collect_dataset(config), torch.device("cpu"))
 
     def evaluated() -> PJEPA:
-        training._renew_statistics()
-        return training.evaluated
+        trainer.renew_batch_statistics()
+        return trainer.evaluated
 
-    return Contestant(updating(training), evaluated, config.optimization.updates)
+    return Contestant(updating(trainer), evaluated, config.optimization.updates)
 
 
 def loop(config: Config) -> Contestant:

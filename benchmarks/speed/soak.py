@@ -19,7 +19,7 @@ from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.model import PJEPA
 from pjepa_agent.runs.checkpoint import load_checkpoint, save_checkpoint
 from pjepa_agent.runs.directory import RunDirectory
-from pjepa_agent.training.trainer import Interrupted, Training
+from pjepa_agent.training import Interrupted, Trainer
 
 from benchmarks.tables import markdown
 
@@ -77,7 +77,7 @@ def training(look: Look, seconds: float) -> None:
     ])  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory.create(Path(folder) / "run", config)
-        trained = Training(config, run, None, torch.device("cpu"))
+        trained = Trainer(config, run, None, torch.device("cpu"))
         began = time.perf_counter()
         with contextlib.suppress(Interrupted):
             trained.train(

@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
+from pjepa_agent.collection.dataset import collect_dataset
 from pjepa_agent.compute.precision import has_bfloat16
 from pjepa_agent.config.presets import PRESETS, make_config
 from pjepa_agent.config.schema import Config
 from pjepa_agent.runs.directory import RunDirectory
-from pjepa_agent.training.trainer import Training, collect_dataset
+from pjepa_agent.training import Trainer
 
 from benchmarks.speed.baseline import Baseline
 from benchmarks.tables import markdown
@@ -65,7 +66,7 @@ def contestants(config: Config, device: torch.device) -> Iterator[dict[str, Step
         for number, (name, assignments) in enumerate(variants(config, device).items()):
             chosen = config.override(assignments)
             run = RunDirectory.create(Path(folder) / str(number), chosen)
-            steps[name] = updating(Training(chosen, run, data, device))
+            steps[name] = updating(Trainer(chosen, run, data, device))
         yield steps
 
 
@@ -79,16 +80,10 @@ def acting(baseline: Baseline) -> Step:
     return step
 
 
-def updating(training: Training) -> Step:
+def updating(trainer: Trainer) -> Step:
     """An update of a training, which then counts."""
-    training.model.train()
-
-    def step() -> object:
-        losses = training.step()
-        training.update += 1
-        return losses
-
-    return step
+    trainer.model.train()
+    return trainer.step
 
 
 def measure(steps: Mapping[str, Step], rounds: int, updates: int, device: torch.device) -> dict[str, list[float]]:

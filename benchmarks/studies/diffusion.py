@@ -25,7 +25,7 @@ from pjepa_agent.evaluation.held_out import VIEWS
 from pjepa_agent.model import PJEPA
 from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.runs.metrics import Rows
-from pjepa_agent.training.trainer import Training
+from pjepa_agent.training import Trainer
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -37,37 +37,36 @@ from benchmarks.tables import markdown
 UPDATES, EVERY = 200, 20
 NAME = "constant-rate-no-averaging"
 TABLE = "diffusion.csv"
-Way = Callable[[Training], None]
+Way = Callable[[Trainer], None]
 
 
 def _rate(factor: float) -> Way:
-    def change(training: Training) -> None:
-        schedule = training.optimization.state_dict()["schedule"]
+    def change(trainer: Trainer) -> None:
+        schedule = trainer.optimizer.state_dict()["schedule"]
         schedule["base_lrs"] = [factor * rate for rate in schedule["base_lrs"]]
-        optimizer = training.optimization.state_dict()["optimizer"]
+        optimizer = trainer.optimizer.state_dict()["optimizer"]
         for group in optimizer["param_groups"]:
             group["lr"] *= factor
-        training.optimization.load_state_dict({"optimizer": optimizer, "schedule": schedule})
+        trainer.optimizer.load_state_dict({"optimizer": optimizer, "schedule": schedule})
 
     return change
 
 
 def _objective(**values: Any) -> Way:
-    def change(training: Training) -> None:
-        objective = dataclasses.replace(training.config.objective, **values)
-        training.config = dataclasses.replace(training.config, objective=objective)
+    def change(trainer: Trainer) -> None:
+        trainer.objective.config = dataclasses.replace(trainer.objective.config, **values)
 
     return change
 
 
-def _larger_batch(training: Training) -> None:
-    data = read_transitions(training.run.transitions)
-    size = 4 * training.config.optimization.batch_size
-    training.sampler = DatasetReplay(data, size, training.config.seed, training.device)
+def _larger_batch(trainer: Trainer) -> None:
+    data = read_transitions(trainer.run.transitions)
+    size = 4 * trainer.config.optimization.batch_size
+    trainer.replay = DatasetReplay(data, size, trainer.config.seed, trainer.device)
 
 
 WAYS: dict[str, Way] = {
-    "as-it-was": lambda training: None,
+    "as-it-was": lambda trainer: None,
     "tenth-of-the-rate": _rate(0.1),
     "no-rate": _rate(0.0),
     "four-times-the-batch": _larger_batch,
@@ -140,28 +139,27 @@ def follow(path: Path, way: Way) -> Rows:
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(path, Path(folder) / "run")
         run, config = RunDirectory.open(Path(folder) / "run")
-        training = Training(config, run, read_transitions(run.transitions), torch.device("cpu"))
+        trainer = Trainer(config, run, read_transitions(run.transitions), torch.device("cpu"))
         scenes, names = redrawn_scenes(config.collection, 16, VIEWS, 2**40)
-        held_out, frames = training.held_out, training.sampler.frames.images
-        training.model.train()
-        way(training)
-        averaged = AveragedModel(training.model, multi_avg_fn=get_ema_multi_avg_fn(0.995), use_buffers=True)
-        averaged.update_parameters(training.model)
+        held_out, frames = trainer.held_out, trainer.replay.frames.images
+        trainer.model.train()
+        way(trainer)
+        averaged = AveragedModel(trainer.model, multi_avg_fn=get_ema_multi_avg_fn(0.995), use_buffers=True)
+        averaged.update_parameters(trainer.model)
         rows: Rows = []
         losses: list[float] = []
-        before = with_exact_statistics(training.model, frames).encode(held_out.images).numpy()
+        before = with_exact_statistics(trainer.model, frames).encode(held_out.images).numpy()
         for update in range(1, UPDATES + 1):
-            losses.append(float(training.step()["transition"]))
-            training.update += 1
-            averaged.update_parameters(training.model)
+            losses.append(float(trainer.step()["transition"]))
+            averaged.update_parameters(trainer.model)
             if update % EVERY == 0:
-                exact = with_exact_statistics(training.model, frames)
+                exact = with_exact_statistics(trainer.model, frames)
                 embedding = exact.encode(held_out.images).numpy()
                 of_averaged = with_exact_statistics(averaged.module, frames).encode(held_out.images).numpy()
                 moved = np.sqrt(np.square(embedding - before).sum(1).mean()) / EVERY
                 row = {
                     UPDATE: update,
-                    "running": held_out.accuracy(training.model.encode(held_out.images).numpy()),
+                    "running": held_out.accuracy(trainer.model.encode(held_out.images).numpy()),
                     "exact": held_out.accuracy(embedding),
                     "averaged": held_out.accuracy(of_averaged),
                     "transition": float(np.mean(losses[-EVERY:])),

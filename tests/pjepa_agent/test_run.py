@@ -20,8 +20,8 @@ from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.run import train_run
 from pjepa_agent.runs.directory import RunDirectory, RunError
 from pjepa_agent.runs.progress import TrainingProgress
+from pjepa_agent.training import Interrupted, TrainingError
 from pjepa_agent.training.optimizer import learning_rate_factor
-from pjepa_agent.training.trainer import Interrupted, TrainingError
 
 
 def start(path, config, **options):

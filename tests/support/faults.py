@@ -29,7 +29,7 @@ from pjepa_agent.run import train_run
 from pjepa_agent.runs import checkpoint
 from pjepa_agent.runs.checkpoint import load_checkpoint, newest_checkpoint
 from pjepa_agent.runs.directory import RunDirectory
-from pjepa_agent.training import trainer as training
+from pjepa_agent.training import state as training_state
 
 from support.forks import Fork
 
@@ -171,7 +171,7 @@ def note_saves(path: Path) -> None:
             with open(path.with_name(path.name + ".saved"), "a") as log:
                 log.write(f"{state['update']}\n")
 
-    training.save_checkpoint = noted
+    training_state.save_checkpoint = noted
 
 
 def nothing_is_lost(path: Path, config: Config) -> None:

@@ -6,10 +6,11 @@ import pytest
 import torch
 from bisim_theory import write_transitions
 from pjepa_agent.cli.train import configure, make_parser
+from pjepa_agent.collection.dataset import collect_dataset
 from pjepa_agent.config.presets import LAPTOP
 from pjepa_agent.model import PJEPA
 from pjepa_agent.runs.directory import RunDirectory
-from pjepa_agent.training.trainer import Training, collect_dataset
+from pjepa_agent.training import Trainer
 from torch import nn
 
 from benchmarks.studies import diffusion
@@ -38,7 +39,7 @@ def test_a_run_is_continued_in_each_way_from_one_state(tmp_path, monkeypatch):
     )
     run, data = RunDirectory.create(path, config), collect_dataset(config)
     write_transitions(run.transitions, data)
-    Training(config, run, data, torch.device("cpu")).train()
+    Trainer(config, run, data, torch.device("cpu")).train()
     before = {file.name: file.read_bytes() for file in path.iterdir() if file.is_file()}
     monkeypatch.setattr(diffusion, "UPDATES", 4)
     monkeypatch.setattr(diffusion, "EVERY", 2)

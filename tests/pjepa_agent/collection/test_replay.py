@@ -10,7 +10,7 @@ from pjepa_agent.collection.replay import OnlineReplay
 from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.run import train_run
 from pjepa_agent.runs.directory import RunDirectory
-from pjepa_agent.training.trainer import Interrupted
+from pjepa_agent.training import Interrupted
 
 CPU = torch.device("cpu")
 

@@ -10,6 +10,7 @@ import torch
 from bisim_theory import read_transitions
 from pjepa_agent import load, run
 from pjepa_agent.cli.train import main
+from pjepa_agent.collection.dataset import collect_dataset
 from pjepa_agent.collection.frames import frames_device
 from pjepa_agent.collection.replay import DatasetReplay, OnlineReplay
 from pjepa_agent.config.schema import CollectionConfig
@@ -17,7 +18,7 @@ from pjepa_agent.networks.decoder import Decoder
 from pjepa_agent.networks.encoder import Convolution, ResNetEncoder
 from pjepa_agent.run import train_run
 from pjepa_agent.runs.directory import RunDirectory
-from pjepa_agent.training.trainer import Interrupted, Training, TrainingError, collect_dataset
+from pjepa_agent.training import Interrupted, Trainer, TrainingError
 from torch import nn
 
 CPU = torch.device("cpu")
@@ -44,30 +45,29 @@ def whole(tiny):
 
 def losses_of(config, path, updates, encoded=None):
     """The trained, and its losses; a list is given the rows of all that goes through the encoder, unless compiled."""
-    training = Training(config, RunDirectory.create(path, config), None, CPU)
+    trainer = Trainer(config, RunDirectory.create(path, config), None, CPU)
     if encoded is not None:
-        training.model.encoder.register_forward_hook(lambda layer, given, made: encoded.append(len(made)))
+        trainer.model.encoder.register_forward_hook(lambda layer, given, made: encoded.append(len(made)))
     rows = []
     for _ in range(updates):
-        rows.append({name: float(loss) for name, loss in training.step().items()})
-        training.update += 1
-    return training, rows
+        rows.append({name: float(loss) for name, loss in trainer.step().items()})
+    return trainer, rows
 
 
 @pytest.mark.parametrize("names", [[name] for name in OFF] + [list(OFF)], ids=[*OFF, "all"])
 def test_what_is_turned_off_computes_the_same(names, whole, tmp_path):
     _, expected = losses_of(whole, tmp_path / "on", 6)
     encoded = []
-    training, found = losses_of(whole.override([OFF[name] for name in names]), tmp_path / "off", 6, encoded)
+    trainer, found = losses_of(whole.override([OFF[name] for name in names]), tmp_path / "off", 6, encoded)
     assert found[0] == pytest.approx(expected[0], rel=1e-5, abs=1e-6)
     for row, other in zip(expected, found, strict=True):  # the digits of one update are the weights of the next
         assert other == pytest.approx(row, rel=1e-2, abs=1e-3)
     assert expected[0] != expected[-1]
-    model, rows = training.model, training.config.optimization.batch_size
+    model, rows = trainer.model, trainer.config.optimization.batch_size
     assert encoded == ([rows] * 12 if "joint_batch" in names else [2 * rows] * 6)
-    groups = training.optimization._optimizer.param_groups
+    groups = trainer.optimizer._optimizer.param_groups
     assert all(group["fused"] == ("fast_paths" not in names) for group in groups)
-    assert len(training._unchecked) == (0 if "check_every" in names else 12)  # the core's steps, and those beside it
+    assert len(trainer.finite.pending) == (0 if "check_every" in names else 12)  # the core's steps, and those beside it
     first = model.encoder.stages[0][0].conv1.weight
     assert first.is_contiguous(memory_format=torch.channels_last) == ("fast_paths" not in names)
     assert all(
@@ -89,12 +89,12 @@ def test_what_is_compiled_computes_the_same(whole, tmp_path):
     _, expected = losses_of(config, tmp_path / "eager", 6)
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
-    training, found = losses_of(config.override(["compute.compile=on"]), tmp_path / "compiled", 6)
-    assert training.compiled
+    trainer, found = losses_of(config.override(["compute.compile=on"]), tmp_path / "compiled", 6)
+    assert trainer.compiled
     assert found[0] == pytest.approx(expected[0], rel=1e-4, abs=1e-4)
     for row, other in zip(expected, found, strict=True):
         assert other == pytest.approx(row, rel=1e-2, abs=1e-3)
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2  # the joint losses, and those beside them
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2  # of the joint objective, and of the readouts
     assert not torch._dynamo.utils.counters["graph_break"]
 
 
@@ -105,11 +105,10 @@ def test_a_graph_on_a_gpu_computes_the_same(assignments, whole, tmp_path):
     for compile_ in ("off", "on"):
         config = whole.override(["optimization.autocast=false", f"compute.compile={compile_}", *assignments])
         directory = RunDirectory.create(tmp_path / compile_, config)
-        training = Training(config, directory, None, torch.device("cuda"))
+        trainer = Trainer(config, directory, None, torch.device("cuda"))
         rows = []
         for _ in range(20):
-            rows.append(training.step())
-            training.update += 1
+            rows.append(trainer.step())
         losses.append([{name: float(loss) for name, loss in row.items()} for row in rows])
     for row, other in zip(*losses, strict=True):
         for name in ("total", "transition", "auxiliary", "decoder"):  # the others draw random numbers
@@ -186,19 +185,19 @@ def test_nothing_is_saved_of_an_update_that_was_not_finite(every, stop, tiny, tm
     """Whenever it is looked at, at the latest for a stop after update 8, or for the evaluation after 10."""
     config = tiny().override([f"compute.check_every={every}"])
     directory = RunDirectory.create(tmp_path / "run", config)
-    training = Training(config, directory, collect_dataset(config), CPU)
-    sample = training.sampler.sample
+    trainer = Trainer(config, directory, collect_dataset(config), CPU)
+    sample = trainer.replay.sample
 
     def spoil():
         batch = sample()
-        if training.update == 6:
+        if trainer.update == 6:
             batch["auxiliary"] = torch.full_like(batch["auxiliary"], torch.nan)
         return batch
 
-    training.sampler.sample = spoil
+    trainer.replay.sample = spoil
     with pytest.raises(TrainingError, match=r"loss nan or its gradient is not finite at update 7"):
-        training.train(should_stop=lambda: training.update == stop)
-    assert training.update == {1: 6, 4: 7, 100: stop or 10}[every]
+        trainer.train(should_stop=lambda: trainer.update == stop)
+    assert trainer.update == {1: 6, 4: 7, 100: stop or 10}[every]
     assert torch.load(directory.checkpoint, weights_only=True)["update"] == 5
     with np.load(directory.offending_batch, allow_pickle=False) as kept:
         assert kept["update"] == 7

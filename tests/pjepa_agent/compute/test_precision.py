@@ -8,11 +8,12 @@ import types
 
 import pytest
 import torch
+from pjepa_agent.collection.dataset import collect_dataset
 from pjepa_agent.compute import precision
 from pjepa_agent.compute.precision import autocast, has_bfloat16
 from pjepa_agent.run import train_run
 from pjepa_agent.runs.directory import RunDirectory
-from pjepa_agent.training.trainer import Interrupted, Training, collect_dataset
+from pjepa_agent.training import Interrupted, Trainer
 from support.faults import same
 
 CPU = torch.device("cpu")
@@ -50,11 +51,10 @@ def _bfloat16(monkeypatch):
 
 
 def losses_of(config, path, updates=6):
-    training = Training(config, RunDirectory.create(path, config), collect_dataset(config), CPU)
+    trainer = Trainer(config, RunDirectory.create(path, config), collect_dataset(config), CPU)
     rows = []
     for _ in range(updates):
-        rows.append({name: float(loss) for name, loss in training.step().items()})
-        training.update += 1
+        rows.append({name: float(loss) for name, loss in trainer.step().items()})
     return rows
 
 

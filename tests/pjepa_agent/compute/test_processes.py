@@ -12,6 +12,7 @@ import pytest
 import torch
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.cli.train import main
+from pjepa_agent.collection.dataset import collect_dataset
 from pjepa_agent.collection.replay import OnlineReplay
 from pjepa_agent.compute.processes import SINGLE_PROCESS, TorchProcesses
 from pjepa_agent.config import presets
@@ -19,7 +20,7 @@ from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.run import train_run
 from pjepa_agent.runs.directory import RunDirectory, RunError
 from pjepa_agent.runs.metrics import MetricsFile
-from pjepa_agent.training.trainer import Interrupted, Training, collect_dataset
+from pjepa_agent.training import Interrupted, Trainer
 from support.forks import Fork
 from torch import distributed
 
@@ -68,13 +69,12 @@ class Part:
 def losses_and_weights(config, path, processes):
     """Of a training in which all ranks together see the batches that a process alone does."""
     run = RunDirectory(path) if not processes.is_main else RunDirectory.create(path, config)
-    training = Training(config, run, collect_dataset(config), CPU, processes)
-    training.sampler = Part(Training(config, run, collect_dataset(config), CPU).sampler, processes)
+    trainer = Trainer(config, run, collect_dataset(config), CPU, processes)
+    trainer.replay = Part(Trainer(config, run, collect_dataset(config), CPU).replay, processes)
     losses = []
     for _ in range(config.optimization.updates):
-        losses.append(training.step())
-        training.update += 1
-    return [{name: float(loss) for name, loss in row.items()} for row in losses], training.model.state_dict()
+        losses.append(trainer.step())
+    return [{name: float(loss) for name, loss in row.items()} for row in losses], trainer.model.state_dict()
 
 
 def test_two_ranks_train_the_model_of_one_process_on_the_same_batches(plain, tmp_path):
@@ -138,7 +138,7 @@ def test_an_interrupted_run_of_two_ranks_ends_like_one_left_alone(like_the_paper
     without = [[{name: value for name, value in row.items() if name not in clocks} for row in each] for each in rows]
     np.testing.assert_equal(*without)
     with pytest.raises(RunError, match=r"was trained by 2 processes, and these are 1; go on with as many"):
-        Training(config, RunDirectory(whole), None if like_the_paper else collect_dataset(config), CPU)
+        Trainer(config, RunDirectory(whole), None if like_the_paper else collect_dataset(config), CPU)
 
 
 @pytest.mark.parametrize("online", [False, True])
@@ -172,18 +172,18 @@ def test_a_loss_that_is_not_finite_on_one_rank_stops_all(plain, tmp_path):
         if processes.is_main:
             RunDirectory.create(run.path, config)
         processes.barrier()
-        training = Training(config, run, collect_dataset(config, processes), CPU, processes)
-        sample = training.sampler.sample
+        trainer = Trainer(config, run, collect_dataset(config, processes), CPU, processes)
+        sample = trainer.replay.sample
 
         def spoil():
             batch = sample()
-            if processes.rank == 1 and training.update == 3:
+            if processes.rank == 1 and trainer.update == 3:
                 batch["auxiliary"] = torch.full_like(batch["auxiliary"], torch.nan)
             return batch
 
-        training.sampler.sample = spoil
+        trainer.replay.sample = spoil
         try:
-            training.train()
+            trainer.train()
         except Exception as error:
             return type(error).__name__, "is not finite at update 4;" in str(error)
 

@@ -7,13 +7,14 @@ import pytest
 import torch
 from bisim_theory import Representation, empirical_bisimulation
 from pjepa_agent.auxiliary import Auxiliary
+from pjepa_agent.collection.dataset import collect_dataset
 from pjepa_agent.config.schema import EvaluationConfig
 from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.evaluation.theorem import represent
 from pjepa_agent.model import PJEPA
 from pjepa_agent.run import train_run
 from pjepa_agent.runs.directory import RunDirectory
-from pjepa_agent.training.trainer import Training, collect_dataset
+from pjepa_agent.training import Trainer
 
 LEVELS = range(1, 6)
 
@@ -130,7 +131,7 @@ def test_a_random_map_keeps_the_scale_that_it_has_in_training(tiny, tmp_path):
     values = auxiliary(data.observation, data.labels)
     np.testing.assert_allclose(values[data.source], data.auxiliary, atol=1e-4)
     run = RunDirectory.create(tmp_path / "run", config)
-    held_out = Training(config, run, data, torch.device("cpu")).held_out
+    held_out = Trainer(config, run, data, torch.device("cpu")).held_out
     images = held_out.images[held_out.scored]
     np.testing.assert_allclose(held_out._values, auxiliary(images, {}), atol=1e-6)
 
@@ -140,7 +141,7 @@ def test_the_untrained_model_is_the_one_that_the_run_began_with(tiny, tmp_path):
     torch.manual_seed(99)
     untrained = PJEPA.untrained(tiny())
     assert torch.initial_seed() == 99
-    began = Training(tiny(), run, collect_dataset(tiny()), torch.device("cpu")).model
+    began = Trainer(tiny(), run, collect_dataset(tiny()), torch.device("cpu")).model
     assert all(torch.equal(value, untrained.state_dict()[name]) for name, value in began.state_dict().items())
 
 

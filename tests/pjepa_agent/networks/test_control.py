@@ -7,12 +7,13 @@ import pytest
 import torch
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.config.schema import NetworkConfig
-from pjepa_agent.model import PJEPA
+from pjepa_agent.model import PJEPA, Readouts
 from pjepa_agent.networks.control import ControlHeads
 from pjepa_agent.networks.decoder import Decoder
 from pjepa_agent.networks.mlp import Ensemble, frozen_copy, mlp
-from pjepa_agent.objectives.pjepa import joint_losses
-from pjepa_agent.objectives.readouts import beside_losses, beside_total
+from pjepa_agent.objectives.base import weighted_sum
+from pjepa_agent.objectives.pjepa import PJEPAObjective
+from pjepa_agent.objectives.readouts import ReadoutObjective, decoder_loss
 from pjepa_agent.run import train_run
 from pjepa_agent.runs.directory import RunDirectory
 from tensordict import TensorDict
@@ -57,11 +58,15 @@ def parameters(module):
     return sum(p.numel() for p in module.parameters())
 
 
+def parts_of(model):
+    return dict(model.core.named_children()) | model.readouts.parts
+
+
 def reached(model, loss):
     """Names of all parts that a gradient of a loss reaches, whatever they are for."""
     model.zero_grad(set_to_none=True)
     loss.backward(retain_graph=True)
-    parts = model.core | model.beside
+    parts = parts_of(model)
     known = {id(p) for part in parts.values() for p in part.parameters()}
     assert all(id(p) in known for p in model.parameters())  # nothing that could be reached is left out
     return {
@@ -73,11 +78,11 @@ def reached(model, loss):
 
 def test_parameter_counts_are_the_papers_to_the_last_digit():
     model = PJEPA(make_config("paper"))
-    assert {name: parameters(part) for name, part in (model.core | model.beside).items()} == PAPERS_PARAMETERS
+    assert {name: parameters(part) for name, part in parts_of(model).items()} == PAPERS_PARAMETERS
     assert parameters(model) == sum(PAPERS_PARAMETERS.values()) == 14_866_965
     laptop = PJEPA(make_config())
-    assert laptop.beside == {}
-    assert parameters(laptop) == sum(parameters(part) for part in laptop.core.values())
+    assert laptop.readouts.parts == {}
+    assert parameters(laptop) == parameters(laptop.core)
 
 
 def test_the_papers_model_starts_as_in_the_authors_code():
@@ -104,28 +109,30 @@ def test_which_losses_reach_which_parameters(tiny, experiment):
         if value.ndim >= 2 and value.abs().max() == 0:
             torch.nn.init.normal_(model.get_parameter(name), std=0.1)
     batch = make_batch(config)
-    joint = joint_losses(model, batch, config.objective)
+    objective = PJEPAObjective(config.objective)
+    losses, embedding = objective.terms(model, batch)
     into_transition, into_auxiliary = REACHED[experiment]
-    assert reached(model, joint.transition) == into_transition
-    assert reached(model, joint.auxiliary) == into_auxiliary
-    assert reached(model, joint.total(config.objective)) == into_transition | into_auxiliary
-    losses = beside_losses(model, batch, joint.source, joint.successor, config.objective)
+    assert reached(model, losses["transition"]) == into_transition
+    assert reached(model, losses["auxiliary"]) == into_auxiliary
+    assert reached(model, weighted_sum(losses, objective.weights_at(1.0))) == into_transition | into_auxiliary
+    objective = ReadoutObjective(model.readouts, config.objective)
+    losses = objective.terms(model.readouts, dict(batch.items()) | {"embedding": embedding}).losses
     assert {name: reached(model, loss) for name, loss in losses.items()} == {
-        name: {name} for name in ("reward", "termination", "q", "policy", "decoder")
+        "action_conditioned_reward": {"reward"},
+        **{name: {name} for name in ("termination", "q", "policy", "decoder")},
     }
-    assert reached(model, beside_total(losses, config.objective)) == set(losses)
+    assert reached(model, weighted_sum(losses, objective.weights_at(1.0))) == set(model.readouts.parts)
 
 
 def test_weights_are_those_of_the_configuration():
-    objective = make_config("paper").objective
-    ones = dict.fromkeys(("reward", "termination", "q", "policy", "decoder"), torch.tensor(1.0))
-    weight = {name: beside_total({name: one}, objective).item() for name, one in ones.items()}
-    assert weight == pytest.approx({"reward": 0.1, "termination": 1, "q": 0.1, "policy": 0.11, "decoder": 1})
-    assert (objective.transition_weight, objective.auxiliary_weight) == (2, 10)
+    config = with_all_parts(make_config("paper"), width=4, blocks=1)
+    assert PJEPAObjective(config.objective).weights_at(1.0) == {"transition": 2, "auxiliary": 10}
+    weights = ReadoutObjective(PJEPA(config).readouts, config.objective).weights_at(1.0)
+    assert weights == {"action_conditioned_reward": 0.1, "termination": 1, "q": 0.1, "policy": 0.11, "decoder": 1}
 
 
 @pytest.mark.parametrize("names", [["control_heads"], ["decoder"], ["control_heads", "decoder"]])
-def test_what_learns_beside_the_core_changes_nothing_of_it(tiny, tmp_path, names):
+def test_readouts_change_nothing_of_the_core(tiny, tmp_path, names):
     # A tight clip, so that a gradient of another part in the norm would show.
     plain = tiny(clip=0.01)
     more = dataclasses.replace(plain, network=dataclasses.replace(plain.network, **dict.fromkeys(names, True)))
@@ -146,7 +153,7 @@ def test_what_learns_beside_the_core_changes_nothing_of_it(tiny, tmp_path, names
     assert set(metrics[1][0]) - set(metrics[0][0]) == set().union(*(columns[name] for name in names))
 
 
-def test_the_core_starts_alike_whatever_learns_beside_it(tiny):
+def test_the_core_starts_alike_whatever_the_readouts(tiny):
     def start(config):
         torch.manual_seed(3)
         return PJEPA(config), torch.rand(1)
@@ -242,32 +249,30 @@ def test_control_heads_learn_the_counting_world(tiny):
     """On embeddings that are the count itself: rewards, ends, and a policy prior that goes to the target."""
     from counting_env import rules
     from counting_env.arguments import Arguments
-    from pjepa_agent.objectives.readouts import control_losses
 
     heads = make_heads().train()
+    readouts = Readouts(heads, None)
+    objective = ReadoutObjective(readouts, dataclasses.replace(tiny().objective, polyak=0.05))
     optimizer = torch.optim.Adam(heads.parameters(), lr=3e-3)
-    objective = tiny().objective
     rng, arguments = np.random.default_rng(0), Arguments()
     eye = torch.eye(9)
     for _ in range(300):
         count, value = rng.integers(9, size=128), rng.uniform(-1, 1, size=128)
         after = rules.next_count(count, (value >= 0).astype(int), 8)
-        batch = TensorDict(
-            {
-                "action": torch.tensor(value[:, None], dtype=torch.float32),
-                "reward": torch.tensor(rules.reward_of(after, arguments)),
-                "terminated": torch.tensor(rules.is_last(count, after, 4, True)),
-            },
-            batch_size=[128],
-        )
-        losses = control_losses(heads, batch, eye[count], eye[after], objective)
+        batch = {
+            "action": torch.tensor(value[:, None], dtype=torch.float32),
+            "reward": torch.tensor(rules.reward_of(after, arguments)),
+            "terminated": torch.tensor(rules.is_last(count, after, 4, True)),
+            "embedding": eye[np.stack([count, after])],
+        }
+        losses = objective.terms(readouts, batch).losses
         optimizer.zero_grad()
-        beside_total(losses, objective).backward()
+        weighted_sum(losses, objective.weights_at(1.0)).backward()
         optimizer.step()
-        heads.follow(0.05)
+        objective.after_step(readouts)
     heads.eval()
     assert losses["termination"] < 0.05
-    assert losses["reward"] < 0.1
+    assert losses["action_conditioned_reward"] < 0.1
     ends = torch.sigmoid(heads.termination(eye))[:, 0]
     assert (ends > 0.5).tolist() == [count == 4 for count in range(9)]
     adds, removes = (heads.value(eye, torch.full((9, 1), sign)) for sign in (0.8, -0.8))
@@ -290,8 +295,6 @@ def test_a_decoder_gives_images(tiny):
 
 
 def test_the_decoder_learns_images_scaled_to_minus_one_and_one():
-    from pjepa_agent.objectives.readouts import decoder_loss
-
     torch.manual_seed(0)
     images = torch.zeros(2, 64, 64, 3, dtype=torch.uint8)
     images[1] = 255

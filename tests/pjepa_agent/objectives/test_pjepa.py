@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 from pjepa_agent.model import PJEPA
-from pjepa_agent.objectives.pjepa import joint_losses
+from pjepa_agent.objectives.base import weighted_sum
+from pjepa_agent.objectives.pjepa import PJEPAObjective
 from tensordict import TensorDict
 
 REACHED = {
@@ -39,18 +40,19 @@ def test_which_losses_reach_the_encoder(tiny, experiment):
     model = PJEPA(config)
     if experiment != "random":  # its last layer starts at zero, which would stop every gradient before it
         torch.nn.init.normal_(model.head.network[-1].weight)
-    losses = joint_losses(model, make_batch(256 if experiment == "random" else None), config.objective)
-    for loss, expected in zip((losses.transition, losses.auxiliary), REACHED[experiment], strict=True):
+    objective = PJEPAObjective(config.objective)
+    losses = objective.terms(model, make_batch(256 if experiment == "random" else None)).losses
+    for loss, expected in zip((losses["transition"], losses["auxiliary"]), REACHED[experiment], strict=True):
         if expected:
             assert reaches(loss, model.encoder)
         else:
             assert not loss.requires_grad or not reaches(loss, model.encoder)
-    assert reaches(losses.transition, model.dynamics)
-    assert reaches(losses.auxiliary, model.head)
-    assert not reaches(losses.transition, model.head)
+    assert reaches(losses["transition"], model.dynamics)
+    assert reaches(losses["auxiliary"], model.head)
+    assert not reaches(losses["transition"], model.head)
     weights = config.objective
-    expected = weights.transition_weight * losses.transition + weights.auxiliary_weight * losses.auxiliary
-    assert losses.total(weights).item() == pytest.approx(expected.item())
+    expected = weights.transition_weight * losses["transition"] + weights.auxiliary_weight * losses["auxiliary"]
+    assert weighted_sum(losses, objective.weights_at(1.0)).item() == pytest.approx(expected.item())
 
 
 def test_no_stop_gradient_on_either_observation_of_a_transition(tiny, monkeypatch):
@@ -59,7 +61,9 @@ def test_no_stop_gradient_on_either_observation_of_a_transition(tiny, monkeypatc
     images = make_batch()
     embeddings = torch.randn(8, 16, requires_grad=True)
     monkeypatch.setattr(model.encoder, "forward", lambda batch: embeddings)
-    (gradient,) = torch.autograd.grad(joint_losses(model, images, config.objective).transition, embeddings)
+    (gradient,) = torch.autograd.grad(
+        PJEPAObjective(config.objective).terms(model, images).losses["transition"], embeddings
+    )
     assert (gradient.norm(dim=1) > 0).all()
     # The successor's gradient is that of a mean of squares: 2 (E(o') - T) / elements.
     predicted = model.transition(embeddings[:4], images["action"])
@@ -72,7 +76,7 @@ def test_the_transition_loss_is_zero_for_consistent_dynamics(tiny, monkeypatch):
     embeddings = torch.randn(8, 16)
     monkeypatch.setattr(model.encoder, "forward", lambda batch: embeddings)
     monkeypatch.setattr(model, "transition", lambda source, action: embeddings[4:])
-    assert joint_losses(model, make_batch(), config.objective).transition.item() == 0
+    assert PJEPAObjective(config.objective).terms(model, make_batch()).losses["transition"].item() == 0
 
 
 def test_encode_takes_arrays_and_tensors_and_leaves_the_model_as_it_was(tiny):

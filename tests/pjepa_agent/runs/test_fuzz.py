@@ -18,7 +18,7 @@ from pjepa_agent.config.presets import make_config
 from pjepa_agent.config.schema import CollectionConfig, EvaluationConfig, NetworkConfig, OptimizationConfig
 from pjepa_agent.run import train_run
 from pjepa_agent.runs.directory import RunDirectory
-from pjepa_agent.training.trainer import Interrupted
+from pjepa_agent.training import Interrupted
 from support.forks import run_forked
 from support.fuzzing import SECONDS, copy_of
 from support.mutations import mutate

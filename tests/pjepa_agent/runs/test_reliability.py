@@ -24,8 +24,8 @@ from pjepa_agent.runs import loggers as wandb_logging
 from pjepa_agent.runs.checkpoint import load, load_checkpoint, save_checkpoint
 from pjepa_agent.runs.directory import RunDirectory, RunError
 from pjepa_agent.runs.metrics import ACCURACY
-from pjepa_agent.training import trainer as training
-from pjepa_agent.training.trainer import Interrupted
+from pjepa_agent.training import Interrupted
+from pjepa_agent.training import state as training_state
 from support.faults import KINDS, Undisturbed, at_calls, at_random, same
 
 
@@ -112,7 +112,7 @@ def test_killed_after_any_of_its_saves_a_run_ends_like_one_left_alone(tiny, tmp_
         shutil.copytree(whole.path, tmp_path / str(len(saved)))
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "save_checkpoint", copied)
+        patch.setattr(training_state, "save_checkpoint", copied)
         train_run(whole, config, "cpu")
     assert saved.count("last.pt") == 6
     assert saved.count("best.pt") == 4

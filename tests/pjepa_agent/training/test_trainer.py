@@ -1,5 +1,6 @@
 """The configuration values that may keep clusters compact: each does what it says, and survives an interruption."""
 
+import contextlib
 import dataclasses
 import math
 
@@ -7,19 +8,19 @@ import numpy as np
 import pytest
 import torch
 from pjepa_agent import load
+from pjepa_agent.collection.dataset import collect_dataset
 from pjepa_agent.collection.replay import DatasetReplay, OnlineReplay
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.model import PJEPA
 from pjepa_agent.networks.encoder import ResNetEncoder
-from pjepa_agent.objectives import pjepa as losses
-from pjepa_agent.objectives.pjepa import Losses, joint_losses
+from pjepa_agent.objectives.pjepa import PJEPAObjective
 from pjepa_agent.objectives.regularizers import sigreg, vicreg
 from pjepa_agent.run import train_run
 from pjepa_agent.runs.directory import RunDirectory
+from pjepa_agent.training import Interrupted, Trainer
 from pjepa_agent.training.averaging import averaging_weight
-from pjepa_agent.training.trainer import Interrupted, Training, collect_dataset
 from torch import nn
 
 CPU = torch.device("cpu")
@@ -41,7 +42,7 @@ def kept(run):
 def test_the_average_is_what_is_evaluated_and_loaded(tiny, tmp_path):
     config = tiny(averaging_age=0.25, updates=10)
     run = RunDirectory.create(tmp_path / "run", config)
-    trained = Training(config, run, collect_dataset(config), CPU)
+    trained = Trainer(config, run, collect_dataset(config), CPU)
     weights = []
     trained.train(on_update=lambda update: weights.append(trained.model.encoder.proj.weight.detach().clone()))
     # Weights proportional to (s + 1) (s + 2) / 2, the discrete s^2.
@@ -87,9 +88,9 @@ def test_averaging_changes_nothing_of_the_training(tiny, tmp_path):
 def test_what_is_evaluated_has_the_statistics_of_its_own_weights(tiny, tmp_path):
     config = with_values(tiny(updates=10, averaging_age=0.2, batch_size=40), evaluation={"batch_norm_samples": 80})
     run = RunDirectory.create(tmp_path / "run", config)
-    trained = Training(config, run, collect_dataset(config), CPU)
+    trained = Trainer(config, run, collect_dataset(config), CPU)
     trained.train()
-    images = trained.sampler.observations(80)
+    images = trained.replay.observations(80)
     encoder = load(run.path).encoder
     normalised = [layer for layer in encoder.modules() if isinstance(layer, nn.BatchNorm2d)]
     kept_statistics = [(layer.running_mean.clone(), layer.running_var.clone()) for layer in normalised]
@@ -107,7 +108,7 @@ def test_no_piece_of_the_statistics_is_a_single_observation(tiny, tmp_path):
         tiny(updates=2, batch_size=2), evaluation={"batch_norm_samples": 13}, ablation={"latent_normalization": "batch"}
     )
     run = RunDirectory.create(tmp_path / "run", config)
-    Training(config, run, collect_dataset(config), CPU).train()
+    Trainer(config, run, collect_dataset(config), CPU).train()
     with pytest.raises(ConfigError, match=r"evaluation.batch_norm_samples=1: must be 0, or at least 2"):
         with_values(config, evaluation={"batch_norm_samples": 1})
 
@@ -117,7 +118,7 @@ def test_statistics_change_nothing_of_the_training(tiny, tmp_path):
     for count in (0, 64):
         config = with_values(tiny(), evaluation={"batch_norm_samples": count})
         run = RunDirectory.create(tmp_path / str(count), config)
-        trained = Training(config, run, collect_dataset(config), CPU)
+        trained = Trainer(config, run, collect_dataset(config), CPU)
         trained.train()
         weights.append({name: value.detach() for name, value in trained.model.named_parameters()})
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
@@ -178,7 +179,7 @@ def test_every_lever_moves_something(tiny, tmp_path, section, values):
     weights = []
     for name, config in (("without", tiny()), ("with", with_values(tiny(), **{section: values}))):
         run = RunDirectory.create(tmp_path / name, config)
-        Training(config, run, collect_dataset(config), CPU).train()
+        Trainer(config, run, collect_dataset(config), CPU).train()
         weights.append(load(run.path).encoder.proj.weight.detach())
     assert not torch.allclose(*weights)
 
@@ -188,22 +189,26 @@ def test_every_lever_moves_something(tiny, tmp_path, section, values):
 
 def test_the_transition_loss_comes_in_step_by_step(tiny, tmp_path, monkeypatch):
     config = with_values(tiny(updates=6), objective={"transition_warmup": 2 / 3, "transition_weight": 0.8})
-    seen = []
+    run, data = RunDirectory.create(tmp_path / "run", config), collect_dataset(config)
 
-    class Noted(Losses):
-        def total(self, objective):
-            total = super().total(objective)
-            weighted = objective.transition_weight * self.transition + objective.auxiliary_weight * self.auxiliary
-            torch.testing.assert_close(total, weighted)
-            seen.append(objective.transition_weight)
-            return total
+    def weights_of_next_updates(number):
+        trainer, seen = Trainer(config, run, data, CPU), []
+        step = trainer.step
 
-    monkeypatch.setattr(losses, "Losses", Noted)
-    run = RunDirectory.create(tmp_path / "run", config)
-    with pytest.raises(Interrupted):
-        train_run(run, config, CPU, should_stop=lambda: len(seen) >= 2)
-    train_run(run, config, CPU)
-    assert seen == pytest.approx([0.8 / 64, 0.1, 0.8 * 27 / 64, 0.8, 0.8, 0.8])
+        def noted():
+            losses = step()
+            # total = weight L_dyn + auxiliary_weight L_p
+            rest = losses["total"] - config.objective.auxiliary_weight * losses["auxiliary"]
+            seen.append(float(rest / losses["transition"]))
+            return losses
+
+        monkeypatch.setattr(trainer, "step", noted)
+        with contextlib.suppress(Interrupted):
+            trainer.train(should_stop=lambda: len(seen) == number)
+        return seen
+
+    expected = [0.8 / 64, 0.1, 0.8 * 27 / 64, 0.8, 0.8, 0.8]
+    assert [*weights_of_next_updates(2), *weights_of_next_updates(4)] == pytest.approx(expected, rel=1e-2)
 
 
 # Horizon
@@ -247,7 +252,7 @@ def test_the_transition_loss_goes_on_from_what_was_predicted(tiny, monkeypatch):
     model = PJEPA(config)
     embeddings = torch.randn(4, 32, 16)
     monkeypatch.setattr(model.encoder, "forward", lambda images: embeddings.flatten(0, 1))
-    loss = joint_losses(model, batch, config.objective).transition
+    loss = PJEPAObjective(config.objective).terms(model, batch).losses["transition"]
     errors = []
     for row in range(32):
         z = embeddings[0, row]
@@ -271,9 +276,9 @@ def test_noise_is_a_share_of_the_spread(tiny, monkeypatch):
     seen = []
     monkeypatch.setattr(model.encoder, "forward", lambda images: embeddings)
     monkeypatch.setattr(model, "transition", lambda z, action: seen.append(z) or z)
-    losses = joint_losses(model, batch, config.objective, latent_noise=0.5)
+    embedding = PJEPAObjective(config.objective, latent_noise=0.5).terms(model, batch).embedding
     assert float((seen[0] - embeddings[:512]).std()) == pytest.approx(1.5, rel=0.05)
-    assert torch.equal(losses.source, embeddings[:512])  # what learns beside the core is given none
+    assert torch.equal(embedding[0], embeddings[:512])  # readouts are given none
 
 
 def test_sigreg_is_the_statistic_of_epps_and_pulley():

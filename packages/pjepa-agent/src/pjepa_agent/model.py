@@ -1,6 +1,7 @@
-"""P-JEPA: encoder E, latent dynamics T and auxiliary head P (paper Figure 1), and what learns beside them."""
+"""P-JEPA: encoder E, latent dynamics T and auxiliary head P (paper Figure 1), with its readouts."""
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,25 +13,86 @@ from pjepa_agent.config.schema import Config
 from pjepa_agent.networks.control import ControlHeads
 from pjepa_agent.networks.decoder import Decoder
 from pjepa_agent.networks.encoder import ResNetEncoder
-from pjepa_agent.networks.heads import make_head
+from pjepa_agent.networks.heads import TwoHotHead, VectorHead, make_head
 from pjepa_agent.networks.mlp import mlp
 
 ROWS_AT_ONCE = 128
-"""Few enough for the activations of a piece to stay near the processor: a fifth faster than 512."""
+"""Rows per forward pass on arrays. The activations stay near the processor: a fifth faster than 512."""
 
 
-class PJEPA(nn.Module):
-    """Encoder, dynamics and auxiliary head of a configuration.
+class WorldModel(nn.Module):
+    """Encoder E, dynamics T and auxiliary head P: what an objective trains.
+
+    Args:
+        encoder: E, images (B, H, W, 3) uint8 -> embeddings (B, d).
+        dynamics: T, embeddings beside actions (B, d + A) -> embeddings (B, d).
+        head: P, embeddings (B, d) -> outputs, which `head.decode` turns into values of p.
+    """
+
+    def __init__(self, encoder: ResNetEncoder, dynamics: nn.Module, head: TwoHotHead | VectorHead) -> None:
+        super().__init__()
+        self.encoder, self.dynamics, self.head = encoder, dynamics, head
+
+    def transition(self, embedding: Tensor, action: Tensor) -> Tensor:
+        """Apply T once: embeddings (B, d) and actions (B, A) -> embeddings (B, d)."""
+        predicted: Tensor = self.dynamics(torch.cat([embedding, action.to(embedding.dtype)], -1))
+        return predicted
+
+    def rollout(self, embedding: Tensor, actions: Tensor) -> Tensor:
+        """Apply T along h actions: embeddings (B, d) and actions (B, h, A) -> predicted embeddings (B, h, d)."""
+        predicted = []
+        for action in actions.unbind(1):
+            embedding = self.transition(embedding, action)
+            predicted.append(embedding)
+        return torch.stack(predicted, 1)
+
+
+class Readouts(nn.Module):
+    """Control heads and decoder: read embeddings that they do not train (paper Appendix D).
+
+    Args:
+        control: reward, termination, Q and policy prior, or None.
+        decoder: embeddings -> images, or None.
+    """
+
+    def __init__(self, control: ControlHeads | None, decoder: Decoder | None) -> None:
+        super().__init__()
+        self.control, self.decoder = control, decoder
+
+    @property
+    def parts(self) -> Mapping[str, nn.Module]:
+        """The networks by name. The gradient of each is clipped by itself."""
+        parts: dict[str, nn.Module] = {}
+        if self.control is not None:
+            parts |= {name: getattr(self.control, name) for name in ("reward", "termination", "q", "policy")}
+        if self.decoder is not None:
+            parts["decoder"] = self.decoder
+        return parts
+
+
+class ArrayFunctions(NamedTuple):
+    """E, T and P as functions of NumPy arrays, as `bisim_theory.write_representation` takes them."""
+
+    encode: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    predict: Callable[[NDArray[Any], NDArray[Any]], NDArray[np.float32]]
+    auxiliary: Callable[[NDArray[Any]], NDArray[np.float32]]
+
+
+class PJEPA(WorldModel):
+    """The model of a configuration: E, T, P and the configured readouts.
 
     `encoder`, `dynamics` and `head` are modules for training, and so are `control` and `decoder`, None where the
     configuration has none. `encode`, `predict`, `auxiliary` and `decode` apply them in evaluation mode to arrays of any
     length, without gradients and in float32.
+
+    Args:
+        config: of the run; `network`, `objective`, `compute`, `ablation` and `seed` are used.
+        action_dim: A, numbers of an action.
     """
 
     def __init__(self, config: Config, action_dim: int = 1) -> None:
-        super().__init__()
         network, ablation = config.network, config.ablation
-        self.encoder = ResNetEncoder(
+        encoder = ResNetEncoder(
             network.latent_dim,
             network.width,
             network.blocks,
@@ -43,15 +105,15 @@ class PJEPA(nn.Module):
             network.stem,
             config.compute.fast_paths,
         )
-        self.dynamics = mlp(
+        dynamics = mlp(
             network.latent_dim + action_dim,
             network.hidden_dim,
             2,
             network.latent_dim,
             initialization=network.initialization,
         )
-        self.head = make_head(config.objective, network)
-        # From a random stream of their own: what the core starts from does not depend on what learns beside it.
+        super().__init__(encoder, dynamics, make_head(config.objective, network))
+        # From random streams of their own: the initial weights of E, T and P do not depend on the readouts.
         self.control: ControlHeads | None = None
         if network.control_heads:
             with random_stream(config.seed, "control"):
@@ -63,38 +125,28 @@ class PJEPA(nn.Module):
 
     @classmethod
     def untrained(cls, config: Config) -> "PJEPA":
-        """The very model that a run of the configuration starts from, whenever it is made."""
+        """Create the model as a run of the configuration starts with it, without touching the global random stream."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             return cls(config)
 
     @property
-    def core(self) -> dict[str, nn.Module]:
-        """What the joint objective trains: encoder, dynamics and auxiliary head."""
-        return {"encoder": self.encoder, "dynamics": self.dynamics, "head": self.head}
+    def core(self) -> WorldModel:
+        """E, T and P alone: a module that shares them with this one and has no readouts."""
+        return WorldModel(self.encoder, self.dynamics, self.head)
 
     @property
-    def beside(self) -> dict[str, nn.Module]:
-        """What learns on the embeddings without reaching the encoder: each optional part by its name."""
-        parts: dict[str, nn.Module] = {}
-        if self.control is not None:
-            parts |= {name: getattr(self.control, name) for name in ("reward", "termination", "q", "policy")}
-        if self.decoder is not None:
-            parts["decoder"] = self.decoder
-        return parts
+    def readouts(self) -> Readouts:
+        """The control heads and the decoder: a module that shares them with this one."""
+        return Readouts(self.control, self.decoder)
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return next(self.parameters()).device
 
-    def transition(self, embedding: Tensor, action: Tensor) -> Tensor:
-        """T: embeddings (B, d) and actions (B, A) -> embeddings (B, d)."""
-        predicted: Tensor = self.dynamics(torch.cat([embedding, action.to(embedding.dtype)], -1))
-        return predicted
-
     def encode(self, images: NDArray[np.uint8] | Tensor) -> Tensor:
-        """E: images (B, 64, 64, 3) uint8 -> embeddings (B, latent_dim) float32 on the CPU.
+        """Apply E: images (B, 64, 64, 3) uint8 -> embeddings (B, latent_dim) float32 on the CPU.
 
         Raises:
             ValueError: the images have another shape or type.
@@ -104,20 +156,28 @@ class PJEPA(nn.Module):
         return self._apply_rows(self.encoder, images)
 
     def predict(self, embedding: NDArray[Any] | Tensor, action: NDArray[Any] | Tensor) -> Tensor:
-        """T: embeddings (B, latent_dim) and actions (B, A) in [-1, 1] -> embeddings (B, latent_dim) on the CPU."""
+        """Apply T: embeddings (B, latent_dim), actions (B, A) in [-1, 1] -> embeddings (B, latent_dim) on the CPU."""
         return self._apply_rows(self.transition, embedding, action)
 
     def auxiliary(self, embedding: NDArray[Any] | Tensor) -> Tensor:
-        """P: embeddings (B, latent_dim) -> values (B,) or (B, k) in the units of p, on the CPU."""
+        """Apply P: embeddings (B, latent_dim) -> values (B,) or (B, k) in the units of p, on the CPU."""
         return self._apply_rows(lambda z: self.head.decode(self.head(z)), embedding)
 
+    def as_arrays(self) -> ArrayFunctions:
+        """Return `encode`, `predict` and `auxiliary` as functions of NumPy arrays."""
+        return ArrayFunctions(
+            lambda images: self.encode(images).numpy(),
+            lambda embedding, action: self.predict(embedding, action).numpy(),
+            lambda embedding: self.auxiliary(embedding).numpy(),
+        )
+
     def auxiliary_loss(self, embedding: NDArray[Any] | Tensor, value: NDArray[Any]) -> float:
-        """L_p of embeddings (B, latent_dim) against values (B,) or (B, k) of p, above its entropy floor."""
+        """Compute L_p of embeddings (B, latent_dim) against values (B,) or (B, k) of p, above its entropy floor."""
         outputs = self._apply_rows(self.head, embedding).to(self.device)
         return float(self.head.loss(outputs, torch.as_tensor(value, device=self.device)))
 
     def decode(self, embedding: NDArray[Any] | Tensor) -> Tensor:
-        """Embeddings (B, latent_dim) -> the decoder's images (B, 64, 64, 3) uint8 on the CPU.
+        """Decode embeddings (B, latent_dim) to images (B, 64, 64, 3) uint8 on the CPU.
 
         Raises:
             ValueError: the configuration has no decoder.

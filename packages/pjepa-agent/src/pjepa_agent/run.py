@@ -1,4 +1,4 @@
-"""A whole run: collect, train, and leave everything in the run directory."""
+"""One run from end to end: collect, train, evaluate, and write everything into the run directory."""
 
 import dataclasses
 import functools
@@ -13,6 +13,7 @@ from bisim_theory import TransitionDataset, read_transitions, write_transitions
 from bisim_theory.files import write_json
 
 from pjepa_agent.auxiliary import Auxiliary
+from pjepa_agent.collection.dataset import collect_dataset, metadata
 from pjepa_agent.collection.policy import collect
 from pjepa_agent.collection.replay import OnlineReplay
 from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
@@ -24,13 +25,13 @@ from pjepa_agent.runs.loggers import WandbMode, make_logger
 from pjepa_agent.runs.metrics import ACCURACY
 from pjepa_agent.runs.progress import TrainingProgress
 from pjepa_agent.runs.provenance import record_start
-from pjepa_agent.training.trainer import Training, collect_dataset, metadata
+from pjepa_agent.training import Trainer
 
 logger = logging.getLogger("pjepa_agent")
 
 
 def choose_device(name: torch.device | str) -> torch.device:
-    """The device for ``auto``, ``cpu`` or ``cuda``; raises `RunError` where there is no such device."""
+    """Return the device for ``auto``, ``cpu`` or ``cuda``; raise `RunError` where there is no such device."""
     if isinstance(name, torch.device):
         return name
     if name == "auto":
@@ -43,9 +44,10 @@ def choose_device(name: torch.device | str) -> torch.device:
 
 
 def prepare(config: Config) -> Config:
-    """The configuration with the number of values that its auxiliary function turns out to have.
+    """Set the number of values that the auxiliary function has.
 
-    The function is applied to a few observations: one that cannot be used is refused before anything is written.
+    The function is applied to a few observations, so that one that cannot be used is refused before anything is
+    written.
 
     Raises:
         ConfigError: there is no such function, it fails, or its values cannot be learnt.
@@ -67,9 +69,9 @@ def train_run(
     wandb: WandbMode = "disabled",
     should_stop: Callable[[], bool] = lambda: False,
     processes: Processes = SINGLE_PROCESS,
-    collected: Callable[[], TransitionDataset] | None = None,
+    prefetched: Callable[[], TransitionDataset] | None = None,
 ) -> dict[str, Any]:
-    """Begin or continue a run and finish it.
+    """Start a run, or continue it, and finish it.
 
     Args:
         run: a directory with ``config.json``, from `RunDirectory.create` or `RunDirectory.open`.
@@ -78,10 +80,10 @@ def train_run(
         wandb: ``disabled``, ``offline`` or ``online``.
         should_stop: asked after each update.
         processes: the processes that train this run together; each has to call this.
-        collected: returns this process's transitions, if they are being collected already.
+        prefetched: returns this process's transitions, if they are being collected already.
 
     Returns:
-        What ``report.json`` then holds, and nothing where this process is not the one that writes it.
+        What ``report.json`` then holds, and nothing on any but the main process.
 
     Raises:
         RunError: the run is finished already, or something in it cannot be used.
@@ -90,95 +92,120 @@ def train_run(
         Interrupted: `should_stop` said so; the run can be continued.
     """
     processes.local_batch_size(config.optimization.batch_size)
-    data = functools.partial(collect_dataset, config, processes, collected)
+    device = choose_device(device)
+    collect_data = functools.partial(collect_dataset, config, processes, prefetched)
     if not processes.is_main:
-        _follow(run, config, choose_device(device), should_stop, processes, data)
+        _run_other_process(run, config, device, should_stop, processes, collect_data)
         return {}
     with run.exclusive():
-        return _lead(run, config, choose_device(device), wandb, should_stop, processes, data)
+        return _run_main_process(run, config, device, wandb, should_stop, processes, collect_data)
 
 
-def _follow(
+def _run_other_process(
     run: RunDirectory,
     config: Config,
     device: torch.device,
     should_stop: Callable[[], bool],
     processes: Processes,
-    data: Callable[[], TransitionDataset],
+    collect_data: Callable[[], TransitionDataset],
 ) -> None:
-    """Train as a rank that writes nothing."""
-    transitions = None if config.collection.online else data()
-    Training(config, run, transitions, device, processes).train(should_stop=should_stop)
+    """Train as a process that writes nothing."""
+    data = None if config.collection.online else collect_data()
+    Trainer(config, run, data, device, processes).train(should_stop=should_stop)
 
 
-def _lead(
+def _run_main_process(
     run: RunDirectory,
     config: Config,
     device: torch.device,
     wandb: WandbMode,
     should_stop: Callable[[], bool],
     processes: Processes,
-    data: Callable[[], TransitionDataset],
+    collect_data: Callable[[], TransitionDataset],
 ) -> dict[str, Any]:
-    begun = time.perf_counter()
+    """Train, evaluate, and write everything in the run directory."""
+    started = time.perf_counter()
     if run.report.exists():
         raise RunError(f"{run.path}: is finished; its numbers are in {run.report}")
     # The logger first, since it can refuse.
-    with make_logger(wandb, run, config) as wandb_logger, ThreadPoolExecutor(1) as beside:
-        transitions, write = (None, None) if config.collection.online else _dataset(run, config, processes, data)
-        writing: Future[None] | None = None
-        training = Training(config, run, transitions, device, processes)
+    with make_logger(wandb, run, config) as wandb_logger, BackgroundWrite() as background:
+        data, write = (None, None) if config.collection.online else _dataset(run, config, processes, collect_data)
+        trainer = Trainer(config, run, data, device, processes)
         record_start(run, config, device)
-        before = training.seconds
-        with TrainingProgress(config.optimization.updates, training.update) as progress:
+        seconds_before = trainer.state.seconds
+        with TrainingProgress(config.optimization.updates, trainer.update) as progress:
 
             def on_update(update: int) -> None:
-                nonlocal writing
                 progress.update(update)
-                if write is not None and writing is None:
-                    writing = beside.submit(write)
-                elif writing is not None and writing.done():
-                    writing.result()  # raises what went wrong
+                if write is not None:
+                    background.start_or_poll(write)
 
             def on_metrics(row: dict[str, float]) -> None:
                 progress.metrics(row)
                 wandb_logger.log(row)
 
-            training.train(on_update, on_metrics, should_stop)
+            trainer.train(on_update, on_metrics, should_stop)
         if write is not None:
-            (writing or beside.submit(write)).result()
+            background.finish(write)
+        if data is None:
+            data = _write_recent(run, config, trainer)
         # All of it before wandb is waited for, which may be away.
-        if transitions is None:
-            transitions = _write_recent(run, config, training)
-        _write_results(run, transitions, training)
-        logger.info("measuring the held-out observations, beside the untrained encoder")
-        held_out = compare_with_untrained(training.held_out, training.evaluated)
-        report = _report(config, training, before + time.perf_counter() - begun, held_out)
+        _write_results(run, data, trainer)
+        logger.info("measuring the held-out observations, and those of the untrained encoder")
+        held_out = compare_with_untrained(trainer.held_out, trainer.evaluated)
+        report = _report(config, trainer, seconds_before + time.perf_counter() - started, held_out)
         write_json(run.report, report)
     return report
 
 
-def _dataset(
-    run: RunDirectory, config: Config, processes: Processes, make_data: Callable[[], TransitionDataset]
-) -> tuple[TransitionDataset, Callable[[], None] | None]:
-    """The run's transitions and, if they are newly collected, what writes them, while the training goes on.
+class BackgroundWrite:
+    """Writes one file in a thread while training goes on. Errors are raised in the thread that trains."""
 
-    A run that ends before they are written collects the very same ones again.
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(1)
+        self._future: Future[None] | None = None
+
+    def __enter__(self) -> "BackgroundWrite":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._executor.shutdown()
+
+    def start_or_poll(self, write: Callable[[], None]) -> None:
+        """Start to write at the first call; afterwards raise what went wrong, if writing has failed."""
+        if self._future is None:
+            self._future = self._executor.submit(write)
+        elif self._future.done():
+            self._future.result()
+
+    def finish(self, write: Callable[[], None]) -> None:
+        """Wait until all is written; start now, if training had no update left."""
+        (self._future or self._executor.submit(write)).result()
+
+
+def _dataset(
+    run: RunDirectory, config: Config, processes: Processes, collect_data: Callable[[], TransitionDataset]
+) -> tuple[TransitionDataset, Callable[[], None] | None]:
+    """Read or collect the run's transitions.
+
+    Returns:
+        The transitions and, if they are newly collected, a function that writes them. A run that ends before it is done
+        collects the very same ones again.
     """
     if run.transitions.is_file() and processes.size == 1:  # several collect anew, since they standardise p together
         data = read_transitions(run.transitions)
         _check_dataset(run, config, data)
         return data, None
     logger.info("collecting %d transitions", config.collection.transitions)
-    data = make_data()
+    data = collect_data()
     _check_dataset(run, config, data)
     return data, functools.partial(write_transitions, run.transitions, data)
 
 
-def _write_recent(run: RunDirectory, config: Config, training: Training) -> TransitionDataset:
-    """Keep what the buffer holds at the end as the run's transitions."""
-    assert isinstance(training.sampler, OnlineReplay)
-    data = dataclasses.replace(training.sampler.dataset(), metadata=metadata(config))
+def _write_recent(run: RunDirectory, config: Config, trainer: Trainer) -> TransitionDataset:
+    """Write what the replay buffer holds at the end as the run's transitions."""
+    assert isinstance(trainer.replay, OnlineReplay)
+    data = dataclasses.replace(trainer.replay.dataset(), metadata=metadata(config))
     write_transitions(run.transitions, data)
     return data
 
@@ -202,31 +229,31 @@ def _check_dataset(run: RunDirectory, config: Config, data: TransitionDataset) -
             raise RunError(f"{run.transitions}: {name}: {what}, this run needs {expected}")
 
 
-def _write_results(run: RunDirectory, data: TransitionDataset, training: Training) -> None:
+def _write_results(run: RunDirectory, data: TransitionDataset, trainer: Trainer) -> None:
     from pjepa_agent.figures.run import write_figures  # matplotlib takes a second, which the start need not wait for
 
     logger.info("writing the representation of %d observations, and the figures", data.frames)
-    write_run_representation(run, data, training.evaluated)
-    embedding, counts = training.held_out.embed(training.evaluated)
-    write_figures(run.figures, embedding, counts, training.metrics)
+    write_run_representation(run, data, trainer.evaluated)
+    embedding, counts = trainer.held_out.embed(trainer.evaluated)
+    write_figures(run.figures, embedding, counts, trainer.metrics)
 
 
-def _report(config: Config, training: Training, seconds: float, held_out: dict[str, Any]) -> dict[str, Any]:
-    """The numbers that matter; `seconds` is everything from the start, collection, probes and figures included."""
-    accuracy = training.metrics.column(ACCURACY)
-    best = training.metrics.most_compact
+def _report(config: Config, trainer: Trainer, seconds: float, held_out: dict[str, Any]) -> dict[str, Any]:
+    """Collect the numbers of ``report.json``; `seconds` includes collection, probes and figures."""
+    accuracy = trainer.metrics.column(ACCURACY)
+    best = trainer.metrics.most_compact
     return {
         "seed": config.seed,
         "preset": config.preset,
         "experiment": config.experiment,
         "auxiliary": config.objective.auxiliary,
-        "updates": training.update,
+        "updates": trainer.update,
         "seconds": round(seconds, 3),
         "nearest_centroid_accuracy": accuracy[-1],
         "best_nearest_centroid_accuracy": best[ACCURACY],
         "best_update": int(best["update"]),
         "untrained_nearest_centroid_accuracy": accuracy[0],
-        "within_across_ratio": training.metrics.column("eval/within_across_ratio")[-1],
-        "device": str(training.device),
+        "within_across_ratio": trainer.metrics.column("eval/within_across_ratio")[-1],
+        "device": str(trainer.device),
         "held_out": held_out,
     }

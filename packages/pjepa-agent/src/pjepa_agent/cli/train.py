@@ -112,7 +112,7 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
         from pjepa_agent.compute.processes import init_processes
         from pjepa_agent.run import choose_device, prepare, train_run
         from pjepa_agent.runs.directory import RunDirectory, RunError
-        from pjepa_agent.training.trainer import Interrupted, TrainingError
+        from pjepa_agent.training import Interrupted, TrainingError
 
     logging.getLogger("torchrl").setLevel(logging.WARNING)  # TorchRL announces every storage that it allocates
     try:

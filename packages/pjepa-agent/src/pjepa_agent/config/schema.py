@@ -117,13 +117,6 @@ class ObjectiveConfig:
     polyak: Annotated[float, Between(0, 1)] = 0.01
     """Share of its distance to Q by which the target network of Q moves at every update, as in TD-MPC2."""
 
-    def at(self, progress: float) -> "ObjectiveConfig":
-        """Return the objective with the weight that L_dyn has at a share of the updates, in (0, 1]."""
-        if progress >= self.transition_warmup:
-            return self
-        share = (progress / self.transition_warmup) ** 3
-        return dataclasses.replace(self, transition_weight=self.transition_weight * share)
-
     @property
     def auxiliary_values(self) -> int:
         """Values k of p per observation; 0 for a single number, which a two-hot head regresses to."""

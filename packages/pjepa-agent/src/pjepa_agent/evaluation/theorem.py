@@ -89,25 +89,14 @@ class HeldOutTransitions:
 
 
 def represent(data: TransitionDataset, model: PJEPA) -> Representation:
-    """What a model makes of transitions with images and action values.
+    """Apply E, T and P of a model to transitions with images and action values.
 
     Raises:
         DatasetError: something of it is not finite.
     """
-    return Representation.of(
-        data,
-        lambda images: model.encode(images).numpy(),
-        lambda embedding, action: model.predict(embedding, action).numpy(),
-        lambda embedding: model.auxiliary(embedding).numpy(),
-    )
+    return Representation.of(data, *model.as_arrays())
 
 
 def write_run_representation(run: RunDirectory, data: TransitionDataset, model: PJEPA) -> None:
     """Apply E, T and P of a model to the run's transitions and write its ``representation.npz``."""
-    write_representation(
-        run.representation,
-        data,
-        encode=lambda images: model.encode(images).numpy(),
-        predict=lambda embedding, action: model.predict(embedding, action).numpy(),
-        auxiliary=lambda embedding: model.auxiliary(embedding).numpy(),
-    )
+    write_representation(run.representation, data, **model.as_arrays()._asdict())

@@ -1,35 +1,74 @@
-"""A loss as a module, and the batches that losses are computed on."""
+"""What every objective has: losses by name, a weight for each, and the forward pass of one optimiser step."""
 
-import functools
-from collections.abc import Callable, Mapping
-from typing import Any
+import abc
+from collections.abc import Mapping
+from typing import Generic, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
-from pjepa_agent.model import PJEPA
-
 Batch = Mapping[str, Tensor]
-"""Tensors of a batch by name: plain, for a compiler to see through."""
+"""Tensors of a batch by name: a plain mapping, which a compiler sees through. See `collection.replay` for the names."""
+
+Trained = TypeVar("Trained", bound=nn.Module)
+"""What an objective trains: a `WorldModel`, or its `Readouts`."""
 
 
-class Objective(nn.Module):
-    """A loss of a model as the forward pass of a module, which has those parts of the model that the loss trains.
+class Terms(NamedTuple):
+    """The terms of an objective on one batch.
 
-    Args:
-        loss: `joint_losses` or `beside_losses`.
-        model: its first argument.
-        parts: of the model, by name.
-        constants: arguments by name that are the same in every forward pass; the others are those of the pass.
+    Attributes:
+        losses: unweighted scalars by name.
+        embedding: (h + 1, B, d) embeddings of the observations that the batch runs through, sources first.
     """
 
-    def __init__(
-        self, loss: Callable[..., Any], model: PJEPA, parts: Mapping[str, nn.Module], **constants: Any
-    ) -> None:
-        super().__init__()
-        self.parts = nn.ModuleDict(parts)
-        # In here the model is no submodule, with parts of other losses.
-        self._loss = functools.partial(loss, model, **constants)
+    losses: dict[str, Tensor]
+    embedding: Tensor
 
-    def forward(self, *arguments: Any) -> Any:
-        """What the loss returns."""
-        return self._loss(*arguments)
+
+class Objective(nn.Module, abc.ABC, Generic[Trained]):
+    """Losses by name, with a weight for each. Owns the heads and target networks that only it needs."""
+
+    stochastic = True
+    """Whether `terms` draws random numbers."""
+
+    @abc.abstractmethod
+    def terms(self, model: Trained, batch: Batch) -> Terms:
+        """Compute the unweighted losses, with the names of `weights_at`, and the embeddings that they are of."""
+
+    @abc.abstractmethod
+    def weights_at(self, progress: float) -> Mapping[str, float]:
+        """Return the weight of each loss when this share of the updates, in (0, 1], is being done."""
+
+    def after_step(self, model: Trained) -> None:
+        """Update what follows the trained parameters, such as a target network. Does nothing by default."""
+
+
+class TrainStep(nn.Module, Generic[Trained]):
+    """The forward pass of one optimiser step: what is compiled and wrapped in DDP.
+
+    Its parameters are exactly those that the step trains.
+
+    Args:
+        model: what the objective trains.
+        objective: adds its own parameters, if it has any.
+    """
+
+    def __init__(self, model: Trained, objective: Objective[Trained]) -> None:
+        super().__init__()
+        self.model, self.objective = model, objective
+
+    def forward(self, batch: Batch) -> Terms:
+        """Compute the terms of the objective; see `Objective.terms`."""
+        return self.objective.terms(self.model, batch)
+
+
+def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """Add up losses, each times its weight.
+
+    Raises:
+        ValueError: the two do not have the same names.
+    """
+    if losses.keys() != weights.keys():
+        raise ValueError(f"losses {sorted(losses)} have weights {sorted(weights)}; the names must be the same")
+    first, *others = [weights[name] * loss for name, loss in losses.items()]
+    return sum(others, start=first)

@@ -1,87 +1,95 @@
-"""The joint objective L = L_dyn + c_p L_p (paper Section 2.1), and what of it is detached."""
+"""The joint objective L = L_dyn + c_p L_p (paper Section 2.1)."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from pjepa_agent.config.schema import ObjectiveConfig
-from pjepa_agent.model import PJEPA
-from pjepa_agent.objectives.base import Batch
+from pjepa_agent.model import WorldModel
+from pjepa_agent.objectives.base import Batch, Objective, Terms
 from pjepa_agent.objectives.regularizers import REGULARIZERS
 
 
-class Losses(NamedTuple):
-    """Unweighted scalars of one batch, those that are minimised jointly, and the embeddings (B, d) they are of."""
+class PJEPAObjective(Objective[WorldModel]):
+    """L_dyn (``transition``) and L_p (``auxiliary``) with no stop-gradient and no target network.
 
-    transition: Tensor
-    auxiliary: Tensor
-    regularizer: Tensor
-    source: Tensor
-    successor: Tensor
-
-    def total(self, objective: ObjectiveConfig) -> Tensor:
-        """L = L_dyn + c_p L_p, and the regularizer where there is one."""
-        total = objective.transition_weight * self.transition + objective.auxiliary_weight * self.auxiliary
-        return total if objective.regularizer == "none" else total + objective.regularizer_weight * self.regularizer
-
-
-def joint_losses(
-    model: PJEPA, batch: Batch, objective: ObjectiveConfig, joint_batch: bool = True, latent_noise: float = 0.0
-) -> Losses:
-    """The terms of the joint objective on a batch of transitions, with no stop-gradient and no target network.
+    A configured ``regularizer`` is a third term. It is no part of the paper's objective.
 
     Args:
-        model: the model in training mode.
-        batch: ``source_image`` and ``successor_image`` (B, H, W, 3) uint8, ``action`` (B, A), ``auxiliary`` (B,) or
-            (B, k), the value p of the source, and what follows where the horizon is above 1;
-            see `Replay.sample`.
-        objective: which losses reach the encoder (all but in the ablations); not the weights.
-        joint_batch: whether all observations go through the encoder as one batch.
-        latent_noise: noise on what T and P are given, as a share of the embeddings' spread in the batch.
+        config: weights, horizon, and which of the losses reach the encoder (both but in the ablations).
+        joint_batch: encode all observations of a batch of transitions as one batch; with batch normalisation they then
+            share statistics.
+        latent_noise: noise on the embeddings that T and P are given, as a share of their spread in the batch.
     """
-    images = [batch["source_image"], batch["successor_image"], *_later_images(batch)]
-    if joint_batch:  # with batch normalisation they then share statistics
-        images = [torch.cat(images)]
-    embeddings = torch.cat([model.encoder(each) for each in images])
-    source, *reached = embeddings.float().split(len(batch["action"]))
-    given = _noisy(source, embeddings, latent_noise)
 
-    transition = _transition_loss(model, batch, given, reached, objective.transition_reaches_encoder)
-    into_auxiliary = given if objective.auxiliary_reaches_encoder else given.detach()
-    auxiliary = model.head.loss(model.head(into_auxiliary), batch["auxiliary"])
+    def __init__(self, config: ObjectiveConfig, joint_batch: bool = True, latent_noise: float = 0.0) -> None:
+        super().__init__()
+        self.config, self.joint_batch, self.latent_noise = config, joint_batch, latent_noise
+        self.stochastic = bool(latent_noise) or config.regularizer == "sigreg"
 
-    regularizer = embeddings.new_zeros(())
-    if objective.regularizer != "none":
-        regularizer = REGULARIZERS[objective.regularizer](embeddings)
-    return Losses(transition, auxiliary, regularizer, source, reached[0])
+    def terms(self, model: WorldModel, batch: Batch) -> Terms:
+        """Encode all observations of a batch and compute the losses on their embeddings.
+
+        Args:
+            model: in training mode.
+            batch: ``source_image`` and ``successor_image`` (B, H, W, 3) uint8, ``action`` (B, A) and ``auxiliary``
+                (B,) or (B, k), the value p of the source. With a horizon h above 1 also ``later_image``
+                (B, h - 1, H, W, 3), ``later_action`` (B, h - 1, A) and ``later_present`` (B, h - 1).
+        """
+        encoded = self._encode(model, batch)
+        embedding = encoded.float()
+        source, *reached = embedding.unbind(0)
+        start = _with_noise(source, embedding, self.latent_noise)
+        losses = {
+            "transition": self._transition_loss(model, batch, start, torch.stack(reached, 1)),
+            "auxiliary": self._auxiliary_loss(model, batch, start),
+        }
+        if self.config.regularizer != "none":
+            losses["regularizer"] = REGULARIZERS[self.config.regularizer](encoded.flatten(0, 1))
+        return Terms(losses, embedding)
+
+    def weights_at(self, progress: float) -> Mapping[str, float]:
+        """Return the configured weights. That of L_dyn rises with the cube of the share of its warm-up that is done."""
+        config, warmup = self.config, self.config.transition_warmup
+        share = 1.0 if progress >= warmup else (progress / warmup) ** 3
+        weights = {"transition": config.transition_weight * share, "auxiliary": config.auxiliary_weight}
+        return weights if config.regularizer == "none" else weights | {"regularizer": config.regularizer_weight}
+
+    def _encode(self, model: WorldModel, batch: Batch) -> Tensor:
+        """E of the source, its successor and what follows: (h + 1, B, d), in bfloat16 under autocast."""
+        images = [batch["source_image"], batch["successor_image"]]
+        if "later_image" in batch:
+            images += batch["later_image"].unbind(1)
+        batches = [torch.cat(images)] if self.joint_batch else images
+        return torch.cat([model.encoder(each) for each in batches]).unflatten(0, (len(images), -1))
+
+    def _transition_loss(self, model: WorldModel, batch: Batch, source: Tensor, reached: Tensor) -> Tensor:
+        """L_dyn: mean squared error of a rollout of T from (B, d) against the embeddings (B, h, d) that are reached.
+
+        Steps beyond the end of an episode are masked.
+        """
+        actions = batch["action"].unsqueeze(1)
+        if "later_action" in batch:
+            actions = torch.cat([actions, batch["later_action"]], 1)
+        if not self.config.transition_reaches_encoder:
+            source, reached = source.detach(), reached.detach()
+        error = (model.rollout(source, actions).float() - reached).square()
+        if "later_present" not in batch:
+            return error.mean()
+        present = nn.functional.pad(batch["later_present"].float(), (1, 0), value=1.0)
+        return (error.mean(-1) * present).sum() / present.sum()
+
+    def _auxiliary_loss(self, model: WorldModel, batch: Batch, source: Tensor) -> Tensor:
+        """L_p: loss of P on embeddings (B, d) against the values p of the sources."""
+        if not self.config.auxiliary_reaches_encoder:
+            source = source.detach()
+        return model.head.loss(model.head(source), batch["auxiliary"])
 
 
-def _later_images(batch: Batch) -> Sequence[Tensor]:
-    return batch["later_image"].unbind(1) if "later_image" in batch else ()
-
-
-def _noisy(source: Tensor, embeddings: Tensor, share: float) -> Tensor:
-    """Embeddings (B, d) with normal noise of a share of the spread of all embeddings, split evenly over dimensions."""
+def _with_noise(source: Tensor, embedding: Tensor, share: float) -> Tensor:
+    """Add normal noise to embeddings (B, d), of a share of the spread of all (h + 1, B, d), evenly over dimensions."""
     if not share:
         return source
-    deviation = embeddings.detach().float().var(0).mean().sqrt()
+    deviation = embedding.detach().flatten(0, 1).var(0).mean().sqrt()
     return source + share * deviation * torch.randn_like(source)
-
-
-def _transition_loss(
-    model: PJEPA, batch: Batch, source: Tensor, reached: Sequence[Tensor], reaches_encoder: bool
-) -> Tensor:
-    """Mean squared error of T, applied over and over, against each of the observations that are reached."""
-    if not reaches_encoder:
-        source, reached = source.detach(), [each.detach() for each in reached]
-    predicted = model.transition(source, batch["action"])
-    if len(reached) == 1:
-        return (predicted.float() - reached[0]).square().mean()
-    errors = [(predicted.float() - reached[0]).square().mean(-1)]
-    for action, target in zip(batch["later_action"].unbind(1), reached[1:], strict=True):
-        predicted = model.transition(predicted, action)
-        errors.append((predicted.float() - target).square().mean(-1))
-    present = nn.functional.pad(batch["later_present"].float(), (1, 0), value=1.0)
-    return (torch.stack(errors, 1) * present).sum() / present.sum()

@@ -1,46 +1,83 @@
-"""The losses of readouts: control heads and decoder, which learn on detached embeddings (paper Appendix D)."""
+"""The objective of the readouts: control heads and decoder, on detached embeddings (paper Appendix D)."""
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from pjepa_agent.config.schema import ObjectiveConfig
-from pjepa_agent.model import PJEPA
+from pjepa_agent.model import Readouts
 from pjepa_agent.networks.control import ControlHeads
 from pjepa_agent.networks.decoder import Decoder
-from pjepa_agent.objectives.base import Batch
+from pjepa_agent.objectives.base import Batch, Objective, Terms
 
 
-def beside_losses(
-    model: PJEPA, batch: Batch, source: Tensor, successor: Tensor, objective: ObjectiveConfig
-) -> dict[str, Tensor]:
-    """The losses of whatever learns on the embeddings without training the encoder (paper Appendix D).
+class ReadoutObjective(Objective[Readouts]):
+    """The losses of TD-MPC2 for the control heads, and the squared error of the decoder. Neither reaches the encoder.
+
+    Each loss trains one of the readouts' parts and nothing else.
 
     Args:
-        model: the model in training mode.
-        batch: as of `joint_losses`, and with control heads ``reward`` and ``terminated`` (B,) of the step.
-        source: (B, d) embeddings, detached here.
-        successor: (B, d) likewise.
-        objective: discount, and weight of the entropy.
-
-    Returns:
-        An unweighted scalar for every name in `model.beside`, which trains that part and nothing else.
+        readouts: what will be trained; there is a loss for each of its parts.
+        config: weights, discount and Polyak share.
     """
-    source, successor = source.detach(), successor.detach()
-    losses: dict[str, Tensor] = {}
-    if model.control is not None:
-        losses |= control_losses(model.control, batch, source, successor, objective)
-    if model.decoder is not None:
-        losses["decoder"] = decoder_loss(model.decoder, batch["source_image"], source)
-    return losses
+
+    def __init__(self, readouts: Readouts, config: ObjectiveConfig) -> None:
+        super().__init__()
+        self.config = config
+        self._weights: dict[str, float] = {}
+        if readouts.control is not None:
+            self._weights |= {
+                "action_conditioned_reward": config.action_reward_weight,
+                "termination": config.termination_weight,
+                "q": config.value_weight,
+                "policy": config.policy_weight,
+            }
+        if readouts.decoder is not None:
+            self._weights["decoder"] = 1.0  # which nothing competes with
+
+    def terms(self, model: Readouts, batch: Batch) -> Terms:
+        """Compute the losses on embeddings that are detached here.
+
+        Args:
+            model: in training mode.
+            batch: that of `PJEPAObjective.terms` with its ``embedding`` (h + 1, B, d), and for the control heads
+                ``reward`` and ``terminated`` (B,) of the step.
+        """
+        embedding = batch["embedding"].detach()
+        source, successor = embedding[0], embedding[1]
+        losses: dict[str, Tensor] = {}
+        if model.control is not None:
+            losses |= control_losses(model.control, batch, source, successor, self.config)
+        if model.decoder is not None:
+            losses["decoder"] = decoder_loss(model.decoder, batch["source_image"], source)
+        return Terms(losses, embedding)
+
+    def weights_at(self, progress: float) -> Mapping[str, float]:
+        """Return the configured weights, which are the same throughout."""
+        return self._weights
+
+    def after_step(self, model: Readouts) -> None:
+        """Move the target network of Q by the configured share of its distance to Q."""
+        if model.control is not None:
+            model.control.follow(self.config.polyak)
 
 
 def control_losses(
-    heads: ControlHeads, batch: Batch, source: Tensor, successor: Tensor, objective: ObjectiveConfig
+    heads: ControlHeads, batch: Batch, source: Tensor, successor: Tensor, config: ObjectiveConfig
 ) -> dict[str, Tensor]:
-    """The losses of the control heads against the targets of TD-MPC2, by name.
+    """Compute the losses of the control heads against the targets of TD-MPC2, by name.
 
-    The reward is that of the step. Whether the step ends the episode is asked of the observation it leaves: with the
-    one-step grace of Appendix D that one decides, and the one reached, of which TD-MPC2 asks it, does not know.
+    The reward is that of the step. Termination is predicted from the observation that the step leaves, not from the one
+    that it reaches as in TD-MPC2: with the one-step grace of Appendix D the former decides whether the step ends the
+    episode.
+
+    Args:
+        heads: in training mode.
+        batch: ``action`` (B, A), ``reward`` and ``terminated`` (B,).
+        source: (B, d) embeddings.
+        successor: (B, d) embeddings.
+        config: discount, and weight of the policy's entropy.
     """
     action, reward, terminated = batch["action"].float(), batch["reward"].float(), batch["terminated"].float()
     features = torch.cat([source, action], -1)
@@ -49,27 +86,20 @@ def control_losses(
     ends = heads.termination(source).float().squeeze(-1)
     termination_loss = nn.functional.binary_cross_entropy_with_logits(ends, terminated)
 
-    target = heads.td_target(reward, terminated, successor, objective.discount)
+    target = heads.td_target(reward, terminated, successor, config.discount)
     logits = heads.q(features)
     q_loss = heads.two_hot.loss(logits, target.expand(len(logits), -1))
 
     proposed, log_density = heads.act(source)
-    policy_loss = (objective.entropy_weight * log_density - heads.value(source, proposed)).mean()
-    return {"reward": reward_loss, "termination": termination_loss, "q": q_loss, "policy": policy_loss}
+    policy_loss = (config.entropy_weight * log_density - heads.value(source, proposed)).mean()
+    return {
+        "action_conditioned_reward": reward_loss,
+        "termination": termination_loss,
+        "q": q_loss,
+        "policy": policy_loss,
+    }
 
 
 def decoder_loss(decoder: Decoder, images: Tensor, embedding: Tensor) -> Tensor:
-    """Mean squared error of decoded embeddings (B, d) against images (B, H, W, 3) uint8, scaled to [-1, 1]."""
+    """Compute the mean squared error of decoded embeddings (B, d) against images (B, H, W, 3) uint8 in [-1, 1]."""
     return nn.functional.mse_loss(decoder(embedding).float(), images.float() / 127.5 - 1)
-
-
-def beside_total(losses: dict[str, Tensor], objective: ObjectiveConfig) -> Tensor:
-    """The weighted sum of what `beside_losses` returned; the decoder, which nothing competes with, has weight 1."""
-    weights = {
-        "reward": objective.action_reward_weight,
-        "termination": objective.termination_weight,
-        "q": objective.value_weight,
-        "policy": objective.policy_weight,
-        "decoder": 1.0,
-    }
-    return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()

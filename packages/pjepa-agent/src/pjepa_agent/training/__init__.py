@@ -1,5 +1,15 @@
 """The training loop, its optimiser, and its state on disk."""
 
-from pjepa_agent.training.trainer import Interrupted, Training, TrainingError
+from typing import Any
 
-__all__ = ["Interrupted", "Training", "TrainingError"]
+from bisim_theory._aliases import moved
+
+from pjepa_agent import _aliases
+from pjepa_agent.training.finite import TrainingError
+from pjepa_agent.training.trainer import Interrupted, Trainer
+
+__all__ = ["Interrupted", "Trainer", "TrainingError"]
+
+
+def __getattr__(name: str) -> Any:
+    return moved(__name__, name, _aliases.NAMES)

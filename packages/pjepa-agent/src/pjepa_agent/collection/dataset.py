@@ -1,0 +1,32 @@
+"""The transitions of a run that are collected before training."""
+
+import dataclasses
+from collections.abc import Callable
+
+from bisim_theory import TransitionDataset
+
+from pjepa_agent.auxiliary import Auxiliary
+from pjepa_agent.collection.policy import collect
+from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
+from pjepa_agent.config.schema import Config
+
+
+def collect_dataset(
+    config: Config, processes: Processes = SINGLE_PROCESS, prefetched: Callable[[], TransitionDataset] | None = None
+) -> TransitionDataset:
+    """Collect this process's transitions and attach p of every source.
+
+    Args:
+        config: of the run.
+        processes: the processes that train it.
+        prefetched: returns this process's transitions, if they are being collected already.
+    """
+    data = prefetched() if prefetched else collect(config.collection, processes.seed(config.seed))
+    assert data.observation is not None
+    values = Auxiliary(config, processes)(data.observation, data.labels)
+    return dataclasses.replace(data, auxiliary=values[data.source], metadata=metadata(config))
+
+
+def metadata(config: Config) -> dict[str, str]:
+    """Return what ``transitions.npz`` says about where the transitions come from."""
+    return {"environment": config.collection.environment, "auxiliary": config.objective.auxiliary}
