@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from bisim_theory.console import Parser, print_error, print_result
 
+from pjepa_agent.cli.fields import Help, Override, add_field_options
 from pjepa_agent.cli.terminal import collected_signals, log_to_terminal, without_garbage_collection
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.presets import PRESETS, make_config
@@ -22,46 +23,31 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Train a P-JEPA on the counting environment: collect transitions of a random policy, train encoder, latent dynamics
-and auxiliary head jointly, and leave a run directory that bisim-check reads."""
+and auxiliary head jointly, and leave a run directory that bisim-check reads. Example:
+pjepa-train --experiment random --seed 1 --optimization.updates 2000"""
 
 
 def make_parser() -> Parser:
-    """The options of `pjepa-train`."""
-    parser = Parser(prog="pjepa-train", description=DESCRIPTION, allow_abbrev=False)
-    default = PRESETS["laptop"]
-    parser.add_argument(
-        "--preset", choices=list(PRESETS), default=None, help="scale of network, data and budget (default: laptop)"
-    )
-    parser.add_argument(
-        "--experiment",
-        choices=EXPERIMENTS,
-        default=None,
-        help="experiment of the paper: reward auxiliary (default), random auxiliary, one of the two losses alone",
-    )
-    parser.add_argument(
-        "--auxiliary",
-        metavar="NAME",
-        default=None,
-        help="another auxiliary function: reward, q, random, random-network, a label such as count, or module:function",
-    )
-    parser.add_argument("--seed", type=int, default=None, help="fixes data, initialisation and sampling (default: 0)")
-    parser.add_argument(
-        "--updates",
-        type=int,
-        default=None,
-        help=f"optimisation steps (default: the preset's, {default.optimization.updates} for laptop)",
-    )
+    """Make the parser of `pjepa-train`: its own options, and one for every field of the configuration."""
+    parser = Parser(prog="pjepa-train", description=DESCRIPTION, allow_abbrev=False, add_help=False)
+    parser.add_argument("-h", "--help", action=Help, help="show all options, and exit")
+    _add_run_options(parser)
     parser.add_argument(
         "--set",
         metavar="SECTION.FIELD=VALUE",
-        action="append",
-        default=None,
-        help="any field of the configuration, as config.json names it: optimization.batch_size=64; may be repeated",
+        action=Override,
+        help="set a field by its name in config.json, as in --set optimization.batch_size=64; may be repeated",
     )
-    parser.add_argument("--run-dir", metavar="DIR", help="new directory of the run (default: one under runs/)")
-    parser.add_argument("--resume", metavar="DIR", help="go on with an interrupted run; its own configuration is used")
+    add_field_options(parser, "set")
+    parser.add_argument("--run-dir", metavar="DIR", help="new directory for the run (default: one under runs/)")
     parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto (default) takes a GPU when there is one"
+        "--resume", metavar="DIR", help="continue an interrupted run with its own configuration, as in --resume runs/A"
+    )
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where to train; auto (default): on a GPU if there is one",
     )
     parser.add_argument(
         "--wandb",
@@ -72,8 +58,33 @@ def make_parser() -> Parser:
     return parser
 
 
+def _add_run_options(parser: Parser) -> None:
+    """Add the options that `make_config` takes."""
+    parser.add_argument("--preset", choices=list(PRESETS), help="scale of network, data and budget (default: laptop)")
+    parser.add_argument(
+        "--experiment",
+        choices=EXPERIMENTS,
+        help="experiment of the paper: reward auxiliary (default), random auxiliary, or one of the two losses alone",
+    )
+    parser.add_argument(
+        "--auxiliary",
+        metavar="NAME",
+        help="another auxiliary function: reward, q, random, random-network, a label such as count, or module:function",
+    )
+    parser.add_argument("--seed", type=int, help="seed of data, initialisation and sampling (default: 0)")
+    parser.add_argument(
+        "--updates",
+        type=int,
+        help=f"optimisation steps (default: the preset's, {PRESETS['laptop'].optimization.updates} for laptop)",
+    )
+
+
 def configure(options: argparse.Namespace) -> Config:
-    """The configuration that the options of a new run ask for; raises `ConfigError`."""
+    """Make the configuration of a new run from its options.
+
+    Raises:
+        ConfigError: a value is not allowed.
+    """
     config = make_config(
         options.preset or "laptop",
         options.experiment or "reward",
@@ -85,24 +96,30 @@ def configure(options: argparse.Namespace) -> Config:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run `pjepa-train`; returns 0 done, 2 bad input or usage, 130 or 143 interrupted and saved."""
+    """Run `pjepa-train`. Exit status: 0 done, 2 bad input or usage, 130 or 143 interrupted and saved."""
     parser = make_parser()
     options = parser.parse_args(argv)
-    config = None
+    log_to_terminal()
+    if options.resume is not None:
+        _check_resumed(parser, options)
+        return _run(options, None)
     try:
-        if options.resume is None:
-            config = configure(options)
+        config = configure(options)
     except ConfigError as error:
         parser.error(str(error))
-    if options.resume is not None:
-        for name in ("preset", "experiment", "auxiliary", "seed", "updates", "set", "run_dir"):
-            if getattr(options, name) is not None:
-                parser.error(f"--{name.replace('_', '-')}: a resumed run keeps its own; leave it out beside --resume")
     return _run(options, config)
 
 
+def _check_resumed(parser: Parser, options: argparse.Namespace) -> None:
+    """Refuse options that would change the configuration of a run that is resumed."""
+    for name in ("preset", "experiment", "auxiliary", "seed", "updates", "set", "run_dir"):
+        if getattr(options, name) is not None:
+            option = options.overridden_by if name == "set" else f"--{name.replace('_', '-')}"
+            parser.error(f"{option}: a resumed run keeps its own; leave it out with --resume")
+
+
 def _run(options: argparse.Namespace, config: Config | None) -> int:
-    log_to_terminal()
+    """Train the run of a configuration, or resume one if there is none, and print its summary."""
     from pjepa_agent.collection import prefetch
 
     collected = None if config is None else prefetch.start(config)
@@ -127,9 +144,9 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
             with collected_signals() as received:
                 report = train_run(run, config, device, options.wandb, lambda: bool(received), processes, collected)
         if report:
-            print_result(_last_words(run.path, report))
+            print_result(_summary(run.path, report))
     except Interrupted as interrupted:
-        number = received[0] if received else signal.SIGTERM  # it may have been another process that was told to stop
+        number = received[0] if received else signal.SIGTERM  # the signal may have reached another process
         if not processes.is_main:
             return 128 + number
         sys.stderr.write(
@@ -143,7 +160,7 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
 
 
 def _begin(config: Config, path: str | None, processes: "Processes") -> "RunDirectory":
-    """The new directory of a run, which rank 0 makes."""
+    """Create the directory of a run on rank 0, and open it on all ranks."""
     from pjepa_agent.runs.directory import RunDirectory
 
     made = None
@@ -153,6 +170,7 @@ def _begin(config: Config, path: str | None, processes: "Processes") -> "RunDire
 
 
 def _new_name(config: Config) -> Path:
+    """Make a path under runs/ that does not exist yet."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     kind: str = config.experiment
     if config.objective.auxiliary not in (kind, "reward"):
@@ -163,7 +181,8 @@ def _new_name(config: Config) -> Path:
     return next(path for path in itertools.chain([name], numbered) if not path.exists())
 
 
-def _last_words(path: object, report: dict[str, object]) -> str:
+def _summary(path: object, report: dict[str, object]) -> str:
+    """Summarise a finished run in a few lines, and name the next command."""
     return "\n".join(
         [
             f"nearest-centroid accuracy, held out: {report['nearest_centroid_accuracy']:.4f} at the last update"

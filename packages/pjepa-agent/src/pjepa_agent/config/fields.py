@@ -117,11 +117,16 @@ def apply_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[st
             raise ConfigError(f"{override!r}: must be SECTION.FIELD=VALUE, the section one of {sections}")
         if name in RENAMED:
             logger.warning("%s is now %s; its old name goes with the next version", name, RENAMED[name])
-        try:
-            changes.setdefault(section, {})[field] = json.loads(text)
-        except ValueError:
-            changes.setdefault(section, {})[field] = text
+        changes.setdefault(section, {})[field] = _parsed(text)
     changed = copy.deepcopy(values)
     for section, fields in rename_fields(changes).items():
         changed[section] |= fields
     return changed
+
+
+def _parsed(text: str) -> Any:
+    """Parse the value of an override: JSON, Python's True or False, or else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return {"True": True, "False": False}.get(text, text)

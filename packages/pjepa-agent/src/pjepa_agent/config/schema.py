@@ -54,8 +54,7 @@ class NetworkConfig:
     blocks: Annotated[int, Between(1, 2**10)] = 1
     """Basic blocks per stage. The paper has 8."""
     stem: Literal["pooled", "strided"] = "strided"
-    """Reduction of the image to a quarter of its size before the first stage: a convolution of stride 2 and a pool, as
-    in the paper, or one 8x8 convolution of stride 4, with which an update takes a third less time."""
+    """First layers: a convolution and a pool, as in the paper, or one 8x8 convolution, a third less time an update."""
     normalization: Literal["batch", "group", "none"] = "batch"
     """Normalisation in the encoder: over the batch, or over eight groups of channels. The paper has none."""
     initialization: Literal["pytorch", "truncated-normal"] = "pytorch"
@@ -144,8 +143,7 @@ class OptimizationConfig:
     epsilon: Annotated[float, Between(0, 1e3)] = 1e-8
     """Adam's epsilon. Steps are proportional to gradients that are much smaller."""
     averaging_age: Annotated[float, Between(0, 0.5)] = 0.0
-    """Mean age of the averaged weights, which are evaluated and loaded, as a share of the updates so far; 0: no
-    averaging."""
+    """Mean age of the averaged weights that are evaluated, as a share of the updates so far; 0: not averaged."""
     autocast: bool = True
     """Compute the forward pass in bfloat16, on a device that has it."""
 
@@ -155,11 +153,9 @@ class ComputeConfig:
     """Ways to compute the same training faster, and memory for speed."""
 
     joint_batch: bool = True
-    """Encode all observations of a batch at once. With batch normalisation they then share statistics, which changes
-    what is computed."""
+    """Encode all observations of a batch at once. Batch normalisation then sees them together: another result."""
     fast_paths: bool = True
-    """Compute the same in less time: channels last in convolutions, 3x3 convolutions of 2x2 maps as matrix products,
-    and Adam in one kernel."""
+    """Channels last, convolutions of 2x2 maps as matrix products, Adam in one kernel: the same result sooner."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile the losses; auto: on a CUDA device, into CUDA graphs, if a process trains alone."""
     frame_storage: Literal["auto", "device", "host"] = "auto"
@@ -181,8 +177,7 @@ class EvaluationConfig:
     transitions: Annotated[int, Between(1, 10**6)] = 750
     """Transitions of longer episodes, on which dynamics and Theorem 3 are checked."""
     batch_norm_samples: Annotated[int, Between(0, 10**6)] = 0
-    """Training observations over which batch normalisation's statistics are recomputed for the evaluated weights; 0:
-    the running statistics, which lag behind the weights."""
+    """Observations to recompute batch normalisation's statistics from, where evaluated; 0: the running ones."""
     checkpoints: Annotated[int, Between(1, 1_000)] = 2
     """Latest checkpoints to keep, in case one is damaged. The most compact model is kept besides."""
     probe_per_count: Annotated[int, Between(0, 10**6)] = 256
@@ -196,14 +191,11 @@ class AblationConfig:
     pixel_offset: Annotated[float, Between(-1e3, 1e3)] = -0.5
     """Value of a black pixel after scaling; white is one more. The paper has -0.5."""
     pixel_scale: Literal["fixed", "image"] = "fixed"
-    """Divisor of pixels: 255, as in the paper, or the largest value in the image, with which an image and a darker one
-    of the same are embedded alike. What is nearly black becomes as bright as all else."""
+    """Divisor of pixels: 255, as in the paper, or the largest value in the image, which takes brightness away."""
     convolution_gain: Annotated[float, Between(0, 1e3)] = 0.0
-    """Initialisation of convolutions: normal with this over sqrt(inputs) as deviation (He: 1.414), or, if 0, PyTorch's
-    default, as in the paper."""
+    """Deviation of initial convolutions times sqrt(inputs), He's 1.414; 0: PyTorch's default, as in the paper."""
     latent_normalization: Literal["none", "layer", "batch"] = "none"
-    """Normalisation of the embedding to mean 0 and variance 1, without parameters: of each embedding (layer), or of
-    each dimension over the batch. The paper has none."""
+    """Standardise each embedding (layer), or each dimension over the batch, without parameters. The paper: none."""
     latent_noise: Annotated[float, Between(0, 1e3)] = 0.0
     """Standard deviation of noise on the inputs of T and P, as a share of the embeddings' spread in the batch."""
     weight_decay: Annotated[float, Between(0, 1e3)] = 0.0
