@@ -245,7 +245,7 @@ def test_a_pair_is_looked_at_with_its_witness(tmp_path, capsys):
 
 def test_auxiliary_functions_are_compared_before_any_training(tmp_path, capsys):
     write(tmp_path / "transitions.npz", CHAIN, count=[0, 1, 2, 3])
-    write(tmp_path / "representation.npz", model(noise=5))  # says nothing of other auxiliaries, so is left alone
+    write(tmp_path / "representation.npz", model(noise=5))  # it was trained with another p, so it is not used
     status, out, _ = run(capsys, tmp_path, "--compare", "auxiliary,count,constant", "--json", tmp_path / "out.json")
     assert status == 0
     assert "Auxiliary functions compared (4 transitions):" in out

@@ -242,13 +242,13 @@ def test_compressions_that_expand_without_bound_are_refused(tmp_path, compressio
     ("header", "message"),
     [
         ({"descr": "<i8", "shape": (-1, -2)}, r"has the shape \(-1, -2\)"),
-        ({"descr": "<i8", "shape": (2**61,)}, "says 18446744073709551616 bytes"),
-        ({"descr": "<i8", "shape": (2**62, 0)}, "is damaged|must be|says"),
+        ({"descr": "<i8", "shape": (2**61,)}, "declares 18446744073709551616 bytes"),
+        ({"descr": "<i8", "shape": (2**62, 0)}, "is damaged|must be|declares"),
         ({"descr": "|O", "shape": (2,)}, "holds Python objects"),
         ({"descr": "<U0", "shape": (2**40,)}, "must hold numbers"),
         ({"descr": "|V16", "shape": ()}, "must hold numbers"),
         ({"descr": [("a", "<i8")], "shape": (2,)}, "must hold numbers"),
-        ({"descr": "<i8", "shape": (3,)}, "says 24 bytes and has 16"),
+        ({"descr": "<i8", "shape": (3,)}, "declares 24 bytes and has 16"),
     ],
 )
 def test_headers_that_lie_are_refused(tmp_path, header, message):
