@@ -1,1 +1,1 @@
-"""What a trained model has kept, measured on observations that it was not trained on."""
+"""Measure what a trained model has kept, on held-out observations and transitions."""

@@ -1,4 +1,4 @@
-"""How embeddings lie by label: the compactness and the separation of clusters, as numbers (paper Section 2.3)."""
+"""Measure compactness and separation of the clusters that labels make of embeddings (paper Section 2.3)."""
 
 import math
 from typing import Any
@@ -11,7 +11,7 @@ ClassLabels = NDArray[np.integer[Any]]
 
 
 def pairwise_distances(a: Floats, b: Floats) -> NDArray[np.float64]:
-    """Euclidean distances of rows: (n, d) and (m, d) -> (n, m), centred first so that no digits are lost."""
+    """Return Euclidean distances of rows: (n, d) and (m, d) -> (n, m). Rows are centred first for precision."""
     centre = a.mean(0, dtype=np.float64)
     a64, b64 = a - centre, b - centre
     squared = (a64**2).sum(1)[:, None] + (b64**2).sum(1) - 2 * a64 @ b64.T
@@ -22,10 +22,10 @@ def pairwise_distances(a: Floats, b: Floats) -> NDArray[np.float64]:
 def nearest_centroid_accuracy(
     reference: Floats, reference_labels: ClassLabels, embedding: Floats, labels: ClassLabels
 ) -> float:
-    """Share of embeddings whose nearest centroid is that of their own label (paper Section 2.3), in [0, 1].
+    """Return the share of embeddings whose nearest centroid is that of their label (paper Section 2.3), in [0, 1].
 
     Args:
-        reference: (n, d) embeddings that make the centroids, none of them scored.
+        reference: (n, d) embeddings that define the centroids, none of which is scored.
         reference_labels: (n,) their labels.
         embedding: (m, d) embeddings to score.
         labels: (m,) their labels.
@@ -36,11 +36,11 @@ def nearest_centroid_accuracy(
 
 
 def within_across_ratio(embedding: Floats, labels: ClassLabels) -> float:
-    """Mean distance of pairs with one label over that of pairs with two; NaN where all embeddings are one point.
+    """Return the mean distance within labels over the mean distance across labels; NaN if all embeddings coincide.
 
     Args:
         embedding: (n, d).
-        labels: (n,), at least two different ones and at least two of one kind.
+        labels: (n,), at least two different ones, one of them at least twice.
     """
     distances = pairwise_distances(embedding, embedding)
     same = labels[:, None] == labels
@@ -50,13 +50,13 @@ def within_across_ratio(embedding: Floats, labels: ClassLabels) -> float:
 
 
 def spread(embedding: Floats) -> float:
-    """Root mean square distance of embeddings (n, d) to their mean; 0 where all are one point."""
-    embedding = embedding.astype(np.float64) - embedding[0]  # exact where all are one
+    """Return the root mean square distance of embeddings (n, d) to their mean."""
+    embedding = embedding.astype(np.float64) - embedding[0]  # exactly 0 if all coincide
     return math.sqrt(np.square(embedding - embedding.mean(0)).sum(1).mean())
 
 
 def clusters(embedding: Floats, labels: ClassLabels) -> tuple[ClassLabels, NDArray[np.float64], NDArray[np.float64]]:
-    """The labels (c,) that occur, sorted, their centroids (c, d), and the mean square distance to each (c,)."""
+    """Return the distinct labels (c,), sorted, their centroids (c, d) and mean square distances to them (c,)."""
     classes = np.unique(labels)
     members = [embedding[labels == label].astype(np.float64) for label in classes]
     centroids = np.stack([rows.mean(0) for rows in members])
@@ -65,36 +65,37 @@ def clusters(embedding: Floats, labels: ClassLabels) -> tuple[ClassLabels, NDArr
 
 
 def between_within_variance(embedding: Floats, labels: ClassLabels) -> float:
-    """Variance of the centroids over the mean variance within a label, every label counting alike.
+    """Return the variance of the centroids over the mean variance within a label, all labels weighted equally.
 
-    It is the share of the variance that the label explains, R^2 / (1 - R^2). NaN where all embeddings are one point,
-    infinite where only each label is.
+    With R^2 the share of the variance that the label explains, this is R^2 / (1 - R^2). It is NaN if all embeddings
+    coincide, and infinite if only those of each label do.
 
     Args:
         embedding: (n, d).
         labels: (n,).
     """
-    _, centroids, spreads = clusters(embedding.astype(np.float64) - embedding[0], labels)  # exact where all are one
+    _, centroids, spreads = clusters(embedding.astype(np.float64) - embedding[0], labels)  # exactly 0 if all coincide
     return _ratio(np.square(centroids - centroids.mean(0)).sum(1).mean(), spreads.mean())
 
 
 def gap_over_radius(embedding: Floats, labels: ClassLabels) -> float:
-    """Smallest distance between two centroids over the largest radius, the root mean square distance to a centroid.
+    """Return the smallest distance between centroids over the largest root mean square distance to a centroid.
 
-    Above 2, balls of that radius around the centroids do not touch. The worst pair of labels decides, where accuracy
-    and the other ratios are averages. NaN where all embeddings are one point, infinite where only each label is.
+    Above 2, balls of that radius around the centroids are disjoint. The worst pair of labels decides, whereas accuracy
+    and the other ratios are averages. It is NaN if all embeddings coincide, and infinite if only those of each label
+    do.
 
     Args:
         embedding: (n, d).
         labels: (n,), at least two different ones.
     """
-    _, centroids, spreads = clusters(embedding.astype(np.float64) - embedding[0], labels)  # exact where all are one
+    _, centroids, spreads = clusters(embedding.astype(np.float64) - embedding[0], labels)  # exactly 0 if all coincide
     between = pairwise_distances(centroids, centroids)[np.triu_indices(len(centroids), 1)]
     return _ratio(between.min(), math.sqrt(spreads.max()))
 
 
 def silhouette(embedding: Floats, labels: ClassLabels) -> float:
-    """Mean silhouette coefficient (Rousseeuw, 1987), in [-1, 1]; NaN where all embeddings are one point.
+    """Return the mean silhouette coefficient (Rousseeuw, 1987), in [-1, 1]; NaN if all embeddings coincide.
 
     Args:
         embedding: (n, d).
@@ -110,6 +111,7 @@ def silhouette(embedding: Floats, labels: ClassLabels) -> float:
 
 
 def _ratio(over: float, under: float) -> float:
+    """Divide two numbers >= 0: infinite by zero, NaN for zero by zero."""
     if under > 0:
         return float(over / under)
     return math.inf if over > 0 else math.nan

@@ -1,4 +1,4 @@
-"""How compact runs stay: held-out measures over the course of training, by configuration."""
+"""Summarize how compact runs become and stay during training, grouped by configuration."""
 
 import dataclasses
 import json
@@ -14,7 +14,7 @@ from pjepa_agent.runs.directory import RunDirectory, RunError
 from pjepa_agent.runs.metrics import ACCURACY, MetricsFile, Rows
 
 COMPACT = 0.98
-"""Accuracy from which an encoder counts as compact."""
+"""Nearest-centroid accuracy from which an encoder counts as compact."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,12 +22,12 @@ class Compactness:
     """Summarize the accuracy of one run.
 
     Attributes:
-        seed: of the run.
-        first: update of the first evaluation that was compact; None where none was.
-        after: evaluations from that one on.
-        compact: how many of these were compact.
-        final: accuracy at the last evaluation.
-        best: highest accuracy after the first update.
+        seed: the seed of the run.
+        first: the update of the first compact evaluation; None if there is none.
+        after: the number of evaluations from that one on.
+        compact: the number of these that are compact.
+        final: the accuracy at the last evaluation.
+        best: the highest accuracy after the first update.
     """
 
     seed: int
@@ -56,12 +56,12 @@ def compactness(seed: int, metrics: Rows, compact: float = COMPACT) -> Compactne
 
 @dataclasses.dataclass(frozen=True)
 class RunGroup:
-    """Runs of one configuration but for the seed.
+    """Hold the runs of one configuration, which differ in the seed alone.
 
     Attributes:
-        name: how the configuration differs from those of the other groups.
-        metrics: of each run, a row an evaluation.
-        summaries: of each run.
+        name: the fields in which the configuration differs from those of other groups.
+        metrics: the metrics of each run, one row per evaluation.
+        summaries: the compactness of each run.
     """
 
     name: str
@@ -70,30 +70,34 @@ class RunGroup:
 
     @property
     def share(self) -> float:
-        """Share of the evaluations of all runs that are compact, each run from its first one on; NaN if none ever is.
+        """Return the share of evaluations that are compact, of each run from its first compact one on.
 
-        Runs that are never compact are not among them: `reached` says how many are.
+        Runs that are never compact are left out (see `reached`). NaN if none ever is.
         """
         after = sum(each.after for each in self.summaries)
         return sum(each.compact for each in self.summaries) / after if after else math.nan
 
     @property
     def reached(self) -> int:
-        """How many runs are ever compact."""
+        """Return the number of runs that are ever compact."""
         return sum(each.first is not None for each in self.summaries)
 
     def curves(self, name: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Updates (n,) at which every run was evaluated, and a column of the metrics there, (runs, n)."""
+        """Return the updates (n,) at which all runs were evaluated, and a column of their metrics there, (runs, n)."""
         updates = [{row["update"]: row.get(name, math.nan) for row in rows} for rows in self.metrics]
         common = sorted(set.intersection(*(set(each) for each in updates)))
         return np.array(common), np.array([[each[update] for update in common] for each in updates])
 
 
 def read_groups(runs: Sequence[str | os.PathLike[str]], compact: float = COMPACT) -> list[RunGroup]:
-    """Runs, grouped by what they have in common but for the seed, in the order of their first runs.
+    """Read the metrics of run directories and group runs that differ in the seed alone, in the order given.
+
+    Args:
+        runs: run directories, finished or not.
+        compact: the accuracy from which an evaluation counts as compact.
 
     Raises:
-        RunError: something is no run, cannot be read, or has not been evaluated after its first update.
+        RunError: a path holds no run, or the run cannot be read or has no evaluation after its first update.
     """
     found: dict[str, list[tuple[Config, Rows]]] = {}
     for path in runs:
@@ -113,8 +117,10 @@ def read_groups(runs: Sequence[str | os.PathLike[str]], compact: float = COMPACT
 
 
 def _names(configs: Sequence[Config]) -> list[str]:
-    """What tells configurations apart: preset and experiment where there are several, and the fields that are not what
-    most configurations of that preset and experiment have.
+    """Name configurations by their differences.
+
+    A name holds preset and experiment if these differ, and each field in which the configuration differs from most
+    others of its preset and experiment.
     """
     flat = [_flat(dataclasses.replace(config, seed=0).to_dict()) for config in configs]
     names = []
@@ -130,11 +136,12 @@ def _names(configs: Sequence[Config]) -> list[str]:
 
 
 def _most_frequent(values: list[Any]) -> Any:
-    """Of equals the first."""
+    """Return the most frequent value, of equally frequent ones the first."""
     return max(values, key=values.count)
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flatten nested dictionaries to dotted names."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
@@ -142,11 +149,12 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
+    """Format a value of a configuration."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def table(groups: Sequence[RunGroup], compact: float = COMPACT) -> str:
-    """A row a group, in Markdown: mean, lowest and highest over its seeds."""
+    """Format a Markdown table with one row per group: mean, lowest and highest over its seeds."""
     columns = ("seeds", f"reached {compact:g}", "first at update", "compact after", "last", "best", "last below best")
     lines = ["| configuration | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for group in groups:
@@ -167,6 +175,7 @@ def table(groups: Sequence[RunGroup], compact: float = COMPACT) -> str:
 
 
 def _range(values: list[float], form: str) -> str:
+    """Format the mean of values and, if they differ, their range."""
     if not values:
         return ""
     low, mean, high = (form.format(value) for value in (min(values), float(np.mean(values)), max(values)))

@@ -1,4 +1,4 @@
-"""How many directions an encoder uses, as the exponential of an entropy: RankMe, and LiDAR among them."""
+"""Measure the effective rank of embeddings, the exponential of an entropy: RankMe and LiDAR."""
 
 import math
 from typing import Any
@@ -9,22 +9,22 @@ from numpy.typing import NDArray
 from pjepa_agent.evaluation.clusters import Floats
 
 RANKME_EPSILON = 1e-7
-"""Added to every normalised singular value (Garrido et al., 2023)."""
+"""Number added to every normalised singular value (Garrido et al., 2023)."""
 
 LIDAR_REGULARIZATION = 1e-4
-"""Added to the within-scene variance of every direction, as a share of the mean variance of a direction."""
+"""Variance added to the within-scene variance of every direction, as a share of a direction's mean variance."""
 
 
 def rankme(embedding: Floats) -> float:
-    """RankMe (Garrido et al., 2023): exp of the entropy of the normalised singular values, in [1, min(n, d)].
+    """Return RankMe (Garrido et al., 2023): exp of the entropy of the normalised singular values, in [1, min(n, d)].
 
-    The embeddings are not centred, as there: a mean far from the origin is a direction, and counts as one.
+    As in the original, embeddings are not centred: a mean far from the origin counts as a direction.
 
     Args:
         embedding: (n, d).
 
     Returns:
-        The effective rank; NaN where all embeddings are zero, or one is not finite.
+        The effective rank; NaN if all embeddings are zero, or one is not finite.
     """
     rows = embedding.astype(np.float64)
     if not np.isfinite(rows).all():
@@ -36,20 +36,20 @@ def rankme(embedding: Floats) -> float:
 
 
 def lidar(embedding: Floats, scenes: NDArray[np.integer[Any]]) -> float:
-    """LiDAR (Thilak et al., 2024): the effective rank of what tells scenes apart, beyond how one scene varies.
+    """Return LiDAR (Thilak et al., 2024): the effective rank of the differences between scenes.
 
-    It is that of the eigenvalues of S_w^(-1/2) S_b S_w^(-1/2), with S_b the covariance of the means of the scenes and
-    S_w the mean covariance within one. Views of one scene are there augmentations of one image; in the counting world
-    a scene is a number of objects of one shape and colour, and its views show them at other places, which is what the
-    dynamics redraw at every step. The regularisation of S_w is relative to the variance of the embeddings, so that
+    It is the effective rank of the eigenvalues of S_w^(-1/2) S_b S_w^(-1/2), with S_b the covariance of the means of
+    the scenes and S_w the mean covariance within a scene. The original takes augmentations of one image as views of a
+    scene. Here a scene is a number of objects of one shape and colour, and its views show them at other places, which
+    the dynamics redraw at every step. The regularisation of S_w is relative to the variance of the embeddings, so that
     LiDAR does not depend on their scale.
 
     Args:
         embedding: (n, d).
-        scenes: (n,) the scene of each, as many views of every one.
+        scenes: (n,) the scene of each embedding, with equally many views of every scene.
 
     Returns:
-        The effective rank, at most the smaller of d and the number of scenes; NaN where all embeddings are one point.
+        The effective rank, at most the smaller of d and the number of scenes; NaN if all embeddings coincide.
     """
     rows = embedding.astype(np.float64)
     if not np.isfinite(rows).all():
@@ -70,6 +70,7 @@ def lidar(embedding: Floats, scenes: NDArray[np.integer[Any]]) -> float:
 
 
 def _exponential_of_entropy(values: NDArray[np.float64], epsilon: float) -> float:
+    """Return exp of the entropy of values >= 0, normalised to sum 1; NaN if all are zero."""
     total = values.sum()
     if not total > 0:
         return math.nan

@@ -1,4 +1,4 @@
-"""Observations and transitions that no update ever sees, and what a model makes of them."""
+"""Measure a model on held-out observations and transitions, which no update sees."""
 
 import dataclasses
 import functools
@@ -28,21 +28,21 @@ from pjepa_agent.model import PJEPA
 from pjepa_agent.runs.metrics import ACCURACY
 
 HELD_OUT_SEED = 2**31
-"""Added to the seed of a run for its held-out observations, beyond every seed a run can have."""
+"""Offset of the seeds of held-out data, larger than every seed of a run."""
 
 EPISODE = 16
-"""Steps of a held-out episode at most: in longer ones than the training's, deeper levels of R_D* occur."""
+"""Least limit of steps of a held-out episode: longer episodes have deeper levels of R_D*."""
 
 VIEWS = 8
-"""Places at which every scene is shown for LiDAR."""
+"""Views of every scene for LiDAR, with the objects at other places."""
 
 
 class HeldOut:
-    """The held-out data of a run, fixed by its seed, and the measures of a model on it.
+    """Collect the held-out data of a run, fixed by its seed, and measure models on it.
 
     Args:
-        config: of the run.
-        auxiliary: p, with the standardisation that it has in training; None for one that standardises by itself.
+        config: the configuration of the run.
+        auxiliary: p with the standardisation of the training; None to standardise on the held-out data.
     """
 
     def __init__(self, config: Config, auxiliary: Auxiliary | None = None) -> None:
@@ -56,12 +56,12 @@ class HeldOut:
 
     @functools.cached_property
     def auxiliary(self) -> Auxiliary:
-        """p, made only when asked for: to look at embeddings nobody needs the module that a function of p is in."""
+        """Return p, created lazily so that drawing embeddings does not import the user's module."""
         return self._auxiliary or Auxiliary(self.config)
 
     @functools.cached_property
     def transitions(self) -> HeldOutTransitions:
-        """Transitions of longer episodes than those of the training."""
+        """Return held-out transitions of episodes at least as long as those of the training."""
         steps = max(EPISODE, self.config.collection.max_episode_steps)
         collection = dataclasses.replace(
             self.config.collection, transitions=self.size.transitions, max_episode_steps=steps
@@ -73,26 +73,26 @@ class HeldOut:
 
     @functools.cached_property
     def _values(self) -> NDArray[Any]:
-        """p of the scored observations, in the order of the counts."""
+        """Return p of the scored observations, sorted by count."""
         labels = {name: label[self.scored] for name, label in self.labels.items()}
         return self.auxiliary(self.images[self.scored], labels)
 
     def embed(self, model: PJEPA) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Embeddings (m, d) and counts (m,) of the scored observations."""
+        """Return embeddings (m, d) and counts (m,) of the scored observations."""
         return model.encode(self.images[self.scored]).numpy(), self.counts[self.scored]
 
     def accuracy(self, embedding: NDArray[np.floating[Any]]) -> float:
-        """Nearest-centroid accuracy of embeddings of all `images`, centroids and scored observations apart."""
+        """Return the nearest-centroid accuracy of embeddings of all `images`; the centroids are of those not scored."""
         scored, counts = self.scored, self.counts
         return nearest_centroid_accuracy(embedding[~scored], counts[~scored], embedding[scored], counts[scored])
 
     def measure(self, model: PJEPA) -> dict[str, float]:
-        """What is cheap enough to be measured at every evaluation, under the names of ``metrics.csv``."""
+        """Return the measures of every evaluation, by their names in ``metrics.csv``."""
         with one_thread():
             return self._measure(model.encode(self.images).numpy(), model)
 
     def measure_all(self, model: PJEPA) -> dict[str, Any]:
-        """All measures by name, those that take seconds too: silhouette, LiDAR and, where configured, probes."""
+        """Return all measures by name, including silhouette, LiDAR and probes, which take seconds."""
         with one_thread():
             return self._measure_all(model)
 
@@ -108,6 +108,7 @@ class HeldOut:
         return found
 
     def _measure(self, embedding: NDArray[np.float32], model: PJEPA) -> dict[str, float]:
+        """Return the measures of every evaluation, given the embeddings of all `images`."""
         scored = embedding[self.scored]
         arranged = scored, self.counts[self.scored]
         return {
@@ -122,6 +123,7 @@ class HeldOut:
         }
 
     def _measure_slow(self, scored: NDArray[np.float32], model: PJEPA) -> dict[str, Any]:
+        """Return LiDAR and the scores of probes, or nothing where no probes are configured."""
         per_count = self.size.probe_per_count
         if not per_count:
             return {}
@@ -136,25 +138,30 @@ class HeldOut:
         }
 
     def _seed(self, part: int) -> int:
+        """Return the seed of one part of the held-out data."""
         return (part + 1) * HELD_OUT_SEED + self.config.seed
 
 
 def one_thread() -> threadpool_limits:
-    """One thread for NumPy's and SciPy's products, which are small: several wait for each other and for PyTorch's, and
-    a probe that takes a fifth of a second takes sixteen where another process has a core. PyTorch keeps its own.
+    """Limit the matrix products of NumPy and SciPy to one thread within a context; PyTorch keeps its threads.
+
+    The products are small, so that several threads wait for each other: where another process uses a core, a probe of
+    0.2 seconds takes 16.
     """
     return threadpool_limits(1, user_api="blas")
 
 
 def compare_with_untrained(held_out: HeldOut, model: PJEPA) -> dict[str, dict[str, Any]]:
-    """What `HeldOut.measure_all` finds of a model, ``trained``, and of the same run's model before its first update,
-    ``untrained``; None where there is no number.
+    """Return `HeldOut.measure_all` of a model, ``trained``, and of its initial weights, ``untrained``.
+
+    Values that are not finite become None.
     """
     untrained = PJEPA.untrained(held_out.config).to(model.device)
     return {"trained": _finite(held_out.measure_all(model)), "untrained": _finite(held_out.measure_all(untrained))}
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """Replace values that are not finite by None, in nested dictionaries too."""
     return {
         name: _finite(value) if isinstance(value, dict) else value if math.isfinite(value) else None
         for name, value in values.items()

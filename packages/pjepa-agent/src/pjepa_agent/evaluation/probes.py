@@ -1,4 +1,4 @@
-"""What can be read off embeddings: linear and MLP probes for count, shape, colour and position (scikit-learn)."""
+"""Probe embeddings for count, shape, colour and position with linear models and MLPs (scikit-learn)."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -12,35 +12,35 @@ from pjepa_agent.auxiliary import Labels
 from pjepa_agent.evaluation.clusters import Floats
 
 GRID = 4
-"""Cells of the image in each direction, of which the probe for occupancy predicts how the objects spread over them."""
+"""Cells of the image in each direction, over which the target ``occupancy`` counts objects."""
 
 HIDDEN = 128
-"""Units of the MLP probes' one hidden layer."""
+"""Units of the one hidden layer of an MLP probe."""
 
 EPOCHS = 60
-"""Most passes of the MLP probes over what they are fitted on; they stop early."""
+"""Largest number of epochs of an MLP probe, which may stop early."""
 
 
 def probe(fit: Floats, fit_labels: Labels, scored: Floats, scored_labels: Labels, size: int) -> dict[str, Any]:
-    """Fit probes on some embeddings and score them on others; all dimensions are standardised first.
+    """Fit probes on some embeddings and score them on others. All dimensions are standardised first.
 
-    ``count`` and ``shape`` are accuracies. ``color`` is the R^2 of red, green and blue, ``position`` that of the mean
-    row and column of the objects, ``occupancy`` that of the share of the objects in each of 4 x 4 cells of the image,
-    each averaged over its numbers. The objects of an image are a set, so their positions in some order would be no
-    function of it; neither mean nor shares can be guessed from the count. All but ``count`` are over images with
-    objects.
+    ``count`` and ``shape`` are scored by accuracy. ``color`` is the R^2 of red, green and blue, ``position`` that of
+    the mean row and column of the objects, ``occupancy`` that of the share of the objects in each of 4 x 4 cells of the
+    image, each averaged over its components. The objects of an image are a set, so their positions in some order are
+    not a function of the image, whereas mean and shares are, and neither follows from the count. All but ``count`` are
+    over images with objects.
 
     Args:
-        fit: (n, d) embeddings that the probes are fitted on.
+        fit: (n, d) embeddings to fit the probes on.
         fit_labels: ``count``, ``shape`` (n,), ``color`` (n, 3) and ``positions`` (n, 2 k) row and column of the centres
             of the objects, -1 where there is none.
-        scored: (m, d) other embeddings.
-        scored_labels: likewise.
+        scored: (m, d) embeddings to score the probes on.
+        scored_labels: their labels, as `fit_labels`.
         size: side of the images in pixels.
 
     Returns:
-        ``linear`` and ``mlp``, each with these five, and ``chance``: the accuracy of always naming the most frequent
-        label, and an R^2 of 0.
+        The five scores under ``linear``, ``mlp`` and ``chance``: the accuracy of the most frequent label, and an R^2
+        of 0.
     """
     centre, spread = fit.mean(0), fit.std(0)
     spread = np.where(spread > 0, spread, 1)
@@ -57,7 +57,7 @@ def probe(fit: Floats, fit_labels: Labels, scored: Floats, scored_labels: Labels
 
 
 def mean_position(labels: Labels, size: int) -> NDArray[np.float64]:
-    """(n, 2) mean row and column of the objects of every image, NaN where there is none."""
+    """Return the mean row and column of the objects of every image, (n, 2); NaN where there is none."""
     centres, there = _centres(labels)
     with np.errstate(invalid="ignore"):
         mean: NDArray[np.float64] = (centres * there[..., None]).sum(1) / there.sum(1)[:, None]
@@ -65,9 +65,9 @@ def mean_position(labels: Labels, size: int) -> NDArray[np.float64]:
 
 
 def occupancy(labels: Labels, size: int) -> NDArray[np.float64]:
-    """(n, 16) share of the objects of every image whose centre lies in each of 4 x 4 cells, NaN where there is none.
+    """Return the share of every image's objects centred in each of 4 x 4 cells, (n, 16); NaN where there is none.
 
-    The cells divide where centres can be, so that all are alike.
+    The cells are equal parts of the area where centres can be.
     """
     centres, there = _centres(labels)
     cells = np.clip((centres - RADIUS) * GRID // (size - 2 * RADIUS), 0, GRID - 1).astype(np.int64)
@@ -87,15 +87,17 @@ TARGETS: Mapping[str, Callable[[Labels, int], NDArray[Any]]] = {
     "position": mean_position,
     "occupancy": occupancy,
 }
-"""What is read off, as a function of the labels and the side of the images."""
+"""Targets of the probes, as functions of the labels and the side of the images."""
 
 
 def _centres(labels: Labels) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the centres (n, k, 2) of the objects of every image, and which of them exist (n, k)."""
     centres = np.asarray(labels["positions"], np.float64).reshape(len(labels["count"]), -1, 2)
     return centres, centres[..., 0] >= 0
 
 
 def _accuracy(kind: str, fit: Floats, target: NDArray[Any], scored: Floats, truth: NDArray[Any]) -> float:
+    """Return the accuracy of a classifier on held-out embeddings."""
     if kind == "chance" or len(np.unique(target)) == 1:
         return float((truth == np.bincount(target).argmax()).mean())
     from sklearn.linear_model import LogisticRegression
@@ -106,13 +108,14 @@ def _accuracy(kind: str, fit: Floats, target: NDArray[Any], scored: Floats, trut
 
 
 def _explained(kind: str, fit: Floats, target: NDArray[Any], scored: Floats, truth: NDArray[Any]) -> float:
+    """Return the R^2 of a regression on held-out embeddings."""
     if kind == "chance":
         return 0.0
     from sklearn.linear_model import RidgeCV
     from sklearn.metrics import r2_score
     from sklearn.neural_network import MLPRegressor
 
-    centre, spread = target.mean(0), target.std(0)  # an R^2 does not depend on units, the progress of an MLP does
+    centre, spread = target.mean(0), target.std(0)  # units affect how an MLP converges, not R^2
     regressor = RidgeCV(np.logspace(-1, 5, 7)) if kind == "linear" else MLPRegressor(**_MLP)
     predicted = _fitted(regressor, fit, (target - centre) / np.where(spread > 0, spread, 1)).predict(scored)
     return float(r2_score(truth, predicted * spread + centre))
@@ -130,6 +133,7 @@ _MLP: dict[str, Any] = {
 
 
 def _fitted(model: Any, fit: Floats, target: NDArray[Any]) -> Any:
+    """Fit a model of scikit-learn without its warnings."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the last digit of a probe has not converged changes no score
+        warnings.simplefilter("ignore")  # a last digit that has not converged changes no score
         return model.fit(fit, target)

@@ -1,4 +1,4 @@
-"""What can be seen in embeddings: the decoder of a run, or one that is fitted on its frozen encoder."""
+"""Reconstruct observations from embeddings, with a run's decoder or one fitted on its frozen encoder."""
 
 import contextlib
 import hashlib
@@ -27,19 +27,18 @@ from pjepa_agent.runs.directory import RunDirectory, RunError
 logger = logging.getLogger("pjepa_agent")
 
 UPDATES, BATCH_SIZE, LEARNING_RATE = 1_000, 128, 1e-3
-"""How a decoder is fitted: Adam, the rate falling to zero along a cosine."""
+"""Settings of the fit of a decoder: Adam, its learning rate annealed to zero along a cosine."""
 
 FRAMES = 16_384
-"""Observations that a decoder is fitted on where their embeddings are not on disk yet."""
+"""Observations to fit a decoder on where their embeddings are not on disk."""
 
 
 class Reconstruction(NamedTuple):
-    """Held-out observations and what a decoder makes of their embeddings.
+    """Hold held-out observations and their reconstructions.
 
     Attributes:
-        error: mean squared error on images in [-1, 1], over the same number of observations of every count.
-        explained: share of the variance of the pixels that is explained, 1 less the squared error over that of the mean
-            image.
+        error: the mean squared error on images in [-1, 1], over equally many observations of every count.
+        explained: the share of the pixels' variance explained, 1 minus the squared error over that of the mean image.
         images: (m, 64, 64, 3) uint8, the observations.
         decoded: (m, 64, 64, 3) floats in [-1, 1].
     """
@@ -57,21 +56,21 @@ def fit_decoder(
     updates: int = UPDATES,
     progress: ProgressCallback = silent,
 ) -> Decoder:
-    """A decoder of Appendix D, fitted to embeddings of an encoder that is left as it is.
+    """Fit a decoder (paper Appendix D) to embeddings of a frozen encoder.
 
     Args:
-        embedding: (F, latent_dim) of the images, as they are: what is small in them stays small.
+        embedding: (F, latent_dim) embeddings of the images, which are not standardised.
         images: (F, 64, 64, 3) uint8.
-        config: of the run; its seed fixes where the decoder starts and what it sees.
-        updates: steps of `BATCH_SIZE` observations each.
-        progress: told how many updates of how many are done.
+        config: the configuration of the run, whose seed fixes initial weights and batches.
+        updates: the number of steps, of `BATCH_SIZE` observations each.
+        progress: called with the number of updates done and their total.
 
     Returns:
         The decoder, in evaluation mode.
     """
     with random_stream(config.seed, "fitted decoder"):
         decoder = Decoder(config.network.latent_dim, config.network.initialization)
-        _begin_at_mean(decoder, images)
+        _initialize_at_mean(decoder, images)
         optimizer = torch.optim.Adam(decoder.parameters(), LEARNING_RATE)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
         for update in range(updates):
@@ -87,8 +86,8 @@ def fit_decoder(
     return decoder.eval()
 
 
-def _begin_at_mean(decoder: Decoder, images: NDArray[np.uint8]) -> None:
-    """Have a decoder start from the mean colour: nearly all is black, and on the way there a tanh saturates."""
+def _initialize_at_mean(decoder: Decoder, images: NDArray[np.uint8]) -> None:
+    """Set the last bias to the mean colour: nearly all pixels are black, on the way to which a tanh saturates."""
     last = decoder.layers[-2]
     assert isinstance(last, nn.ConvTranspose2d)
     assert last.bias is not None
@@ -98,22 +97,22 @@ def _begin_at_mean(decoder: Decoder, images: NDArray[np.uint8]) -> None:
 
 
 def run_decoder(run: RunDirectory, config: Config, model: PJEPA, at: Which = "last") -> Decoder:
-    """The decoder of a run's model: its own if it has one, else one fitted to it, which is kept for the next time.
+    """Return the decoder of a run's model: its own, else one that is fitted to it and saved in the run directory.
 
     Args:
-        run: with the transitions that it was trained on.
-        config: of the run.
-        model: of the run.
-        at: which of the run's checkpoints the model is from.
+        run: the run directory, with the transitions of the training.
+        config: the configuration of the run.
+        model: the model of the run.
+        at: the checkpoint that the model is from.
 
     Raises:
-        RunError: the transitions or the representation do not fit the run.
+        RunError: the transitions or the representation do not match the run.
         DatasetError, OSError: they cannot be read.
     """
     if model.decoder is not None:
         return model.decoder.eval()
     path, encoder = run.decoder(at), _fingerprint(model.encoder)
-    with contextlib.suppress(RunError):  # a file that is not there, damaged or of an earlier encoder is made anew
+    with contextlib.suppress(RunError):  # a missing, damaged or outdated file is replaced
         state = load_checkpoint(path)
         if state.get("encoder") == encoder:
             decoder = Decoder(config.network.latent_dim, config.network.initialization)
@@ -132,14 +131,14 @@ def run_decoder(run: RunDirectory, config: Config, model: PJEPA, at: Which = "la
 
 
 def reconstruction(run: str | os.PathLike[str], at: Which = "last") -> Reconstruction:
-    """How much of held-out observations the decoder of a run brings back.
+    """Reconstruct held-out observations with the decoder of a run.
 
     Args:
         run: a finished run directory; see `run_decoder` for the decoder.
-        at: which of the run's checkpoints.
+        at: the checkpoint to load.
 
     Raises:
-        RunError, DatasetError, OSError: something of the run is missing or cannot be used.
+        RunError, DatasetError, OSError: a file of the run is missing or invalid.
     """
     directory, config = RunDirectory.open(run)
     model = load(run, at=at)
@@ -148,7 +147,7 @@ def reconstruction(run: str | os.PathLike[str], at: Which = "last") -> Reconstru
 
 @torch.no_grad()
 def reconstruct(decoder: Decoder, held_out: HeldOut, model: PJEPA) -> Reconstruction:
-    """The same of a decoder and a model that are there already, on the scored observations."""
+    """Reconstruct the scored held-out observations with a loaded decoder and model."""
     embedding = torch.from_numpy(held_out.embed(model)[0])
     decoded = torch.cat([decoder(rows) for rows in embedding.split(BATCH_SIZE)]).numpy()
     images = held_out.images[held_out.scored]
@@ -159,7 +158,7 @@ def reconstruct(decoder: Decoder, held_out: HeldOut, model: PJEPA) -> Reconstruc
 
 
 def _known_embeddings(run: RunDirectory, model: PJEPA, at: Which) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-    """Embeddings of the observations that the run was trained on, those on disk if they are of this model."""
+    """Return embeddings and images of the run's own observations, read from disk if they are of this model."""
     data = read_transitions(run.transitions)
     if data.observation is None:
         raise RunError(f"{run.transitions}: observation: is missing, and a decoder needs it")
@@ -176,6 +175,7 @@ def _known_embeddings(run: RunDirectory, model: PJEPA, at: Which) -> tuple[NDArr
 
 
 def _fingerprint(module: nn.Module) -> str:
+    """Return the SHA-256 of a module's parameters and buffers."""
     digest = hashlib.sha256()
     for value in module.state_dict().values():
         digest.update(value.cpu().contiguous().numpy().tobytes())

@@ -1,4 +1,4 @@
-"""Theorem 3 on transitions that no update ever sees, while a model trains."""
+"""Check Theorem 3 on held-out transitions while a model trains, and write a run's representation."""
 
 import functools
 import math
@@ -21,14 +21,14 @@ from pjepa_agent.model import PJEPA
 from pjepa_agent.runs.directory import RunDirectory
 
 LEVELS_MEASURED = 5
-"""Levels of R_D* with metrics of their own: as many as the paper's world has with a target of 4."""
+"""Levels of R_D* that are measured, as many as the paper's world has with a target of 4."""
 
 PAIRS = 2_000
-"""Pairs of a level beyond which a uniform sample, always the same, stands for them."""
+"""Largest number of pairs of a level that are all compared; of more, a fixed uniform sample is compared."""
 
 
 class HeldOutTransitions:
-    """Held-out transitions, the relation over them, and how a model does on them.
+    """Measure models on held-out transitions and the relation over them.
 
     Args:
         data: transitions with images, action values, p and the label ``count``.
@@ -42,14 +42,16 @@ class HeldOutTransitions:
 
     @functools.cached_property
     def relation(self) -> Relation:
-        """R_D* over the transitions: it does not depend on the model."""
+        """Compute R_D* over the transitions, once, since it does not depend on the model."""
         return empirical_bisimulation(self.data)
 
     def measure(self, model: PJEPA) -> dict[str, float]:
-        """Metrics by name: ``eval/transition_error``, and ``theorem/`` with the share of the pairs of different counts
-        that the data certifies (of the data alone, so the same at every update), how many distinguished pairs are
-        collapsed, and per level the separation from pairs of equal count and the residual ratio (see
-        `bisim_theory.theorem.check.LevelCheck`); NaN where a level does not occur.
+        """Return metrics by name; NaN where a level does not occur or the embeddings are not finite.
+
+        ``eval/transition_error`` is that of `transition_error`. ``theorem/certified_share`` is the share of pairs of
+        different counts that the data certifies, the same at every update. ``theorem/collapsed_pairs`` is the number of
+        distinguished pairs that are collapsed. ``theorem/separation_L`` and ``theorem/residual_ratio_L`` of level L are
+        those of `bisim_theory.theorem.check.LevelCheck`, separated from pairs of equal count.
         """
         share = self.relation.certified_share(self.data.labels["count"])
         row = {"eval/transition_error": math.nan, "theorem/certified_share": math.nan if share is None else share}
@@ -58,7 +60,7 @@ class HeldOutTransitions:
         row |= {f"theorem/{name}_{level}": math.nan for name in names for level in range(1, LEVELS_MEASURED + 1)}
         try:
             representation = represent(self.data, model)
-        except DatasetError:  # embeddings that are not finite: training will say so in its own words
+        except DatasetError:  # embeddings are not finite, which training reports itself
             return row
         row["eval/transition_error"] = self.transition_error(representation)
         counts = self.data.labels["count"]
@@ -71,13 +73,13 @@ class HeldOutTransitions:
         return row
 
     def transition_error(self, representation: Representation) -> float:
-        """L_dyn without its scale: mean ||T(E(o), a) - E(o')||^2 over the variance of E(o').
+        """Return L_dyn relative to scale: the mean of ||T(E(o), a) - E(o')||^2 over the variance of E(o').
 
-        1 is what always predicting the mean embedding has; a representation that shrinks lowers L_dyn and not this.
-        Every count of the source has the same weight. NaN where all embeddings are one point.
+        It is 1 where T always predicts the mean embedding. Shrinking the representation lowers L_dyn but not this
+        ratio. All counts of sources are weighted equally. It is NaN if all embeddings coincide.
         """
         reached = representation.embedding[self.data.successor].astype(np.float64)
-        reached -= reached[0]  # so that the variance of one point is zero, and not a rounding error
+        reached -= reached[0]  # exactly 0 if all coincide
         centre = self._weights @ reached
         predicted = representation.predicted_embedding.astype(np.float64)
         error = self._mean(np.square(predicted - representation.embedding[self.data.successor]).sum(1))
@@ -85,6 +87,7 @@ class HeldOutTransitions:
         return error / variance if variance > 0 else math.nan
 
     def _mean(self, values: NDArray[Any]) -> float:
+        """Return the weighted mean of a value per transition."""
         return float(self._weights @ values)
 
 

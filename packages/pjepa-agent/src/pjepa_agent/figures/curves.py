@@ -61,6 +61,7 @@ def draw_group_curves(groups: Sequence[RunGroup], path: Path, compact: float = C
 
 
 def _draw_measure(panel: Axes, groups: Sequence[RunGroup], name: str) -> None:
+    """Draw one measure of all groups."""
     colors = color_sequences["tab10" if len(groups) <= 10 else "tab20"]
     for number, group in enumerate(groups):
         updates, values = group.curves(name)

@@ -109,6 +109,7 @@ def _add_panel(figure: Figure, left: float, bottom: float, width: float) -> Axes
 
 
 def _draw_column(panels: Sequence[Axes], column: Column) -> None:
+    """Draw PCA, distances and reconstructions of one run into its three panels."""
     pca, distances, pairs = panels
     draw_pca(pca, column.embedding, column.counts)
     pca.set_title(f"{column.name}\n", fontsize=13, weight="bold")

@@ -1,1 +1,1 @@
-"""What a run directory holds, and how it is read and written."""
+"""Read and write the files of a run directory."""

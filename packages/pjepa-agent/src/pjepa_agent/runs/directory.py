@@ -1,4 +1,4 @@
-"""The directory that a run leaves: enough to read, resume and evaluate it without the command line that made it."""
+"""Create and open run directories, which hold all that is needed to resume and evaluate a run."""
 
 import contextlib
 import json
@@ -14,14 +14,14 @@ from pjepa_agent.config.schema import Config
 
 
 class RunError(ValueError):
-    """A run directory that cannot be used; the message says why and what to do instead."""
+    """Signal that a run directory cannot be used; the message says why and what to do instead."""
 
 
 class RunDirectory:
-    """Names of what is inside a run directory.
+    """Name the files of a run directory.
 
     Args:
-        path: the directory; it need not exist yet.
+        path: the directory, which need not exist yet.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -39,19 +39,19 @@ class RunDirectory:
         self.offending_batch = self.path / "offending_batch.npz"
 
     def checkpoints(self, number: int) -> list[Path]:
-        """Where the last so many states are kept, newest first: ``last.pt``, ``last-1.pt`` and so on."""
+        """Return the paths of the last `number` checkpoints, newest first: ``last.pt``, ``last-1.pt`` and so on."""
         return [self.checkpoint, *(self.checkpoint.with_name(f"last-{age}.pt") for age in range(1, number))]
 
     def decoder(self, at: str = "last") -> Path:
-        """Where a decoder that was fitted to the encoder of a checkpoint, ``last`` or ``best``, is kept."""
+        """Return the path of the decoder fitted to the encoder of a checkpoint, ``last`` or ``best``."""
         return self.path / "checkpoints" / ("decoder.pt" if at == "last" else f"decoder-{at}.pt")
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], config: Config) -> "RunDirectory":
-        """Make a new run directory that holds `config`.
+        """Create a run directory with its ``config.json``.
 
         Raises:
-            RunError: there is something at `path` already, or it cannot be written to.
+            RunError: `path` exists and is not an empty directory, or cannot be written to.
         """
         run = cls(path)
         used = RunError(f"{path}: is already used; continue it with --resume {path}, or give a new --run-dir")
@@ -70,10 +70,10 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> tuple["RunDirectory", Config]:
-        """An existing run directory and its configuration.
+        """Open an existing run directory and read its configuration.
 
         Raises:
-            RunError: there is no run at `path`, or its configuration cannot be read.
+            RunError: `path` holds no run, its configuration is invalid, or a link leads out of it.
         """
         run = cls(path)
         if not run.config.is_file():
@@ -88,10 +88,10 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Have the directory for this process alone; the operating system gives it free however the process ends.
+        """Lock the directory for this process. The lock is released even if the process is killed.
 
         Raises:
-            RunError: another process has it.
+            RunError: another process holds the lock.
         """
         from filelock import FileLock, Timeout
 
@@ -103,12 +103,16 @@ class RunDirectory:
             yield
 
     def _check_inside(self) -> None:
-        """Raise `RunError` where a link leads out of the directory: a run from elsewhere must write nowhere else."""
+        """Raise `RunError` if a folder or the lock is a link out of the directory.
+
+        Runs are exchanged, so a run directory may come from a stranger. Resuming or drawing it writes checkpoints and
+        figures, which must not land elsewhere, and a lock elsewhere would not guard the run.
+        """
         inside = self.path.resolve()
         for folder in (self.checkpoint.parent, self.figures, self.lock):
             try:
                 within = folder.resolve().is_relative_to(inside)
-            except (OSError, RuntimeError):  # a link that leads to itself, by way of others perhaps
+            except (OSError, RuntimeError):  # a link to itself, perhaps through others
                 within = False
             if not within:
                 raise RunError(f"{folder}: leads out of the run directory; put the folder itself there")

@@ -20,9 +20,8 @@ READOUT_LOSSES = frozenset(
 )
 """Columns of losses of control heads and decoder, which train no encoder."""
 
-
 Rows = list[dict[str, float]]
-"""Measures by column, a row an evaluation."""
+"""Rows of metrics: one per evaluation, each with its values by column."""
 
 
 class MetricsFile:

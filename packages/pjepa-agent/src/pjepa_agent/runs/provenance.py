@@ -1,4 +1,4 @@
-"""Where a run's numbers come from: every start of it, with versions, hardware, revision and command."""
+"""Record every start of a run in ``provenance.json``: command, seed, revision, versions and hardware."""
 
 import contextlib
 import datetime
@@ -22,15 +22,15 @@ PACKAGES = (
     "pjepa-agent", "bisim-theory", "counting-env", "torch", "tensordict", "torchrl", "gymnasium", "numpy",
     "scikit-learn",
 )  # fmt: skip
-"""What a run's numbers depend on."""
+"""Packages whose versions affect the numbers of a run."""
 
 
 def record_start(run: RunDirectory, config: Config, device: torch.device) -> None:
-    """Add this start of a run to its ``provenance.json``, a list with one entry a start, oldest first.
+    """Append this start of a run to its ``provenance.json``, a list with one entry per start, oldest first.
 
     Raises:
-        RunError: the file is there and is no such list.
-        OSError: it cannot be written.
+        RunError: the file exists and is not such a list.
+        OSError: the file cannot be written.
     """
     starts: Any = []
     if run.provenance.is_file():
@@ -44,7 +44,7 @@ def record_start(run: RunDirectory, config: Config, device: torch.device) -> Non
 
 
 def start(config: Config, device: torch.device) -> dict[str, Any]:
-    """Everything that a start of a run is fixed by, and when it was."""
+    """Return time, command, seed, revision, versions and hardware of this start of a run."""
     return {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -64,12 +64,13 @@ def start(config: Config, device: torch.device) -> dict[str, Any]:
 
 
 def revision() -> str | None:
-    """The Git revision of the working directory, with ``+`` where files differ from it; None outside a repository."""
+    """Return the Git commit of the working directory, with ``+`` if tracked files differ; None outside a repository."""
     commit = _git("rev-parse", "HEAD")
     return commit and commit + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
 
 
 def _git(*arguments: str) -> str | None:
+    """Return the output of a Git command, or None if it fails."""
     with contextlib.suppress(OSError, subprocess.SubprocessError, UnicodeDecodeError):
         done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True)
         return done.stdout.strip()
@@ -77,12 +78,14 @@ def _git(*arguments: str) -> str | None:
 
 
 def _version(package: str) -> str | None:
+    """Return the installed version of a package, or None."""
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version(package)
     return None
 
 
 def _processor() -> str:
+    """Return the model name of the processor, or the name of its architecture."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -91,6 +94,7 @@ def _processor() -> str:
 
 
 def _memory() -> int | None:
+    """Return the physical memory in bytes, or None where the system does not tell."""
     with contextlib.suppress(AttributeError, ValueError, OSError):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return None
