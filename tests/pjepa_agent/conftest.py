@@ -1,4 +1,3 @@
-import dataclasses
 import hashlib
 
 import pytest
@@ -7,9 +6,8 @@ from bisim_theory.files import atomic_write
 from matplotlib.collections import Collection
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
-from pjepa_agent.config.presets import make_config
-from pjepa_agent.config.schema import CollectionConfig, EvaluationConfig, NetworkConfig, OptimizationConfig
 from pjepa_agent.figures import run as figures
+from support import trainings
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -42,19 +40,5 @@ def _write_digest(figure, path, dpi):
 
 @pytest.fixture
 def tiny():
-    """A configuration that trains in a second: all parts of the real one, small, and in float32 on every processor."""
-
-    def make(experiment="reward", **optimization):
-        return dataclasses.replace(
-            make_config(experiment=experiment),
-            collection=CollectionConfig(transitions=200),
-            network=NetworkConfig(latent_dim=16, width=4, hidden_dim=32),
-            optimization=OptimizationConfig(
-                **{"updates": 12, "batch_size": 16, "warmup": 2, "autocast": False} | optimization
-            ),
-            evaluation=EvaluationConfig(
-                every=5, reference_per_count=4, scored_per_count=30, transitions=120, probe_per_count=0
-            ),
-        )
-
-    return make
+    """`support.trainings.tiny`, which makes the smallest configurations."""
+    return trainings.tiny

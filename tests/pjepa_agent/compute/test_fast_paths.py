@@ -1,6 +1,5 @@
 """The ways to compute the same thing faster: each computes the same thing, and without any of them a run trains too."""
 
-import dataclasses
 import subprocess
 import sys
 
@@ -13,12 +12,12 @@ from pjepa_agent.cli.train import main
 from pjepa_agent.collection.dataset import collect_dataset
 from pjepa_agent.collection.frames import frames_device
 from pjepa_agent.collection.replay import DatasetReplay, OnlineReplay
-from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.networks.decoder import Decoder
 from pjepa_agent.networks.encoder import Convolution, ResNetEncoder
 from pjepa_agent.run import train_run
 from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training import Interrupted, Trainer, TrainingError
+from support.trainings import check_compiled, losses_of, with_all_parts
 from torch import nn
 
 CPU = torch.device("cpu")
@@ -32,26 +31,8 @@ OFF = {
 
 
 @pytest.fixture
-def whole(tiny):
-    """All of the paper's parts, without batch statistics and dropout, and wide enough for channels to be last."""
-    config = dataclasses.replace(
-        tiny(), collection=CollectionConfig(transitions=200, online=True, initial_transitions=100)
-    )
-    return config.override([
-        "network.width=8", "network.normalization=group", "network.control_heads=true", "network.decoder=true",
-        "network.q_dropout=0", "optimization.learning_rate=1e-4",
-    ])  # fmt: skip
-
-
-def losses_of(config, path, updates, encoded=None):
-    """The trained, and its losses; a list is given the rows of all that goes through the encoder, unless compiled."""
-    trainer = Trainer(config, RunDirectory.create(path, config), None, CPU)
-    if encoded is not None:
-        trainer.model.encoder.register_forward_hook(lambda layer, given, made: encoded.append(len(made)))
-    rows = []
-    for _ in range(updates):
-        rows.append({name: float(loss) for name, loss in trainer.step().items()})
-    return trainer, rows
+def whole():
+    return with_all_parts()
 
 
 @pytest.mark.parametrize("names", [[name] for name in OFF] + [list(OFF)], ids=[*OFF, "all"])
@@ -83,19 +64,11 @@ def test_with_everything_turned_off_a_run_trains(tiny, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_is_compiled_computes_the_same(whole, tmp_path):
-    """Within 1e-4 of every loss, 1 % after six updates, and no part of it is left to the interpreter."""
-    config = whole.override(["collection.online=true"])
-    _, expected = losses_of(config, tmp_path / "eager", 6)
-    torch._dynamo.reset()
-    torch._dynamo.utils.counters.clear()
-    trainer, found = losses_of(config.override(["compute.compile=on"]), tmp_path / "compiled", 6)
-    assert trainer.compiled
-    assert found[0] == pytest.approx(expected[0], rel=1e-4, abs=1e-4)
-    for row, other in zip(expected, found, strict=True):
-        assert other == pytest.approx(row, rel=1e-2, abs=1e-3)
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2  # of the joint objective, and of the readouts
-    assert not torch._dynamo.utils.counters["graph_break"]
+def test_what_is_compiled_computes_the_same(tmp_path, monkeypatch):
+    """Traced, differentiated and made functional as for the compiler; `tests/consumers` has C++ made of it too."""
+    compile_ = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda module, **options: compile_(module, backend="aot_eager"))
+    check_compiled(tmp_path)
 
 
 @pytest.mark.gpu
