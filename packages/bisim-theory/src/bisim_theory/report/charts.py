@@ -61,7 +61,7 @@ class Chart:
     """Hold an SVG drawing.
 
     Attributes:
-        body: everything within the element ``svg``, and its end tag.
+        body: everything within the element ``svg``.
         alt: description for those who do not see it.
         size: width and height in inches.
     """
