@@ -1,1 +1,1 @@
-"""The commands pjepa-train, pjepa-figure and pjepa-curves. Importing a command imports no PyTorch."""
+"""Commands pjepa-train, pjepa-figure and pjepa-curves. Importing one imports no PyTorch."""

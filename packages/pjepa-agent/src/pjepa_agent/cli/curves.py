@@ -8,17 +8,19 @@ from bisim_theory.console import Parser, print_error, print_result
 from pjepa_agent.cli.terminal import picture_path
 
 DESCRIPTION = """\
-Draw how compact runs are over the course of their training: accuracy, variance between over within counts, smallest gap
-over largest radius, and Theorem 3's separation per level on unseen transitions. Runs that differ in the seed alone make
-one line, their mean, shaded from lowest to highest; a table says how many evaluations stay compact once one is."""
+Draw how compact the clusters of runs are over training: accuracy, variance between over within counts, smallest gap
+over largest radius, and Theorem 3's separation per level on held-out transitions. Runs that differ only in their seed
+are one line, their mean, shaded from lowest to highest. A table shows how many evaluations stay compact once one is."""
+
+EXAMPLE = "example: pjepa-curves runs/A runs/B --out curves.png"
 
 
 def make_parser() -> Parser:
-    """The options of `pjepa-curves`."""
-    parser = Parser(prog="pjepa-curves", description=DESCRIPTION, allow_abbrev=False)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run directory of pjepa-train, finished or not")
+    """Make the parser of `pjepa-curves`."""
+    parser = Parser(prog="pjepa-curves", description=DESCRIPTION, epilog=EXAMPLE, allow_abbrev=False)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run directory of pjepa-train, finished or not")
     parser.add_argument(
-        "--out", metavar="FILE", default="curves.png", help="a png, pdf or svg file (default: curves.png)"
+        "--out", metavar="FILE", default="curves.png", help="png, pdf or svg file to write (default: curves.png)"
     )
     parser.add_argument(
         "--compact",
@@ -31,7 +33,7 @@ def make_parser() -> Parser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run `pjepa-curves`; returns 0 done, 2 bad input or usage, 130 interrupted."""
+    """Run `pjepa-curves`. Exit status: 0 done, 2 bad input or usage, 130 interrupted."""
     parser = make_parser()
     options = parser.parse_args(argv)
     out = picture_path(parser, options.out)
@@ -44,6 +46,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _draw(options: argparse.Namespace, out: Path) -> int:
+    """Draw the curves and print the table; return the exit status."""
     from pjepa_agent.runs.directory import RunError
 
     try:

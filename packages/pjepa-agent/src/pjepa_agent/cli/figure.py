@@ -8,29 +8,31 @@ from bisim_theory.console import Parser, print_error, print_result
 from pjepa_agent.cli.terminal import log_to_terminal, picture_path
 
 DESCRIPTION = """\
-Draw the paper's Figure 2 for trained runs, one column each: PCA of 256 held-out embeddings, the distances between them
-sorted by count, and observations beside what a decoder makes of their embeddings. A run without a decoder gets one,
-fitted on its frozen encoder and kept in its checkpoints/ (minutes, once)."""
+Draw the paper's Figure 2 for trained runs, one column per run: PCA of 256 held-out embeddings, the distances between
+them sorted by count, and observations with their reconstructions. For a run without a decoder, one is fitted on its
+frozen encoder and kept in its checkpoints/ (minutes, once)."""
+
+EXAMPLE = "example: pjepa-figure runs/A runs/B --at best"
 
 
 def make_parser() -> Parser:
-    """The options of `pjepa-figure`."""
-    parser = Parser(prog="pjepa-figure", description=DESCRIPTION, allow_abbrev=False)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run directory of pjepa-train")
+    """Make the parser of `pjepa-figure`."""
+    parser = Parser(prog="pjepa-figure", description=DESCRIPTION, epilog=EXAMPLE, allow_abbrev=False)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run directory of pjepa-train")
     parser.add_argument(
-        "--out", metavar="FILE", default="figure2.png", help="a png, pdf or svg file (default: figure2.png)"
+        "--out", metavar="FILE", default="figure2.png", help="png, pdf or svg file to write (default: figure2.png)"
     )
     parser.add_argument(
         "--at",
         choices=("last", "best"),
         default="last",
-        help="draw each run at its last update (default), or at its most compact one where it keeps that",
+        help="draw each run at its last update (default), or at its most compact evaluation, if that was kept",
     )
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run `pjepa-figure`; returns 0 done, 2 bad input or usage, 130 interrupted."""
+    """Run `pjepa-figure`. Exit status: 0 done, 2 bad input or usage, 130 interrupted."""
     parser = make_parser()
     options = parser.parse_args(argv)
     out = picture_path(parser, options.out)
@@ -41,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _draw(options: argparse.Namespace, out: Path) -> int:
+    """Draw the figure and print a line per run; return the exit status."""
     from bisim_theory.data.transitions import DatasetError
 
     from pjepa_agent.config.fields import ConfigError
@@ -48,7 +51,7 @@ def _draw(options: argparse.Namespace, out: Path) -> int:
 
     log_to_terminal()
     try:
-        for run in options.runs:  # before minutes go into the first
+        for run in options.runs:  # before fitting a decoder for the first takes minutes
             RunDirectory.open(run)
         from pjepa_agent.figures.figure_two import draw_figure_two, load_column
 

@@ -1,4 +1,4 @@
-"""What the commands share: logging, signals, and where a picture goes."""
+"""Logging, signals and paths of pictures, shared by the commands."""
 
 import contextlib
 import gc
@@ -10,12 +10,12 @@ from pathlib import Path
 
 from bisim_theory.console import Parser
 
-FORMATS = (".png", ".pdf", ".svg")
+PICTURE_FORMATS = (".png", ".pdf", ".svg")
 
 
 @contextlib.contextmanager
 def without_garbage_collection() -> Iterator[None]:
-    """Look for no garbage while modules are imported, which leave none: a quarter of the time of PyTorch's imports."""
+    """Disable garbage collection during imports; it takes a quarter of PyTorch's import time."""
     gc.disable()
     try:
         yield
@@ -24,14 +24,14 @@ def without_garbage_collection() -> Iterator[None]:
 
 
 def log_to_terminal() -> None:
-    """Show what the package logs on standard error, and only warnings of others."""
+    """Write the package's log, and warnings of other packages, to standard error."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("pjepa_agent").setLevel(logging.INFO)
 
 
 @contextlib.contextmanager
 def collected_signals() -> Iterator[list[int]]:
-    """Collect the first SIGINT or SIGTERM in a list; a second one ends the process as usual."""
+    """Collect the first SIGINT or SIGTERM in a list. A second one ends the process as usual."""
     received: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -52,10 +52,10 @@ def collected_signals() -> Iterator[list[int]]:
 
 
 def picture_path(parser: Parser, name: str) -> Path:
-    """Where a picture goes; ends the command with status 2 where none can go."""
+    """Check the path of a picture to write; exit with status 2 if its format or folder will not do."""
     out = Path(name)
-    if out.suffix not in FORMATS:
-        parser.error(f"--out {out}: must end in {', '.join(FORMATS)}")
+    if out.suffix not in PICTURE_FORMATS:
+        parser.error(f"--out {out}: must end in {', '.join(PICTURE_FORMATS)}")
     if not out.parent.is_dir() or out.is_dir():
         parser.error(f"--out {out}: must be a file in an existing folder")
     return out

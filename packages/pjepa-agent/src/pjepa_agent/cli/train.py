@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Train a P-JEPA on the counting environment: collect transitions of a random policy, train encoder, latent dynamics
-and auxiliary head jointly, and leave a run directory that bisim-check reads. Example:
-pjepa-train --experiment random --seed 1 --optimization.updates 2000"""
+and auxiliary head jointly, and leave a run directory that bisim-check reads."""
+
+EXAMPLE = "example: pjepa-train --experiment random --seed 1 --network.width 32"
 
 
 def make_parser() -> Parser:
     """Make the parser of `pjepa-train`: its own options, and one for every field of the configuration."""
-    parser = Parser(prog="pjepa-train", description=DESCRIPTION, allow_abbrev=False, add_help=False)
+    parser = Parser(prog="pjepa-train", description=DESCRIPTION, epilog=EXAMPLE, allow_abbrev=False, add_help=False)
     parser.add_argument("-h", "--help", action=Help, help="show all options, and exit")
     _add_run_options(parser)
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""The form of config.json: its schema, the presets, and how fields are read. Imports no PyTorch."""
+"""Schema, presets and reading of config.json. Imports no PyTorch."""
 
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.presets import PRESETS, make_config

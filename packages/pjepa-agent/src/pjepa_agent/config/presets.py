@@ -1,4 +1,4 @@
-"""The scales at which the experiments run, and the experiments: data, not code paths."""
+"""Presets (scales of network, data and budget) and experiments of the paper, as data."""
 
 import dataclasses
 import types
@@ -29,9 +29,9 @@ LAPTOP = Config(
     ),
     evaluation=EvaluationConfig(every=125, batch_norm_samples=1_024),
 )
-"""Minutes on two cores. What p needs is learnt before L_dyn merges much, dynamics and head keep ahead of the encoder,
-rare batches with a large L_p do not drown L_dyn, and averaged weights, with batch statistics of their own, are compact
-while those that are trained still move about."""
+"""Minutes on two cores. The warm-up of L_dyn lets the encoder learn p before observations are merged; its lower
+learning rate keeps dynamics and head ahead of it; the clip bounds rare batches with a large L_p; and averaged weights,
+with recomputed batch statistics, are compact while the trained ones still fluctuate."""
 
 PAPER = Config(
     preset="paper",
@@ -60,7 +60,7 @@ PAPER = Config(
 """The paper's model and training (Appendix D), with the loss weights of its authors' stored configuration of P-JEPA."""
 
 PRESETS: typing.Mapping[str, Config] = types.MappingProxyType({"laptop": LAPTOP, "paper": PAPER})
-"""Scales at which the experiments run."""
+"""Configurations of the experiment `reward` by name of the scale."""
 
 _EXPERIMENT_OBJECTIVES: dict[str, dict[str, Any]] = {
     "reward": {},
@@ -82,16 +82,16 @@ def make_config(
     updates: int | None = None,
     auxiliary: str | None = None,
 ) -> Config:
-    """The configuration of one of the paper's experiments at one of the scales.
+    """Make the configuration of one of the paper's experiments at one of the scales.
 
     Args:
         preset: a name in `PRESETS`.
         experiment: a name in `EXPERIMENTS` (Section 2.3): reward auxiliary, random auxiliary, reward loss alone, or
-            transition loss alone. A loss left out still trains its own head, with no gradient into the encoder.
+            transition loss alone. A loss that is left out trains its own head on detached embeddings.
         seed: non-negative; fixes data, initialisation and sampling.
         updates: optimisation steps instead of the preset's.
-        auxiliary: an auxiliary function instead of the experiment's. How many values a function of your own or a label
-            has is for `pjepa_agent.run.prepare` to find out.
+        auxiliary: an auxiliary function instead of the experiment's. `pjepa_agent.run.prepare` finds the number of
+            values of a label or of a function of your own.
 
     Raises:
         ConfigError: a value is not allowed.
