@@ -12,16 +12,13 @@ import torch
 from bisim_theory import empirical_bisimulation, read_representation, read_transitions
 from bisim_theory.cli import main as bisim_check
 from pjepa_agent import load
-from pjepa_agent.collection.replay import DatasetReplay
 from pjepa_agent.config.fields import ConfigError
-from pjepa_agent.config.presets import make_config
 from pjepa_agent.config.schema import Config
 from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.run import train_run
 from pjepa_agent.runs.directory import RunDirectory, RunError
 from pjepa_agent.runs.progress import TrainingProgress
-from pjepa_agent.training import Interrupted, TrainingError
-from pjepa_agent.training.optimizer import learning_rate_factor
+from pjepa_agent.training import Interrupted
 
 
 def start(path, config, **options):
@@ -110,37 +107,6 @@ def test_every_experiment_trains_and_can_be_checked(tiny, tmp_path, experiment):
     data = read_transitions(run.path)
     assert data.auxiliary.shape == ((200, 256) if experiment == "random" else (200,))
     read_representation(run.representation).check_against(data)
-
-
-def test_batches_are_the_transitions_of_the_data(tiny, tmp_path):
-    run, _ = start(tmp_path / "run", tiny(updates=1))
-    data = read_transitions(run.path)
-    batch = DatasetReplay(data, 64, 0, torch.device("cpu")).sample()
-    assert batch["source_image"].shape == (64, 64, 64, 3)
-    frames = data.observation[0 : data.frames]
-    np.testing.assert_array_equal(batch["source_image"].numpy(), frames[batch["source"]])
-    np.testing.assert_array_equal(batch["successor_image"].numpy(), frames[batch["successor"]])
-    rows = {(s, t): (a, p) for s, t, a, p in zip(data.source, data.successor, data.action_value, data.auxiliary)}  # noqa: B905
-    for s, t, a, p in zip(*(batch[n].numpy() for n in ("source", "successor", "action", "auxiliary")), strict=True):
-        assert rows[s, t] == (a, p)
-
-
-def test_learning_rate_rises_then_falls_to_zero():
-    config = make_config(updates=1000).optimization
-    factors = [learning_rate_factor(update, config) for update in range(1000)]
-    assert max(factors) == 1
-    assert factors.index(1) == 99
-    assert factors[0] == 0.01
-    assert np.all(np.diff(factors[100:]) < 0)
-    assert factors[-1] < 1e-5
-
-
-def test_a_loss_that_is_not_finite_stops_with_a_reason(tiny, tmp_path, monkeypatch):
-    config = tiny(learning_rate=1e3, clip=1e30)
-    run = RunDirectory.create(tmp_path / "run", config)
-    with pytest.raises(TrainingError, match="not finite"):
-        train_run(run, config, "cpu")
-    assert not run.report.exists()
 
 
 def test_a_used_directory_is_never_overwritten(tiny, tmp_path):

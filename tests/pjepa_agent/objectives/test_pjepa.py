@@ -1,10 +1,17 @@
-import numpy as np
+"""The joint objective: what its losses are, and what they train."""
+
 import pytest
 import torch
+from pjepa_agent.collection.dataset import collect_dataset
+from pjepa_agent.collection.replay import DatasetReplay
 from pjepa_agent.model import PJEPA
 from pjepa_agent.objectives.base import weighted_sum
 from pjepa_agent.objectives.pjepa import PJEPAObjective
+from support.configs import with_sections
 from tensordict import TensorDict
+
+CPU = torch.device("cpu")
+
 
 REACHED = {
     # experiment: does (transition loss, auxiliary loss) reach the encoder
@@ -79,16 +86,33 @@ def test_the_transition_loss_is_zero_for_consistent_dynamics(tiny, monkeypatch):
     assert PJEPAObjective(config.objective).terms(model, make_batch()).losses["transition"].item() == 0
 
 
-def test_encode_takes_arrays_and_tensors_and_leaves_the_model_as_it_was(tiny):
-    model = PJEPA(tiny()).train()
-    images = np.random.default_rng(0).integers(256, size=(3, 64, 64, 3)).astype(np.uint8)
-    z = model.encode(images)
-    assert z.shape == (3, 16)
-    assert not z.requires_grad
-    assert model.training
-    torch.testing.assert_close(z, model.encode(torch.from_numpy(images)))
-    assert model.auxiliary(z).shape == (3,)
-    assert model.predict(z, np.zeros((3, 1))).shape == (3, 16)
-    for wrong in (images.astype(float), images[0], images.transpose(0, 3, 1, 2)):
-        with pytest.raises(ValueError, match="images must be"):
-            model.encode(wrong)
+def test_the_transition_loss_goes_on_from_what_was_predicted(tiny, monkeypatch):
+    config = with_sections(tiny(batch_size=32), objective={"horizon": 3})
+    batch = DatasetReplay(collect_dataset(config), 32, 0, CPU, 3).sample()
+    model = PJEPA(config)
+    embeddings = torch.randn(4, 32, 16)
+    monkeypatch.setattr(model.encoder, "forward", lambda images: embeddings.flatten(0, 1))
+    loss = PJEPAObjective(config.objective).terms(model, batch).losses["transition"]
+    errors = []
+    for row in range(32):
+        z = embeddings[0, row]
+        actions = [batch["action"][row], *batch["later_action"][row]]
+        there = [True, *batch["later_present"][row]]
+        for step in range(3):
+            z = model.transition(z[None], actions[step][None])[0]
+            if there[step]:
+                errors.append((z - embeddings[step + 1, row]).square().mean())
+    torch.testing.assert_close(loss, torch.stack(errors).mean())
+
+
+def test_noise_is_a_share_of_the_spread(tiny, monkeypatch):
+    config = tiny()
+    batch = DatasetReplay(collect_dataset(config), 512, 0, CPU).sample()
+    model = PJEPA(config)
+    embeddings = 3 * torch.randn(1024, 16) + 7
+    seen = []
+    monkeypatch.setattr(model.encoder, "forward", lambda images: embeddings)
+    monkeypatch.setattr(model, "transition", lambda z, action: seen.append(z) or z)
+    embedding = PJEPAObjective(config.objective, latent_noise=0.5).terms(model, batch).embedding
+    assert float((seen[0] - embeddings[:512]).std()) == pytest.approx(1.5, rel=0.05)
+    assert torch.equal(embedding[0], embeddings[:512])  # readouts are given none
