@@ -1,16 +1,16 @@
-"""Tables in Markdown, and what stands in their cells."""
+"""Format tables in Markdown and their cells."""
 
 from collections.abc import Iterable, Sequence
 
 
 def seed_range(text: str) -> list[int]:
-    """``0-4`` or ``3`` as seeds, for argparse."""
+    """Parse ``0-4`` or ``3`` as seeds."""
     first, _, last = text.partition("-")
     return list(range(int(first), int(last or first) + 1))
 
 
 def spread(values: Iterable[float | None], form: str = ".3f") -> str:
-    """Mean (lowest to highest) of some numbers, for a table."""
+    """Format numbers as mean (lowest to highest); None is left out."""
     known = [value for value in values if value is not None]
     if not known:
         return ""
@@ -19,5 +19,5 @@ def spread(values: Iterable[float | None], form: str = ".3f") -> str:
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
+    """Format a table in Markdown."""
     return "\n".join("| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows])

@@ -1,1 +1,1 @@
-"""R_D*: seconds, memory and growth of the exact algorithms, and their peers on the same inputs."""
+"""Time, memory and growth of the exact algorithms for R_D*, and of their peers on the same inputs."""

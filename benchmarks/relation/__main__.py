@@ -1,7 +1,7 @@
-"""R_D*: seconds, memory and growth of the exact algorithms, and their peers on the same inputs.
+"""Measure time, memory and growth of the exact algorithms for R_D*, and of their peers on the same inputs.
 
-Run it with ``uv run python -m benchmarks.relation``; ``--quick`` takes small sizes and a few seconds. Whatever is
-compared takes turns, and no time is printed unless the answers are asserted to be equal.
+Command: ``uv run python -m benchmarks.relation``; ``--quick`` takes small sizes and a few seconds. What is compared
+takes turns, and no time is printed unless the answers are asserted to be equal.
 """
 
 import argparse
@@ -24,13 +24,18 @@ PARTS = {
 }
 
 
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that all parts run")
+    parser.add_argument("--rounds", type=int, help="rounds that the medians are of (default: 3, with --quick 1)")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="tables to make (default: all)")
+    return parser
+
+
 def main() -> None:
-    """Measure, and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small sizes: that everything runs")
-    parser.add_argument("--rounds", type=int, help="turns that medians are of (3, quick 1)")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="which tables (all)")
-    arguments = parser.parse_args()
+    """Measure and print the tables."""
+    arguments = make_parser().parse_args()
     sizes, rounds = (QUICK, 1) if arguments.quick else (Sizes(), 3)
     rounds = arguments.rounds or rounds
     print(f"Python {platform.python_version()}, NumPy {np.__version__}, {os.cpu_count()} cores; medians of {rounds}.")

@@ -1,4 +1,4 @@
-"""The smallest distance over R_D*, by the library and by the masked product."""
+"""Measure the search for the smallest distance over R_D*, by the library and by a masked product."""
 
 import functools
 import math
@@ -13,7 +13,7 @@ from benchmarks.relation.measuring import Figures, Stages, alone, medians, row, 
 
 
 def distance_case(kind: str, transitions: int, plain: bool) -> Figures:
-    """The smallest distance over R_D*, by the library or by the masked product; `answer` and `close` are the same."""
+    """Measure one search, by the library or by the masked product, with its ``answer`` and count of ``close`` pairs."""
     baseline = status_mb("VmRSS")
     data = trajectories(4, transitions)
     embedding = embeddings(kind, data)
@@ -31,7 +31,7 @@ def distance_case(kind: str, transitions: int, plain: bool) -> Figures:
 
 
 def masked_product(relation: Any, embedding: np.ndarray, threshold: float, rows: int = 1024) -> tuple[float, int]:
-    """The plain way: blocks of squared distances in double precision, those outside R_D* masked."""
+    """Find the smallest distance, and count the pairs within `threshold`, in masked blocks of squared distances."""
     order = relation.behaviour.order
     double = embedding[relation.sources[order]].astype(np.float64)
     double -= double.mean(0)
@@ -54,7 +54,7 @@ def masked_product(relation: Any, embedding: np.ndarray, threshold: float, rows:
 
 
 def smallest(rounds: int, sizes: Sizes) -> list[tuple[str, str]]:
-    """Print the search for the smallest distance; what was asked for, and what was found."""
+    """Print the table of the searches; return the requirements and the results."""
     keys = [(kind, size, plain) for kind in KINDS for size, plain in ((sizes.plain, False), (sizes.plain, True))]
     keys += [(kind, sizes.distances, False) for kind in KINDS]
     found = medians(rounds, {key: functools.partial(alone, distance_case, *key) for key in keys})

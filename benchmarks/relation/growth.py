@@ -1,4 +1,4 @@
-"""Seconds and memory of all that is asked of a relation, over sizes of data."""
+"""Measure seconds and memory of all that is asked of a relation, over the size of the data."""
 
 import functools
 import math
@@ -13,7 +13,7 @@ QUERIES = 100_000
 
 
 def growth_case(kind: str, transitions: int) -> Figures:
-    """All that is asked of trajectories."""
+    """Measure one dataset with one observed action a source, and check the levels."""
     baseline = status_mb("VmRSS")
     is_deep = kind in (CORRIDOR, CYCLE)
     data = deep(kind == CYCLE, transitions) if is_deep else trajectories(4 if kind == HELD else 1, transitions)
@@ -43,7 +43,7 @@ def growth_case(kind: str, transitions: int) -> Figures:
 
 
 def walked(data: TransitionDataset, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Levels of pairs in trajectories, by walking along both, one step at a time for all pairs."""
+    """Return the levels of pairs (n,) in trajectories, by walking along both, one step at a time for all pairs."""
     p, action, successor = (np.full(data.frames, -1) for _ in range(3))
     p[data.source], action[data.source], successor[data.source] = data.auxiliary, data.action, data.successor
     levels, alive = np.zeros(len(x), np.int64), np.ones(len(x), bool)
@@ -56,7 +56,7 @@ def walked(data: TransitionDataset, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def growth(rounds: int, sizes: Sizes) -> list[tuple[str, str]]:
-    """Print the growth on trajectories; what was asked for, and what was found."""
+    """Print the growth on trajectories; return the requirements and the results."""
     keys = [(kind, size) for kind in (HELD, NOT_HELD) for size in sizes.growth]
     keys += [(kind, sizes.deep) for kind in (CORRIDOR, CYCLE)]
     found = medians(rounds, {key: functools.partial(alone, growth_case, *key) for key in keys})
@@ -97,7 +97,7 @@ def growth(rounds: int, sizes: Sizes) -> list[tuple[str, str]]:
 
 
 def general_case(sources: int) -> Figures:
-    """All that is asked of data with several actions a source."""
+    """Measure one dataset with several actions a source, and check the intransitive triple."""
     baseline = status_mb("VmRSS")
     data = partial(sources)
     np.unique(data.source)  # the first one imports parts of NumPy
@@ -122,7 +122,7 @@ def general_case(sources: int) -> Figures:
 
 
 def general(rounds: int, sizes: Sizes) -> list[tuple[str, str]]:
-    """Print the general case; what was asked for, and what was found."""
+    """Print the table of several actions a source; return the requirements and the results."""
     found = medians(rounds, {size: functools.partial(alone, general_case, size) for size in sizes.general})
     names = "relation, s", "counts, s", "intransitive triple, s", "together, s", "peak, MB"
     table(

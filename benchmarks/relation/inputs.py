@@ -1,4 +1,4 @@
-"""Inputs of the benchmark of R_D*."""
+"""Make the datasets and embeddings that R_D* is measured on."""
 
 import math
 from typing import NamedTuple
@@ -13,7 +13,7 @@ KINDS = ("clustered by count", "i.i.d. normal", "rank 6", "nearly one point")
 
 
 class Sizes(NamedTuple):
-    """How large the inputs are."""
+    """Set the sizes of the inputs, in transitions or sources."""
 
     growth: tuple[int, ...] = (10_000, 30_000, 100_000, 300_000, 1_000_000)
     deep: int = 1_000_000
@@ -31,7 +31,7 @@ QUICK = Sizes((1_000, 3_000), 3_000, (200, 400), 2_000, 1_000, 30, 100, 60, (500
 
 
 def trajectories(held: int, transitions: int) -> TransitionDataset:
-    """A random policy on counts 0..8, episodes of 16 steps, every observation an occurrence, p = [count == 4]."""
+    """Make episodes of 16 steps of a random policy on counts 0..8, each observation an occurrence, p = [count == 4]."""
     rng = np.random.default_rng(0)
     episodes = -(-transitions // EPISODE)
     action = np.repeat(rng.integers(2, size=(episodes, EPISODE // held)), held, axis=1)
@@ -45,7 +45,7 @@ def trajectories(held: int, transitions: int) -> TransitionDataset:
 
 
 def deep(cycle: bool, transitions: int) -> TransitionDataset:
-    """0 -> 1 -> ... -> n - 1, and back to 0 in a cycle; p is 1 at n - 1 only, so that there are n - 1 levels."""
+    """Make the path 0 -> 1 -> ... -> n - 1, or a cycle; p is 1 at n - 1 only, so that there are n - 1 levels."""
     source = np.arange(transitions)
     successor = (source + 1) % transitions if cycle else source + 1
     labels = {"half": np.arange(transitions + 1) * 2 // transitions}
@@ -53,7 +53,7 @@ def deep(cycle: bool, transitions: int) -> TransitionDataset:
 
 
 def partial(sources: int, coverage: float = 0.8, actions: int = 2) -> TransitionDataset:
-    """Random successors and a random binary p; an action is observed with probability `coverage`, one at least."""
+    """Make random successors and a random binary p; an action is observed with probability `coverage`, one at least."""
     rng = np.random.default_rng(0)
     seen = rng.random((sources, actions)) < coverage
     seen[np.arange(sources), rng.integers(actions, size=sources)] |= ~seen.any(1)
@@ -64,7 +64,7 @@ def partial(sources: int, coverage: float = 0.8, actions: int = 2) -> Transition
 
 
 def total(sources: int, behaviours: int, actions: int = 2) -> TransitionDataset:
-    """Every action observed from every source: random members of the blocks of a random automaton with few states."""
+    """Make data of full coverage: random members of the blocks of a random automaton with `behaviours` states."""
     rng = np.random.default_rng(0)
     state = rng.permutation(np.arange(sources) % behaviours)
     leads, p = rng.integers(behaviours, size=(behaviours, actions)), rng.integers(2, size=behaviours)
@@ -76,7 +76,7 @@ def total(sources: int, behaviours: int, actions: int = 2) -> TransitionDataset:
 
 
 def embeddings(kind: str, data: TransitionDataset) -> np.ndarray:
-    """(F, 256) float32."""
+    """Make embeddings (F, 256) float32 of one of `KINDS`."""
     rng = np.random.default_rng(1)
     shape = (data.frames, DIMENSIONS)
     if kind == "clustered by count":
@@ -89,7 +89,10 @@ def embeddings(kind: str, data: TransitionDataset) -> np.ndarray:
 
 
 def threshold_of(embedding: np.ndarray) -> float:
-    """1e-3 of the median distance of random pairs, at least 1e-6 of the root mean square: where collapse begins."""
+    """Return the distance below which pairs count as collapsed.
+
+    It is 1e-3 of the median distance of random pairs, at least 1e-6 of the root mean square norm.
+    """
     x, y = np.random.default_rng(2).integers(len(embedding), size=(2, 10_000))
     double = embedding[x].astype(np.float64)
     median = float(np.median(np.sqrt(np.square(double - embedding[y]).sum(1))))

@@ -1,4 +1,4 @@
-"""Seconds and peaks of memory, medians over rounds, and tables of both."""
+"""Measure seconds and peaks of memory, take medians over rounds, and print tables."""
 
 import contextlib
 import gc
@@ -15,7 +15,7 @@ Figures = dict[str, float]
 
 
 def status_mb(field: str) -> float:
-    """A size from the kernel's account of this process, in MB of 10^6 bytes; NaN where there is no such account."""
+    """Read a size of this process from /proc, in MB of 10^6 bytes; NaN where there is no /proc."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith(field + ":"):
@@ -24,17 +24,17 @@ def status_mb(field: str) -> float:
 
 
 class Stages:
-    """Seconds of named stages, and the peak of the resident memory since the inputs were there."""
+    """Measure the seconds of named stages and the peak of the resident memory above `baseline` MB."""
 
     def __init__(self, baseline: float) -> None:
         self.baseline = baseline
         self.figures: Figures = {}
-        with contextlib.suppress(OSError):  # so that what made the inputs does not count, the inputs themselves do
+        with contextlib.suppress(OSError):  # resets the peak, so that it counts the inputs but not their making
             Path("/proc/self/clear_refs").write_text("5")
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a piece of work."""
+        """Time a block and record the peak after it."""
         started = time.perf_counter()
         yield
         self.figures[name] = time.perf_counter() - started
@@ -42,13 +42,13 @@ class Stages:
 
 
 def alone(case: Callable[..., Figures], *arguments: Any) -> Figures:
-    """Run a case in a process of its own, so that its peak of memory is its own."""
+    """Run a case in a new process, so that the peak of memory is its own."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
         return process.submit(case, *arguments).result()
 
 
 def medians(rounds: int, cases: dict[Any, Callable[[], Figures]]) -> dict[Any, Figures]:
-    """The median of every figure of every case; the cases take turns, `rounds` times."""
+    """Run the cases in turn for `rounds` rounds and return the median of each figure of each case."""
     found: dict[Any, list[Figures]] = {key: [] for key in cases}
     for _ in range(rounds):
         for key, case in cases.items():
@@ -59,15 +59,15 @@ def medians(rounds: int, cases: dict[Any, Callable[[], Figures]]) -> dict[Any, F
 
 
 def seconds(work: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
-    """Time a call; its result."""
-    gc.collect()  # what others left behind is not this one's to clear
+    """Time a call; return the seconds and its result."""
+    gc.collect()  # garbage of earlier calls is not timed
     started = time.perf_counter()
     result = work(*arguments)
     return time.perf_counter() - started, result
 
 
 def most(figures: list[Figures]) -> str:
-    """The most seconds and the highest peak."""
+    """Format the largest seconds and the highest peak."""
     return f"{max(f['total'] for f in figures):.1f} s, {max(f['peak'] for f in figures):,.0f} MB"
 
 
@@ -82,7 +82,7 @@ def row(*cells: object) -> None:
 
 
 def show(cell: object) -> str:
-    """A cell as text."""
+    """Format a cell; numbers with a point to three digits."""
     if not isinstance(cell, float):
         return f"{cell:,}" if isinstance(cell, int) else str(cell)
     if not math.isfinite(cell):

@@ -1,4 +1,4 @@
-"""Other people's ways to R_D* and to the coarsest partition, on the same inputs, with the same answers."""
+"""Measure other programs that compute R_D* or the coarsest partition, on the same inputs, with equal answers."""
 
 import functools
 import importlib.util
@@ -17,13 +17,13 @@ from benchmarks.relation.measuring import Figures, medians, row, seconds, table
 
 
 class Peer(NamedTuple):
-    """Somebody else's way to an answer.
+    """Describe a program that computes the same answer.
 
     Attributes:
-        name: who.
-        prepare: makes its input from a dataset.
-        solve: makes its answer from its input.
-        check: asserts that the answer is the library's.
+        name: of the program.
+        prepare: returns its input for a dataset.
+        solve: returns its answer for its input.
+        check: asserts that the answer equals the library's.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Peer(NamedTuple):
 
 
 def oracles() -> ModuleType:
-    """Load the literal transcriptions that the tests use; the tests are no package."""
+    """Load the literal transcriptions that the tests use; the tests are not a package."""
     path = Path(__file__).parents[2] / "tests" / "support" / "oracles.py"
     specification = importlib.util.spec_from_file_location("oracles", path)
     assert specification is not None
@@ -44,7 +44,7 @@ def oracles() -> ModuleType:
 
 
 def function_of(data: TransitionDataset) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) p of every source and (n, A) position of its successor among the sources, -1 where there is none."""
+    """Return p (n,) of each source and the position (n, A) of its successor among the sources, -1 for none."""
     sources, first, place = np.unique(data.source, return_index=True, return_inverse=True)
     successor = np.full((len(sources), int(data.action.max()) + 1), -1)
     to = np.minimum(np.searchsorted(sources, data.successor), len(sources) - 1)
@@ -53,13 +53,13 @@ def function_of(data: TransitionDataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def levels_of(data: TransitionDataset) -> np.ndarray:
-    """(n, n) levels of all pairs of sources, by the library."""
+    """Return the levels (n, n) of all pairs of sources, by the library."""
     relation = empirical_bisimulation(data)
     return relation.level(relation.sources[:, None], relation.sources)
 
 
 def literal_peer() -> Peer:
-    """Definition 4 word for word: sets of pairs, the operator applied until nothing is added."""
+    """Transcribe Definition 4: sets of pairs, the operator applied until nothing is added."""
     literal_levels = oracles().literal_levels
 
     def check(answer: dict[tuple[int, int], int], data: TransitionDataset) -> None:
@@ -73,7 +73,7 @@ def literal_peer() -> Peer:
 
 
 def search_peer() -> Peer:
-    """Breadth-first search in the graph of pairs x < y, from those that differ in p, against the transitions."""
+    """Search breadth first in the graph of pairs x < y, from those that differ in p, against the transitions."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import breadth_first_order
 
@@ -111,7 +111,7 @@ def search_peer() -> Peer:
 
 
 def datalog_peer() -> Peer:
-    """The least model of Definition 4's two rules: R_D* without levels."""
+    """Compute the least model of Definition 4's two rules: R_D* without levels."""
     import clingo
 
     rules = "r(X,Y) :- p(X,V), p(Y,W), V != W. r(X,Y) :- r(U,W), f(X,A,U), f(Y,A,W)."
@@ -139,7 +139,7 @@ def datalog_peer() -> Peer:
 
 
 def paige_tarjan_peer() -> Peer:
-    """Paige and Tarjan's partition; a node (x, a) on the way from x to f(x, a), the actions told apart at first."""
+    """Refine Paige and Tarjan's partition, with a node (x, a) between x and f(x, a) and a first block per action."""
     import networkx
     from bispy import paige_tarjan
 
@@ -169,7 +169,7 @@ def paige_tarjan_peer() -> Peer:
 
 
 def storm_peer() -> Peer:
-    """Minimisation of a decision process whose choices are certain, with matching choices at equal positions."""
+    """Minimise a deterministic Markov decision process whose choices match by position."""
     from stormpy import datastructures, models, transformations
 
     def prepare(data: TransitionDataset) -> Any:
@@ -206,18 +206,18 @@ def storm_peer() -> Peer:
 
 
 def quotient(data: TransitionDataset) -> np.ndarray:
-    """(n,) classes of the sources by refinement: under full coverage, those of B_D*."""
+    """Return the classes (n,) of the sources by refinement; under full coverage those of B_D*."""
     graph = observed_graph(data)
     return refine_in_memory(graph)
 
 
 def with_counts(data: TransitionDataset) -> list[int]:
-    """The library's relation and its pairs per level."""
+    """Compute the library's relation and return its pairs per level."""
     return empirical_bisimulation(data).distinguished_pairs_per_level
 
 
 def peer_turn(peer: Peer, ours: Callable[[TransitionDataset], Any], data: TransitionDataset) -> Figures:
-    """One turn of the library and a peer."""
+    """Time the library and a peer once each."""
     mine, _ = seconds(ours, data)
     prepare, prepared = seconds(peer.prepare, data)
     solve, _ = seconds(peer.solve, prepared)
@@ -225,7 +225,7 @@ def peer_turn(peer: Peer, ours: Callable[[TransitionDataset], Any], data: Transi
 
 
 def peers(rounds: int, sizes: Sizes) -> list[tuple[str, str]]:
-    """Print the peers, each on the largest input that it does in reasonable time; nothing was asked for."""
+    """Print the table of peers, each on the largest input that it solves in reasonable time; no requirements."""
     makers = {literal_peer: sizes.literal, search_peer: sizes.search, datalog_peer: sizes.datalog}
     plan = [
         (maker, with_counts, f"trajectories, {HELD}", functools.partial(trajectories, 4, size))

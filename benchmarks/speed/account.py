@@ -1,7 +1,6 @@
-"""Where the time of an update goes, how much work it is, and how long this machine would need for that at the least.
+"""Measure the time of each part of an update, and the floor that its operations and memory traffic set.
 
-Run it with ``uv run python -m benchmarks.speed.account``, on a GPU too. What is timed waits for the device at every
-border.
+Command: ``uv run python -m benchmarks.speed.account``, on a CPU or a GPU. The device is waited for between parts.
 """
 
 import argparse
@@ -30,7 +29,7 @@ from benchmarks.tables import markdown
 
 
 class Stopwatch:
-    """Seconds by label; what is timed within something else counts there alone, not in what it is within."""
+    """Measure exclusive seconds by label: a nested block is not counted in the block around it."""
 
     def __init__(self, device: torch.device) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -38,7 +37,7 @@ class Stopwatch:
 
     @contextlib.contextmanager
     def of(self, label: str, whole: bool = False) -> Iterator[None]:
-        """Time a block; if `whole`, with all that is in it."""
+        """Time a block under a label; if `whole`, including the blocks nested in it."""
         if self._labels[-1].startswith("="):
             yield
             return
@@ -49,7 +48,7 @@ class Stopwatch:
         self._labels.pop()
 
     def wrap(self, owner: Any, name: str, label: str, whole: bool = False) -> None:
-        """Time every call of a method."""
+        """Time every call of a method under a label."""
         method = getattr(owner, name)
 
         def timed(*arguments: Any, **named: Any) -> Any:
@@ -66,7 +65,7 @@ class Stopwatch:
 
 
 class Traffic(TorchDispatchMode):
-    """Bytes that operations read and write, as if nothing stayed near the processor between two of them."""
+    """Count the bytes that operations read and write, as if no cache kept anything between two of them."""
 
     bytes = 0
 
@@ -81,7 +80,7 @@ class Traffic(TorchDispatchMode):
 
 @contextlib.contextmanager
 def prepared(preset: str, device: torch.device, assignments: list[str]) -> Iterator[Trainer]:
-    """A training of a preset with little data, not compiled, so that it can be looked into."""
+    """Prepare a training of a preset with little data, not compiled, so that its parts can be timed."""
     config = small(make_config(preset)).override(["compute.compile=off", *assignments])
     with tempfile.TemporaryDirectory() as folder:
         data = None if config.collection.online else collect_dataset(config)
@@ -89,7 +88,7 @@ def prepared(preset: str, device: torch.device, assignments: list[str]) -> Itera
 
 
 def account(trainer: Trainer, device: torch.device, updates: int) -> dict[str, float]:
-    """Seconds per update by what they went into, the median over updates of each."""
+    """Measure the seconds per update of each part, the median over updates."""
     watch = Stopwatch(device)
     watch.wrap(trainer.replay, "sample", "sampling, gathering of frames")
     watch.wrap(trainer.model.encoder, "forward", "encoder, forward")
@@ -116,7 +115,7 @@ def account(trainer: Trainer, device: torch.device, updates: int) -> dict[str, f
 
 
 def collection(trainer: Trainer, updates: int = 3_000) -> float:
-    """Seconds per update over many: transitions are collected a thousand at a time, and some are there at first."""
+    """Measure the mean seconds of collection per update; transitions are collected a thousand at a time."""
     first = max(trainer.update, trainer.config.collection.initial_transitions)
     trainer.replay.collect_until(first)
     started = time.perf_counter()
@@ -126,7 +125,7 @@ def collection(trainer: Trainer, updates: int = 3_000) -> float:
 
 
 def work(trainer: Trainer) -> tuple[int, int]:
-    """Floating-point operations of an update in convolutions and products, and bytes of all its operations."""
+    """Count the floating-point operations of an update's convolutions and products, and the bytes of all operations."""
     step = updating(trainer)
     with FlopCounterMode(display=False) as counter:
         step()
@@ -136,7 +135,7 @@ def work(trainer: Trainer) -> tuple[int, int]:
 
 
 def peaks(device: torch.device, wanted: bool) -> tuple[float, float]:
-    """What the device reaches: floating-point operations per second of a product, bytes per second of a copy."""
+    """Measure the device's peaks: operations per second of a matrix product, bytes per second of a copy."""
     size, big = (8192, 2**29) if device.type == "cuda" else (2048, 2**26)
     a, b = torch.randn(2, size, size, device=device)
     source = torch.zeros(big, device=device)
@@ -150,7 +149,7 @@ def peaks(device: torch.device, wanted: bool) -> tuple[float, float]:
 
 
 def seconds(function: Any, device: torch.device) -> float:
-    """How long something takes."""
+    """Measure the seconds of a call, until the device has finished."""
     wait(device)
     started = time.perf_counter()
     function()
@@ -158,14 +157,27 @@ def seconds(function: Any, device: torch.device) -> float:
     return time.perf_counter() - started
 
 
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--presets", nargs="+", choices=PRESETS, default=list(PRESETS), help="presets to measure (default: all)"
+    )
+    parser.add_argument(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="cpu or cuda (default: cuda if there is one)",
+    )
+    parser.add_argument("--updates", type=int, help="updates that are timed (default: 5 to 100, by preset and device)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.FIELD=VALUE", help="set a field of the configuration"
+    )
+    return parser
+
+
 def main() -> None:
-    """Print the account of the presets."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS), help="which (default: all)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
-    parser.add_argument("--updates", type=int, help="that are timed (default: 5 to 100, by preset and device)")
-    parser.add_argument("--set", action="append", default=[], metavar="SECTION.FIELD=VALUE", help="other settings")
-    options = parser.parse_args()
+    """Print the parts and the floor of each preset."""
+    options = make_parser().parse_args()
     device = torch.device(options.device)
     for preset in options.presets:
         updates = options.updates or (100 if device.type == "cuda" else {"laptop": 30}.get(preset, 5))

@@ -1,8 +1,8 @@
-"""The training loop as TD-MPC2's code, on which the paper's authors built, writes it: the yardstick of the throughput.
+"""Train in the loop of TD-MPC2's code, on which the paper's authors built: the baseline of the throughput.
 
-Eager and in float32, the two observations of a transition encoded one after the other, channels first, Adam one tensor
-at a time, one environment stepped once an update, both frames of every transition stored, every metric read off the
-device in every update.
+It is eager and in float32. The two observations of a transition are encoded one after the other, channels first. Adam
+updates one tensor at a time. One environment is stepped once per update, both frames of each transition are stored,
+and every metric is read off the device in every update.
 """
 
 from typing import Any
@@ -21,13 +21,13 @@ from torch import Tensor, nn
 
 
 class Baseline:
-    """A training of the model of a configuration, with its losses, weights of losses and batch size.
+    """Train the model of a configuration with its losses, loss weights and batch size.
 
     Args:
-        config: what to train; of its collection only target, length of episodes and length of held actions count.
-        device: where to train.
-        transitions: how many there are before the first update, and room for.
-        joint_batch: whether the observations are encoded together, which a network with batch normalisation needs.
+        config: of the training; of its collection only target, episode length and action repeat are used.
+        device: that trains.
+        transitions: capacity of the buffer, which is full before the first update.
+        joint_batch: encode both observations in one batch, as a network with batch normalisation needs.
     """
 
     def __init__(self, config: Config, device: torch.device, transitions: int, joint_batch: bool) -> None:
@@ -65,7 +65,7 @@ class Baseline:
             self.act()
 
     def act(self) -> None:
-        """One environment step, into the buffer."""
+        """Do one environment step and store the transition."""
         collection = self.config.collection
         if self.observation is None:
             self.observation, info = self.environment.reset(seed=None if self.buffer.added else self.config.seed)
@@ -80,7 +80,7 @@ class Baseline:
         self.reward_here = float(reward)
 
     def step(self) -> dict[str, float]:
-        """One update."""
+        """Do one update and return its metrics."""
         weights = self.objective.weights_at((self.update + 1) / self.config.optimization.updates)
         batch = self.buffer.sample(self.random, self.config.optimization.batch_size, self.device)
         source, successor = self.encode(batch["source_image"], batch["successor_image"])
@@ -100,7 +100,7 @@ class Baseline:
         return {name: value.item() for name, value in metrics.items()}
 
     def encode(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        """Embeddings of both observations."""
+        """Encode both observations (B, H, W, 3)."""
         if self.joint_batch:
             source, successor = self.model.encoder(torch.cat([first, second])).chunk(2)
             return source, successor
@@ -109,7 +109,7 @@ class Baseline:
     def step_readouts(
         self, optimizer: torch.optim.Optimizer, batch: dict[str, Tensor], embedding: Tensor
     ) -> dict[str, Tensor]:
-        """The update of control heads and decoder on embeddings (2, B, d)."""
+        """Do one update of control heads and decoder on detached embeddings (2, B, d)."""
         losses = self.readout_objective.terms(self.model.readouts, {**batch, "embedding": embedding}).losses
         optimizer.zero_grad()
         weighted_sum(losses, self.readout_objective.weights_at(1.0)).backward()
@@ -119,12 +119,12 @@ class Baseline:
         return losses
 
     def readout_parameters(self) -> list[nn.Parameter]:
-        """The parameters of control heads and decoder."""
+        """Return the parameters of control heads and decoder."""
         return [p for part in self.model.readouts.parts.values() for p in part.parameters()]
 
 
 class Buffer:
-    """Transitions with both of their frames."""
+    """Store transitions with both of their frames, the newest in place of the oldest."""
 
     def __init__(self, size: int) -> None:
         self.size, self.added = size, 0
@@ -138,18 +138,18 @@ class Buffer:
         }
 
     def add(self, source: Any, action: Any, successor: Any, auxiliary: float, reward: float, terminated: bool) -> None:
-        """Put a transition in the place of the oldest."""
+        """Store a transition in place of the oldest."""
         values = (source, successor, action, auxiliary, reward, terminated)
         for array, value in zip(self.arrays.values(), values, strict=True):
             array[self.added % self.size] = value
         self.added += 1
 
     def sample(self, random: np.random.Generator, size: int, device: torch.device) -> dict[str, Tensor]:
-        """A batch, drawn with replacement."""
+        """Draw a batch with replacement."""
         rows = random.integers(min(self.added, self.size), size=size)
         return {name: torch.from_numpy(array[rows]).to(device) for name, array in self.arrays.items()}
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all arrays."""
+        """Return the bytes of all arrays."""
         return sum(array.nbytes for array in self.arrays.values())

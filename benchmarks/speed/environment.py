@@ -1,6 +1,6 @@
-"""Frames per second of the counting environment beside its peers, interleaved in one process on one core.
+"""Measure the frames per second of the counting environment and of its peers, which take turns on one core.
 
-Run it with ``uv run python -m benchmarks.speed.environment``; ``--steps 10000000`` adds the memory of a long run.
+Command: ``uv run python -m benchmarks.speed.environment``; ``--steps 10000000`` adds the memory of a long run.
 """
 
 import argparse
@@ -25,7 +25,7 @@ ACTIONS = [np.array([value], np.float32) for value in np.random.default_rng(0).u
 
 
 class BlackEnv(counting_env.CountingEnv):
-    """The same bookkeeping, and a fresh black frame: what placing and drawing are measured against."""
+    """Do the same bookkeeping and return a fresh black frame: the environment without placing and drawing."""
 
     def _observe(self, corners: np.ndarray | None = None) -> tuple:
         positions = np.full((self.arguments.max_count, 2), -1)
@@ -34,7 +34,7 @@ class BlackEnv(counting_env.CountingEnv):
 
 
 class CanvasEnv(gymnasium.Env):
-    """The authors' design: a Pillow canvas a step, centres rejected one at a time, one call a shape, an array of it."""
+    """Draw as the authors do: a Pillow canvas a step, centres by rejection one at a time, one call an object."""
 
     SHAPES = ("triangle", "disk", "square", "bar")
 
@@ -53,11 +53,11 @@ class CanvasEnv(gymnasium.Env):
         return self.draw(), float(self.count == 4), before == 4, False, {"count": self.count}
 
     def draw_number(self, low: int, high: int) -> int:
-        """An integer in low..high, from the generator that Gymnasium seeds."""
+        """Draw an integer in low..high from the generator that Gymnasium seeds."""
         return int(self.np_random.integers(low, high + 1))
 
     def draw(self) -> np.ndarray:
-        """The image of the present count."""
+        """Draw the image of the current count."""
         image = Image.new("RGB", (64, 64))
         canvas = ImageDraw.Draw(image)
         centres: list[tuple[int, int]] = []
@@ -79,15 +79,15 @@ class CanvasEnv(gymnasium.Env):
 
 
 class FastCanvasEnv(CanvasEnv):
-    """The same with Python's own generator, faster for single numbers, out of reach of Gymnasium's seeds."""
+    """Draw from Python's own generator, which is faster for single numbers and which Gymnasium does not seed."""
 
     def draw_number(self, low: int, high: int) -> int:
-        """An integer in low..high."""
+        """Draw an integer in low..high."""
         return random.randint(low, high)
 
 
 def single(env: gymnasium.Env, actions: list) -> Callable[[], int]:
-    """A piece of work: a thousand steps with the resets they need; returns the frames made."""
+    """Return a function that does a thousand steps with the resets they need, and returns the number of frames."""
     env.reset(seed=0)
 
     def work() -> int:
@@ -103,7 +103,7 @@ def single(env: gymnasium.Env, actions: list) -> Callable[[], int]:
 
 
 def vector(mode: AutoresetMode) -> Callable[[], int]:
-    """Twenty steps of the native vector environment."""
+    """Return a function that does twenty steps of the native vector environment."""
     env = gymnasium.make_vec("CountingEnv-v0", num_envs=BATCH, autoreset_mode=mode)
     env.reset(seed=0)
     actions = np.random.default_rng(0).uniform(-1, 1, (20, BATCH, 1)).astype(np.float32)
@@ -119,14 +119,14 @@ def vector(mode: AutoresetMode) -> Callable[[], int]:
 
 
 def memset() -> int:
-    """Write batches of black frames and nothing else."""
+    """Write twenty batches of black frames and nothing else."""
     for _ in range(20):
         np.empty((BATCH, 64, 64, 3), np.uint8).fill(0)
     return 20 * BATCH
 
 
 def measure(works: dict[str, Callable[[], int]]) -> dict[str, list[float]]:
-    """Frames per second of every piece of work, one figure a round, the rounds interleaved."""
+    """Measure the frames per second of each function in each round; the functions take turns."""
     rates: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(ROUNDS):
         for name, work in works.items():
@@ -137,11 +137,18 @@ def measure(works: dict[str, Callable[[], int]]) -> dict[str, list[float]]:
     return rates
 
 
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--steps", type=int, default=0, help="steps of a long run whose memory is measured (default: none)"
+    )
+    return parser
+
+
 def main() -> None:
-    """Measure, and print rates and ratios as a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=0, help="also run so many steps and print the memory")
-    steps = parser.parse_args().steps
+    """Measure, and print the table of rates and ratios."""
+    steps = make_parser().parse_args().steps
     grid = ImgObsWrapper(RGBImgObsWrapper(gymnasium.make("MiniGrid-Empty-8x8-v0").unwrapped, tile_size=8))
     works = {
         "memset": memset,

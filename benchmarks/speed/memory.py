@@ -1,8 +1,9 @@
-"""How much memory the paper's buffer of 100,000 transitions takes, when it has been written over twice.
+"""Measure the memory of the paper's replay buffer of 100,000 transitions after 300,000 environment steps.
 
-Run it with ``uv run python -m benchmarks.speed.memory``.
+Command: ``uv run python -m benchmarks.speed.memory``.
 """
 
+import argparse
 import resource
 import sys
 
@@ -16,12 +17,18 @@ from benchmarks.tables import markdown
 
 
 def resident() -> int:
-    """Largest resident memory of the process so far, in bytes."""
+    """Return the peak of the resident memory of this process, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command: none but ``--help``."""
+    return argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
 def main() -> None:
-    """Fill the buffer and print what it takes."""
+    """Fill the buffer and print the table."""
+    make_parser().parse_args()
     config = make_config("paper")
     before = resident()
     recent = OnlineReplay(config, torch.device("cpu"))
@@ -39,7 +46,7 @@ def main() -> None:
         "labels": labels,
         "all of it": recent.frames.nbytes + columns,
         "both frames of every transition, as the baseline keeps them": Buffer(config.collection.transitions).nbytes,
-        "most that the process took beside its imports, with a copy for this table": resident() - before,
+        "peak of the process above its imports, with a copy for this table": resident() - before,
     }
     rows = [[name, f"{size / 1e9:.3f}", f"{size / frames:.3f}"] for name, size in sizes.items()]
     print(markdown(["", "GB", "of the frames"], rows))

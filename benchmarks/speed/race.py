@@ -1,7 +1,7 @@
-"""How long until the clusters are compact: the laptop preset against straightforward loops with the same network.
+"""Measure the time until clusters are compact: the laptop preset against plain loops with the same network.
 
-Run it with ``uv run python -m benchmarks.speed.race``. Both train in turns, some updates at a time, until a held-out
-accuracy of 0.97; evaluations and collection, of as much data for both, are not timed.
+Command: ``uv run python -m benchmarks.speed.race``. They train in turns, some updates at a time, until a held-out
+accuracy of 0.97. Evaluation and collection, of equally much data, are not timed.
 """
 
 import argparse
@@ -26,18 +26,19 @@ from benchmarks.speed.throughput import Step, updating
 from benchmarks.tables import markdown, seed_range, spread
 
 COMPACT = 0.97
+"""Held-out accuracy that ends the race."""
 
 PLAIN = [
     "objective.transition_weight=0.2", "objective.transition_warmup=0", "optimization.updates=3000",
     "optimization.batch_size=128", "optimization.learning_rate=1e-3", "optimization.encoder_learning_rate_factor=1",
     "optimization.clip=200", "optimization.averaging_age=0", "evaluation.batch_norm_samples=0",
 ]  # fmt: skip
-"""Adam as one would first try it: one learning rate of 1e-3 with a cosine, the losses weighed the same throughout."""
+"""Adam as one would first try it: a learning rate of 1e-3 with a cosine for all parameters, constant loss weights."""
 
 
 @dataclass
 class Contestant:
-    """One that trains: an update, the model as it is to be evaluated, and what it has come to."""
+    """Hold one training of the race: how it does an update, which model is evaluated, and its results so far."""
 
     step: Step
     model: Callable[[], PJEPA]
@@ -48,11 +49,11 @@ class Contestant:
 
     @property
     def there(self) -> bool:
-        """Whether it has reached the accuracy."""
+        """Return true once the accuracy is reached."""
         return bool(self.accuracy) and self.accuracy[-1] >= COMPACT
 
     def go_on(self, updates: int, held_out: HeldOut) -> None:
-        """Train a while, and look."""
+        """Train for some updates, then evaluate."""
         started = time.perf_counter()
         for _ in range(min(updates, self.most - self.updates)):
             self.step()
@@ -62,7 +63,7 @@ class Contestant:
 
 
 def preset(config: Config, folder: Path) -> Contestant:
-    """The training of a run."""
+    """Prepare the training that `pjepa-train` does."""
     run = RunDirectory.create(folder / "run", config)
     trainer = Trainer(config, run, collect_dataset(config), torch.device("cpu"))
 
@@ -74,13 +75,13 @@ def preset(config: Config, folder: Path) -> Contestant:
 
 
 def loop(config: Config) -> Contestant:
-    """The straightforward loop, with its transitions collected before."""
+    """Prepare the plain loop, with its transitions collected in advance."""
     baseline = Baseline(config, torch.device("cpu"), config.collection.transitions, joint_batch=True)
     return Contestant(baseline.step, lambda: baseline.model, config.optimization.updates)
 
 
 def race(seed: int, every: int, folder: Path, plain: bool) -> dict[str, Contestant]:
-    """All contestants of a seed, when each has reached the accuracy or done all of its updates."""
+    """Train all contestants of a seed until each has reached the accuracy or done all of its updates."""
     config = make_config(seed=seed)
     held_out = HeldOut(config)
     contestants = {
@@ -95,14 +96,19 @@ def race(seed: int, every: int, folder: Path, plain: bool) -> dict[str, Contesta
     return contestants
 
 
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=seed_range, default=seed_range("20-22"), help="first-last (default: 20-22)")
+    parser.add_argument("--every", type=int, default=25, help="updates between two evaluations (default: 25)")
+    parser.add_argument("--plain", action="store_true", help="also race Adam as one would first try it")
+    parser.add_argument("--json", type=Path, help="write updates, seconds and accuracies of every seed into this file")
+    return parser
+
+
 def main() -> None:
     """Race the seeds and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=seed_range, default=seed_range("20-22"), help="such as 20-22 (default)")
-    parser.add_argument("--every", type=int, default=25, help="updates between two looks (default: 25)")
-    parser.add_argument("--plain", action="store_true", help="race Adam as one would first try it, too")
-    parser.add_argument("--json", type=Path, help="file for what every seed took")
-    options = parser.parse_args()
+    options = make_parser().parse_args()
     found: dict[str, list[Contestant]] = {}
     for seed in options.seeds:
         with tempfile.TemporaryDirectory() as folder:

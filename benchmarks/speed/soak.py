@@ -1,7 +1,7 @@
-"""Whether memory stays flat: training with its environment for an hour, a million resets, ten thousand checkpoints.
+"""Measure whether memory stays flat over an hour of training, a million resets and ten thousand checkpoints.
 
-Run it with ``uv run python -m benchmarks.speed.soak``; ``--minutes`` and ``--share`` make it shorter. It prints a
-table: memory is that of the process after a tenth of the time, and the most it had after that.
+Command: ``uv run python -m benchmarks.speed.soak``; ``--minutes`` and ``--share`` shorten it. The table has the
+resident memory of the process after a tenth of the work, and its maximum after that.
 """
 
 import argparse
@@ -24,21 +24,28 @@ from pjepa_agent.training import Interrupted, Trainer
 from benchmarks.tables import markdown
 
 SAMPLES = 200
-"""How often memory is looked at."""
+"""How often the memory is sampled."""
 
 Look = Callable[[float], None]
-"""Looks at the memory when some share is done."""
+"""Sample the memory at a share, 0 to 1, of the work."""
 
 Soak = Callable[[Look], None]
-"""Does something for long, and has somebody look again and again."""
+"""Do long work and report each share that is done."""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=60.0, help="minutes of training (default: 60)")
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="share of the resets and checkpoints, 0 to 1 (default: 1)"
+    )
+    return parser
 
 
 def main() -> None:
-    """Soak, and print a row each."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=60.0, help="of training (default: 60)")
-    parser.add_argument("--share", type=float, default=1.0, help="of the resets and the checkpoints (default: 1)")
-    options = parser.parse_args()
+    """Run each soak and print its row."""
+    options = make_parser().parse_args()
     resets, checkpoints = int(1_000_000 * options.share), int(10_000 * options.share)
     soaks: dict[str, Soak] = {
         f"training and environment, {options.minutes:g} minutes": lambda look: training(look, 60 * options.minutes),
@@ -52,7 +59,7 @@ def main() -> None:
 
 
 def measure(soak: Soak) -> list[str]:
-    """Memory and open files over one soak."""
+    """Measure memory and open files over one soak."""
     began, files = time.perf_counter(), open_files()
     seen: list[float] = []
     next_look = 0.1
@@ -70,7 +77,7 @@ def measure(soak: Soak) -> list[str]:
 
 
 def training(look: Look, seconds: float) -> None:
-    """The laptop's network and batches, on transitions that are collected meanwhile, evaluated and saved as usual."""
+    """Train the laptop preset's network on transitions that are collected online, with evaluations and checkpoints."""
     config = make_config().override([
         "collection.online=true", "collection.transitions=20000", "optimization.updates=1000000",
         "optimization.schedule=constant", "optimization.learning_rate=1e-3",
@@ -87,7 +94,7 @@ def training(look: Look, seconds: float) -> None:
 
 
 def resetting(look: Look, number: int) -> None:
-    """Resets of the registered environment, a step after each."""
+    """Reset the registered environment again and again, with a step before each reset."""
     environment = make_environment(CollectionConfig())
     environment.reset(seed=0)
     for done in range(number):
@@ -97,7 +104,7 @@ def resetting(look: Look, number: int) -> None:
 
 
 def checkpointing(look: Look, number: int) -> None:
-    """Checkpoints of a small model, the last three kept; the newest is read now and then."""
+    """Save checkpoints of a small model, keeping the last three; load the newest after every hundred."""
     state = {"model": PJEPA(make_config().override(["network.width=4", "network.latent_dim=16"])).state_dict()}
     with tempfile.TemporaryDirectory() as folder:
         path, *older = RunDirectory(folder).checkpoints(3)
@@ -111,13 +118,13 @@ def checkpointing(look: Look, number: int) -> None:
 
 
 def resident() -> float:
-    """MiB of memory that this process has now."""
+    """Return the resident memory of this process, in MiB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def open_files() -> int:
-    """Files that this process has open."""
+    """Count the files that this process has open."""
     return len(list(Path("/proc/self/fd").iterdir()))
 
 

@@ -1,8 +1,9 @@
-"""How long the commands take before they do anything: `--help`, the bare interpreter beside it, and the first update.
+"""Measure the start-up time of each command: ``--help``, the bare interpreter, and the first update of a training.
 
-Run it with ``uv run python -m benchmarks.speed.startup``.
+Command: ``uv run python -m benchmarks.speed.startup``. The commands take turns.
 """
 
+import argparse
 import os
 import pty
 import re
@@ -25,7 +26,11 @@ COMMANDS = {
 
 
 def first_update(folder: Path) -> float:
-    """Seconds from the start of `pjepa-train` until its progress bar, on a terminal of its own, shows an update."""
+    """Measure the seconds from the start of `pjepa-train` until its progress bar shows an update, in a pseudo-terminal.
+
+    Raises:
+        SystemExit: it ended before that.
+    """
     started = time.perf_counter()
     ours, its = pty.openpty()
     termios.tcsetwinsize(its, (24, 80))
@@ -44,8 +49,14 @@ def first_update(folder: Path) -> float:
     return taken
 
 
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command: none but ``--help``."""
+    return argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
 def main() -> None:
-    """Run the commands in turn, several rounds, and print the medians."""
+    """Run the commands in turn for several rounds and print the medians."""
+    make_parser().parse_args()
     seconds: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for _ in range(ROUNDS):
         for name, command in COMMANDS.items():

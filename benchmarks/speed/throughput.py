@@ -1,7 +1,7 @@
-"""How fast a training goes: every fast path by itself and all together, beside the loop that the paper's authors had.
+"""Measure the updates per second of training with each fast path off, all off, and of a plain baseline loop.
 
-Run it with ``uv run python -m benchmarks.speed.throughput``, on a GPU too. All rows of a table take turns in one
-process. It prints tables, and with ``--json`` writes every measurement.
+Command: ``uv run python -m benchmarks.speed.throughput``, on a CPU or a GPU. All rows of a table take turns in one
+process; take their ratios. ``--json`` writes every measurement.
 """
 
 import argparse
@@ -25,13 +25,13 @@ from benchmarks.speed.baseline import Baseline
 from benchmarks.tables import markdown
 
 TRANSITIONS = 2_000
-"""Enough to sample from: the speed depends neither on where in memory a frame is nor on how many others there are."""
+"""Transitions of the replay buffer. The speed of an update does not depend on their number."""
 
 Step = Callable[[], object]
 
 
 def small(config: Config) -> Config:
-    """The configuration with little data and no evaluation worth mentioning."""
+    """Return the configuration with little data and a small evaluation."""
     return config.override([
         f"collection.transitions={TRANSITIONS}", "evaluation.reference_per_count=2", "evaluation.scored_per_count=2",
         "evaluation.transitions=100", "evaluation.probe_per_count=0",
@@ -39,7 +39,7 @@ def small(config: Config) -> Config:
 
 
 def variants(config: Config, device: torch.device) -> dict[str, list[str]]:
-    """What is turned off, or on, by the name of the row."""
+    """Return the settings of each row by its name."""
     cuda = device.type == "cuda"
     off = {
         "observations encoded one after the other": ["compute.joint_batch=false"],
@@ -58,9 +58,9 @@ def variants(config: Config, device: torch.device) -> dict[str, list[str]]:
 
 @contextlib.contextmanager
 def contestants(config: Config, device: torch.device) -> Iterator[dict[str, Step]]:
-    """A training for every row, the baseline first, as functions that do an update."""
+    """Prepare a training for each row, the baseline first; yield functions that do one update."""
     with tempfile.TemporaryDirectory() as folder:
-        joint = config.network.normalization == "batch"  # which else would have other statistics
+        joint = config.network.normalization == "batch"  # encoded separately, batches have other statistics
         steps = {"baseline": acting(Baseline(config, device, TRANSITIONS, joint_batch=joint))}
         data = None if config.collection.online else collect_dataset(config)
         for number, (name, assignments) in enumerate(variants(config, device).items()):
@@ -71,7 +71,7 @@ def contestants(config: Config, device: torch.device) -> Iterator[dict[str, Step
 
 
 def acting(baseline: Baseline) -> Step:
-    """An environment step and an update."""
+    """Return a function that does one environment step and one update of the baseline."""
 
     def step() -> object:
         baseline.act()
@@ -81,13 +81,13 @@ def acting(baseline: Baseline) -> Step:
 
 
 def updating(trainer: Trainer) -> Step:
-    """An update of a training, which then counts."""
+    """Return the function that does one update of a training."""
     trainer.model.train()
     return trainer.step
 
 
 def measure(steps: Mapping[str, Step], rounds: int, updates: int, device: torch.device) -> dict[str, list[float]]:
-    """Updates per second in every round, the rows taking turns."""
+    """Measure the updates per second of each row in each round; the rows take turns."""
     rates: dict[str, list[float]] = {name: [] for name in steps}
     for round_ in range(rounds + 1):
         for name, step in steps.items():
@@ -96,24 +96,24 @@ def measure(steps: Mapping[str, Step], rounds: int, updates: int, device: torch.
             for _ in range(updates):
                 step()
             wait(device)
-            if round_:  # the first warms up, and compiles
+            if round_:  # the first round warms up and compiles
                 rates[name].append(updates / (time.perf_counter() - started))
     return rates
 
 
 def wait(device: torch.device) -> None:
-    """Until a device has done what it was given."""
+    """Wait until the device has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def ratios(rates: Mapping[str, list[float]], name: str, other: str) -> float:
-    """The median over rounds of one row's rate over another's."""
+    """Return the median over rounds of the ratio of one row's rate to another's."""
     return statistics.median(a / b for a, b in zip(rates[name], rates[other], strict=True))
 
 
 def table(rates: Mapping[str, list[float]]) -> str:
-    """Every row's rate, and its ratios."""
+    """Format each row's rate and its ratios to the default and to the baseline."""
     rows = [
         [name, f"{statistics.median(each):.3g}", f"{min(each):.3g}..{max(each):.3g}",
          f"{ratios(rates, name, 'the default'):.2f}", f"{ratios(rates, name, 'baseline'):.2f}"]
@@ -122,27 +122,46 @@ def table(rates: Mapping[str, list[float]]) -> str:
     return markdown(["", "updates/s, median", "smallest..largest", "of the default", "x baseline"], rows)
 
 
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--presets", nargs="+", choices=PRESETS, default=list(PRESETS), help="presets to measure (default: all)"
+    )
+    parser.add_argument(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="cpu or cuda (default: cuda if there is one)",
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="rounds after the one that warms up (default: 5)")
+    parser.add_argument(
+        "--updates", type=int, help="updates per row and round (default: 1 to 200, by preset and device)"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.FIELD=VALUE",
+        help="set a field of the configuration of all rows",
+    )
+    parser.add_argument("--json", type=Path, help="write all rates into this file")
+    return parser
+
+
 def main() -> None:
     """Measure the presets and print their tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS), help="which (default: all)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
-    parser.add_argument("--rounds", type=int, default=5, help="of all rows, after one that warms up (default: 5)")
-    parser.add_argument("--updates", type=int, help="per row and round (default: 1 to 200, by preset and device)")
-    parser.add_argument("--set", action="append", default=[], metavar="SECTION.FIELD=VALUE", help="for all rows")
-    parser.add_argument("--json", type=Path, help="file for all rates")
-    options = parser.parse_args()
+    options = make_parser().parse_args()
     device = torch.device(options.device)
-    everything = {}
+    measured = {}
     for preset in options.presets:
         config = small(make_config(preset)).override(options.set)
         updates = options.updates or (200 if device.type == "cuda" else {"laptop": 8}.get(preset, 1))
         with contestants(config, device) as steps:
             rates = measure(steps, options.rounds, updates, device)
-        everything[preset] = rates
+        measured[preset] = rates
         print(f"\n{preset} on {device}, {torch.get_num_threads()} threads\n\n{table(rates)}", flush=True)
     if options.json:
-        options.json.write_text(json.dumps(everything, indent=2) + "\n")
+        options.json.write_text(json.dumps(measured, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Records of finished runs: one table (CSV) and one JSON file a study."""
+"""Read and write the records of finished runs: one table (CSV) and one JSON file a study."""
 
 import contextlib
 import csv

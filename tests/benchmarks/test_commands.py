@@ -1,0 +1,43 @@
+"""The commands of the benchmarks that the documents show."""
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MODULES = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in sorted((ROOT / "benchmarks").rglob("*.py"))
+    if "def main(" in path.read_text()
+]
+COMMANDS = [
+    pytest.param(command, id=f"{path.name}-{number}")
+    for path in [*sorted(ROOT.glob("docs/*.md")), ROOT / "benchmarks" / "README.md"]
+    for number, command in enumerate(re.findall(r"uv run python -m benchmarks[^`\n]*", path.read_text()))
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_that_is_shown_has_its_options(command):
+    module, *options = shlex.split(command, comments=True)[4:]
+    module = f"{module}.__main__" if module == "benchmarks.relation" else module
+    assert module in MODULES
+    importlib.import_module(module).make_parser().parse_args(options)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_command_is_in_the_readme(module):
+    readme = (ROOT / "benchmarks" / "README.md").read_text()
+    assert f"`uv run python -m {module.removesuffix('.__main__')}" in readme
+
+
+def test_links_of_the_readme_lead_somewhere():
+    readme = ROOT / "benchmarks" / "README.md"
+    for target, section in re.findall(r"\]\(([^)#]+)#?([^)]*)\)", readme.read_text()):
+        page = (readme.parent / target).read_text()
+        titles = re.findall(r"^#+ (.*)", page, re.M)
+        headings = [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
+        assert not section or section in headings, f"{target}#{section}"
