@@ -57,9 +57,9 @@ def test_the_policy_prior_is_a_gaussian_squashed_by_tanh():
 
 
 @pytest.mark.parametrize("members", [1, 2, 5])
-def test_td_targets_are_rewards_and_what_the_slow_q_expects(members):
+def test_td_targets_are_rewards_and_the_discounted_target_q(members):
     heads = make_heads(members)
-    for name, value in heads.slow_q.named_buffers():
+    for name, value in heads.target_q.named_buffers():
         if name == "2_weight":
             value.normal_()
     successor, reward = torch.randn(6, 9), torch.rand(6)
@@ -68,21 +68,32 @@ def test_td_targets_are_rewards_and_what_the_slow_q_expects(members):
     target = heads.td_target(reward, terminated, successor, 0.9)
     torch.manual_seed(2)
     action, _ = heads.act(successor)
-    values = heads.two_hot.decode(heads.slow_q(torch.cat([successor, action], -1)))
+    values = heads.two_hot.decode(heads.target_q(torch.cat([successor, action], -1)))
     chosen = torch.randperm(members)[:2] if members > 2 else torch.arange(members)
     expected = reward + 0.9 * (1 - terminated) * values[chosen].min(0).values
     torch.testing.assert_close(target, expected, rtol=1e-4, atol=1e-4)
     assert not target.requires_grad
 
 
-def test_the_slow_q_follows_by_its_share_and_is_never_trained():
+def test_the_target_q_moves_by_its_share_and_is_never_trained():
     heads = make_heads(2).train()
-    assert not heads.slow_q.training
-    before = {name: value.clone() for name, value in heads.slow_q.named_buffers()}
+    assert not heads.target_q.training
+    before = {name: value.clone() for name, value in heads.target_q.named_buffers()}
     for value in heads.q.parameters():
         value.data += 1
-    heads.follow(0.25)
-    for name, value in heads.slow_q.named_buffers():
+    heads.update_target(0.25)
+    for name, value in heads.target_q.named_buffers():
         torch.testing.assert_close(value, before[name] + 0.25)
-    assert "slow_q.2_weight" in heads.state_dict()
-    assert not any(name.startswith("slow_q") for name, _ in heads.named_parameters())
+    assert "target_q.2_weight" in heads.state_dict()
+    assert not any(name.startswith("target_q") for name, _ in heads.named_parameters())
+
+
+def test_the_target_q_of_a_checkpoint_of_version_0_1_is_loaded():
+    heads, other = make_heads(2), make_heads(2)
+    for value in heads.target_q.buffers():
+        value += 1
+    state = {f"control.{name.replace('target_q', 'slow_q')}": value for name, value in heads.state_dict().items()}
+    assert "control.slow_q.2_weight" in state
+    torch.nn.ModuleDict({"control": other}).load_state_dict(state)
+    assert all(torch.equal(value, heads.state_dict()[name]) for name, value in other.state_dict().items())
+    assert "control.slow_q.2_weight" in state

@@ -1,8 +1,10 @@
-"""What TD-MPC2 has for control on top of a world model: reward of an action, termination, Q and a policy prior."""
+"""TD-MPC2's heads for control on top of a world model: reward of an action, termination, Q and a policy prior."""
 
 import math
+from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from pjepa_agent.config.schema import NetworkConfig
@@ -10,18 +12,18 @@ from pjepa_agent.networks.heads import TwoHot, TwoHotHead
 from pjepa_agent.networks.mlp import Ensemble, frozen_copy, mlp
 
 LOG_STD_MIN, LOG_STD_MAX = -10.0, 2.0
-"""Range of the logarithm of the policy prior's standard deviation, before the tanh; TD-MPC2's."""
+"""Range of the logarithm of the policy prior's standard deviation before the tanh, as in TD-MPC2."""
 
 
 class ControlHeads(nn.Module):
-    """Action-conditioned reward, termination, Q and policy prior (paper Appendix D), with a slow copy of Q.
+    """Predict action-conditioned reward, termination and Q, and propose actions (paper Appendix D).
 
-    They learn beside the model and never reach its encoder. The slow copy is no parameter: it is in the state
-    dictionary, not among the 14,866,965.
+    They are trained on detached embeddings. The target Q is saved with them, but its weights are buffers: they are
+    none of the paper's 14,866,965 parameters.
 
     Args:
         network: sizes; `q_members` networks make up Q.
-        action_dim: A, numbers of an action, each in [-1, 1].
+        action_dim: A, the number of values of an action, each in [-1, 1].
     """
 
     def __init__(self, network: NetworkConfig, action_dim: int) -> None:
@@ -37,16 +39,16 @@ class ControlHeads(nn.Module):
                 for _ in range(network.q_members)
             ]
         )
-        self.slow_q = frozen_copy(self.q)
+        self.target_q = frozen_copy(self.q)
+        self.register_load_state_dict_pre_hook(_rename_slow_q)
 
-    def act(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
+    def act(
+        self, embedding: Float[Tensor, "batch latent"]
+    ) -> tuple[Float[Tensor, "batch action"], Float[Tensor, " batch"]]:
         """Sample the policy prior, a Gaussian squashed by tanh.
 
-        Args:
-            embedding: (B, d).
-
         Returns:
-            Actions (B, A) in [-1, 1], through which gradients flow, and the logarithms of their densities (B,).
+            Actions in [-1, 1], through which gradients flow, and the logarithms of their densities.
         """
         mean, raw = self.policy(embedding).float().chunk(2, -1)
         log_std = LOG_STD_MIN + (LOG_STD_MAX - LOG_STD_MIN) * (raw.tanh() + 1) / 2
@@ -57,42 +59,51 @@ class ControlHeads(nn.Module):
         log_slope = 2 * (math.log(2) - unbounded - nn.functional.softplus(-2 * unbounded))
         return unbounded.tanh(), (log_density - log_slope).sum(-1)
 
-    def value(self, embedding: Tensor, action: Tensor) -> Tensor:
-        """Q, averaged over its members, as a function of its arguments: (B, d) and (B, A) -> (B,).
-
-        Gradients reach the arguments, not Q.
-        """
+    def value(
+        self, embedding: Float[Tensor, "batch latent"], action: Float[Tensor, "batch action"]
+    ) -> Float[Tensor, " batch"]:
+        """Average Q over its members. Gradients reach the arguments, not the parameters of Q."""
         return self.two_hot.decode(self.q(torch.cat([embedding, action], -1), detached=True)).mean(0)
 
     @torch.no_grad()
-    def td_target(self, reward: Tensor, terminated: Tensor, successor: Tensor, discount: float) -> Tensor:
-        """What Q is to be: the reward of the step, and if the episode goes on what the slow Q expects from there.
+    def td_target(
+        self,
+        reward: Float[Tensor, " batch"],
+        terminated: Float[Tensor, " batch"],
+        successor: Float[Tensor, "batch latent"],
+        discount: float,
+    ) -> Float[Tensor, " batch"]:
+        """Compute the TD target of Q: the reward, plus the discounted target Q of the successor unless terminated.
 
-        Of an ensemble, the smaller value of two members drawn at random is used, as in TD-MPC2.
+        Of an ensemble it takes the smaller value of two members drawn at random, as TD-MPC2 does.
 
         Args:
-            reward: (B,).
-            terminated: (B,) 0 or 1; a truncated episode would have gone on.
-            successor: (B, d) embeddings.
+            reward: of the step.
+            terminated: 0 or 1; 0 for a truncated episode.
+            successor: embeddings of the successors.
             discount: of the next step.
-
-        Returns:
-            (B,).
         """
         action, _ = self.act(successor)
-        values = self.two_hot.decode(self.slow_q(torch.cat([successor, action], -1)))
+        values = self.two_hot.decode(self.target_q(torch.cat([successor, action], -1)))
         if len(values) > 2:
             values = values[torch.randperm(len(values))[:2].to(values.device)]
         return reward + discount * (1 - terminated) * values.amin(0)
 
     @torch.no_grad()
-    def follow(self, share: float) -> None:
-        """Move the slow Q by `share` of its distance to Q (Polyak averaging)."""
-        for slow, fast in zip(self.slow_q.buffers(), self.q.parameters(), strict=True):
-            slow.lerp_(fast, share)
+    def update_target(self, share: float) -> None:
+        """Move the target Q by `share` in [0, 1] of its distance to Q (Polyak averaging)."""
+        for target, online in zip(self.target_q.buffers(), self.q.parameters(), strict=True):
+            target.lerp_(online, share)
 
     def train(self, mode: bool = True) -> "ControlHeads":
-        """As of any module, except that the slow Q stays in evaluation mode."""
+        """Set the mode of all but the target Q, which stays in evaluation mode."""
         super().train(mode)
-        self.slow_q.eval()
+        self.target_q.eval()
         return self
+
+
+def _rename_slow_q(heads: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Load the target Q from a checkpoint of version 0.1, which calls it ``slow_q``."""
+    old = f"{prefix}slow_q."
+    for name in [name for name in state if name.startswith(old)]:
+        state[f"{prefix}target_q.{name.removeprefix(old)}"] = state.pop(name)

@@ -1,15 +1,21 @@
 """The decoder of the paper's Appendix D."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from pjepa_agent.networks.mlp import Initialization, initialize
 
 
 class Decoder(nn.Module):
-    """Embeddings (B, latent_dim) -> images (B, 64, 64, 3) in [-1, 1]: the paper's six layers and 202,883 parameters.
+    """Decode embeddings to images in [-1, 1], by the paper's six layers of 202,883 parameters.
 
-    Appendix D gives the number of layers and of parameters; kernel sizes and strides are those of the authors' code.
+    Appendix D gives the numbers of layers and parameters; kernel sizes and strides are those of the authors' code.
+
+    Args:
+        latent_dim: size of an embedding.
+        initialization: of the linear layer.
+        channels_last: whether feature maps are kept with channels last in memory.
     """
 
     def __init__(
@@ -33,10 +39,10 @@ class Decoder(nn.Module):
         initialize(self, initialization)
         self.to(memory_format=self._format)
 
-    def forward(self, embedding: Tensor) -> Tensor:
-        """Embeddings (B, latent_dim) -> images (B, 64, 64, 3) in [-1, 1]."""
+    def forward(self, embedding: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch 64 64 3"]:
+        """Decode a batch; the result is float32 even under autocast."""
         features = self.proj(embedding).relu().view(-1, 32, 4, 4)
         last = self.layers[:-1](features.contiguous(memory_format=self._format))
-        # In bfloat16 a tanh near the black of the background is -1 to the last digit, its gradient zero for good.
+        # In bfloat16 the tanh of the black background rounds to -1, and its gradient is zero for good.
         images: Tensor = self.layers[-1](last.float())
         return images.permute(0, 2, 3, 1)

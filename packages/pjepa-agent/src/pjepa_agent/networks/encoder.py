@@ -4,6 +4,7 @@ import math
 from typing import Literal
 
 import torch
+from jaxtyping import Float, Real
 from torch import Tensor, nn
 
 from pjepa_agent.networks.mlp import Initialization, initialize
@@ -13,17 +14,21 @@ Stem = Literal["pooled", "strided"]
 PixelScale = Literal["fixed", "image"]
 
 STATISTICS_MOMENTUM = 0.02
-"""Share of a batch in the running statistics: averaged over some 50 batches, they no longer move an accuracy by 0.02
-from one evaluation to the next, as PyTorch's 0.1 does."""
+"""Weight of a batch in the running statistics of batch normalisation.
 
+They are averages over some 50 batches. With PyTorch's 0.1 they move an accuracy by 0.02 from one evaluation to
+the next.
+"""
 
 LEAST_CHANNELS_LAST = 8
-"""Width from which the layout with channels last is used. In a narrower network it is no faster, and the gradient of a
-strided 1x1 convolution writes beyond its memory on processors without AVX-512 (oneDNN of PyTorch 2.15)."""
+"""Smallest width for which feature maps are kept with channels last in memory.
 
+A narrower network is no faster with it, and there the gradient of a strided 1x1 convolution writes beyond its memory on
+processors without AVX-512 (oneDNN of PyTorch 2.15).
+"""
 
 GROUPS = 8
-"""Groups of channels that are normalised together, where their number can be divided by it."""
+"""Largest number of groups of group normalisation; taken is its greatest common divisor with the channels."""
 
 
 def _normalization(kind: Normalization, channels: int) -> nn.Module:
@@ -33,7 +38,7 @@ def _normalization(kind: Normalization, channels: int) -> nn.Module:
 
 
 def _stem(kind: Stem, normalization: Normalization, width: int) -> nn.Sequential:
-    """What every encoder begins with: (B, 3, H, W) -> (B, width, H / 4, W / 4)."""
+    """Make the first layers: (batch, 3, height, width) -> (batch, `width`, height / 4, width / 4)."""
     if kind == "strided":
         return nn.Sequential(
             nn.Conv2d(3, width, 8, 4, 2, bias=False), _normalization(normalization, width), nn.ReLU(inplace=True)
@@ -41,17 +46,22 @@ def _stem(kind: Stem, normalization: Normalization, width: int) -> nn.Sequential
     return nn.Sequential(
         nn.Conv2d(3, width, 7, 2, 3, bias=False),
         _normalization(normalization, width),
-        # Largest first, then rectified, is the same as the paper's other order, with a quarter of the numbers.
+        # Pooling before rectifying gives the same as the paper's order, and rectifies a quarter of the numbers.
         nn.MaxPool2d(3, 2, 1),
         nn.ReLU(inplace=True),
     )
 
 
 class Convolution(nn.Conv2d):
-    """A 3x3 convolution with zeros around the map: (B, C, H, W) -> (B, C', H / stride, W / stride).
+    """Convolve a map with 3x3 kernels and a border of zeros.
 
-    On a map of 2x2 every output sees every input, and more than half of the kernel meets zeros. There, if `dense`, it
-    is computed as the product with a (4 C', 4 C) matrix of the parts of the kernel that do not.
+    On a map of 2x2 every output depends on every input, and more than half of each kernel meets zeros. There, if
+    `dense`, the convolution is computed as a product with a (4 C', 4 C) matrix of the other weights.
+
+    Args:
+        channels_in: C, channels of the input.
+        channels: C', channels of the output.
+        stride: 1 or 2.
     """
 
     dense = True
@@ -59,12 +69,14 @@ class Convolution(nn.Conv2d):
     def __init__(self, channels_in: int, channels: int, stride: int = 1) -> None:
         super().__init__(channels_in, channels, 3, stride, 1, bias=False)
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Convolve a map."""
+    def forward(
+        self, input: Float[Tensor, "batch channels_in height width"]
+    ) -> Float[Tensor, "batch channels_out height_out width_out"]:
+        """Convolve a batch of maps."""
         if not self.dense or input.shape[2:] != (2, 2) or self.stride != (1, 1):
             return super().forward(input)
         kernel = self.weight.permute(0, 2, 3, 1)
-        # An output in the first row of the map is under the lower part of the kernel, and so on.
+        # The lower part of the kernel meets the map where an output in its first row is computed, and so on.
         parts = [kernel[:, row : row + 2, column : column + 2] for row in (1, 0) for column in (1, 0)]
         matrix = torch.stack(parts).reshape(4 * self.out_channels, 4 * self.in_channels)
         outputs = nn.functional.linear(input.permute(0, 2, 3, 1).flatten(1), matrix)
@@ -72,7 +84,14 @@ class Convolution(nn.Conv2d):
 
 
 class BasicBlock(nn.Module):
-    """Residual block of two 3x3 convolutions (He et al., 2016): (B, C, H, W) -> (B, C', H / stride, W / stride)."""
+    """Add two 3x3 convolutions to their input, a residual block (He et al., 2016).
+
+    Args:
+        channels_in: channels of the input.
+        channels: channels of the output.
+        stride: 1 or 2, of the first convolution.
+        normalization: after each convolution.
+    """
 
     def __init__(self, channels_in: int, channels: int, stride: int, normalization: Normalization) -> None:
         super().__init__()
@@ -85,17 +104,20 @@ class BasicBlock(nn.Module):
         if stride != 1 or channels_in != channels:
             self.downsample = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C', H / stride, W / stride)."""
+    def forward(
+        self, x: Float[Tensor, "batch channels_in height width"]
+    ) -> Float[Tensor, "batch channels_out height_out width_out"]:
+        """Compute the block's output maps."""
         y = self.relu(self.norm1(self.conv1(x)))
         y = self.norm2(self.conv2(y))
         return self.relu(y + self.downsample(x))
 
 
 class ResNetEncoder(nn.Module):
-    """E: images (B, H, W, 3) uint8 -> embeddings (B, latent_dim).
+    """E: encode images as embeddings.
 
-    Width 32, 8 blocks, no normalisation and a pooled stem give the paper's 69 layers and 12,260,192 parameters.
+    Width 32, 8 blocks, no normalisation and a pooled stem give the paper's 69 layers and 12,260,192 parameters. The
+    arguments are fields of the configuration.
     """
 
     def __init__(
@@ -142,11 +164,11 @@ class ResNetEncoder(nn.Module):
         self._format = torch.channels_last if last else torch.contiguous_format
         self.to(memory_format=self._format)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Images (B, H, W, 3) uint8 -> embeddings (B, latent_dim).
+    def forward(self, images: Real[Tensor, "batch height width 3"]) -> Float[Tensor, "batch latent"]:
+        """Encode images with values from 0 to 255, usually uint8.
 
-        Pixels are scaled to [`pixel_offset`, `pixel_offset` + 1]: 255, or with `pixel_scale` "image" the largest value
-        of an image, becomes the upper end. An image that is all black stays so.
+        Pixels are scaled to [`pixel_offset`, `pixel_offset` + 1]. The upper end is the value 255, or with a
+        `pixel_scale` of "image" each image's largest value. An image that is all black stays so.
         """
         # Images come with channels last, so the permuted view is already in the layout the convolutions are fast in.
         pixels = images.permute(0, 3, 1, 2).to(self.proj.weight.dtype, copy=True, memory_format=self._format)

@@ -1,6 +1,7 @@
-"""Heads that regress to numbers, on the embedding or on the embedding and the action (paper Appendix D)."""
+"""Heads that regress to numbers, on an embedding or on an embedding and an action (paper Appendix D)."""
 
 import torch
+from jaxtyping import Float, Real
 from torch import Tensor, nn
 from torchrl.objectives import symexp, symlog, two_hot_cross_entropy, two_hot_decode, two_hot_encode
 
@@ -9,10 +10,14 @@ from pjepa_agent.networks.mlp import Initialization, mlp
 
 
 class TwoHot(nn.Module):
-    """One number as weights on the two nearest of some bins, evenly spaced on its symlog in [-10, 10] (as in TD-MPC2).
+    """Code a number as weights of the two nearest bins, which are evenly spaced in its symlog on [-10, 10].
 
-    The loss is the cross-entropy less the entropy of the target: a value between two bins has an entropy of up to
-    0.69 nats, which no head can get below. The difference has the same gradient, and is zero for a perfect head.
+    TD-MPC2 has the same code. The loss is the cross-entropy less the entropy of the target: a value between two bins
+    has an entropy of up to 0.69 nats, below which no head can get. The difference has the same gradient, and is zero
+    for a perfect head.
+
+    Args:
+        bins: number of bins.
     """
 
     bins: Tensor
@@ -21,21 +26,28 @@ class TwoHot(nn.Module):
         super().__init__()
         self.register_buffer("bins", torch.linspace(-10, 10, bins), persistent=False)
 
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """Mean Kullback-Leibler divergence in nats of logits (..., bins) from the two-hot code of values (...)."""
+    def loss(self, output: Float[Tensor, "*batch bins"], target: Real[Tensor, "*batch"]) -> Float[Tensor, ""]:
+        """Average the Kullback-Leibler divergence in nats of logits from the codes of the targets."""
         value = symlog(target.float())
         cross_entropy = two_hot_cross_entropy(output.float(), value, self.bins)
         entropy = torch.special.entr(two_hot_encode(value, self.bins)).sum(-1)
         return (cross_entropy - entropy).mean()
 
-    def decode(self, output: Tensor) -> Tensor:
-        """Logits (..., bins) -> values (...)."""
+    def decode(self, output: Float[Tensor, "*batch bins"]) -> Float[Tensor, "*batch"]:
+        """Decode logits to numbers."""
         decoded: Tensor = symexp(two_hot_decode(output.float(), self.bins))
         return decoded
 
 
 class TwoHotHead(TwoHot):
-    """Regression to one number by classification over the bins of its two-hot code."""
+    """Regress to one number by classification over the bins of its two-hot code.
+
+    Args:
+        features_in: size of the input.
+        hidden_dim: width of the hidden layers.
+        bins: number of bins.
+        initialization: of the linear layers.
+    """
 
     def __init__(
         self, features_in: int, hidden_dim: int, bins: int, initialization: Initialization = "truncated-normal"
@@ -43,14 +55,21 @@ class TwoHotHead(TwoHot):
         super().__init__(bins)
         self.network = mlp(features_in, hidden_dim, 3, bins, zero_last=True, initialization=initialization)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Embeddings, or embeddings and actions, (B, features_in) -> logits (B, bins)."""
+    def forward(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, "batch bins"]:
+        """Compute the logits of embeddings, or of embeddings and actions side by side."""
         logits: Tensor = self.network(features)
         return logits
 
 
 class VectorHead(nn.Module):
-    """Regression to k numbers by the squared error, averaged over them."""
+    """Regress to a vector by its mean squared error.
+
+    Args:
+        latent_dim: size of an embedding.
+        hidden_dim: width of the hidden layers.
+        values: size of the vector.
+        initialization: of the linear layers.
+    """
 
     def __init__(
         self, latent_dim: int, hidden_dim: int, values: int, initialization: Initialization = "truncated-normal"
@@ -58,22 +77,22 @@ class VectorHead(nn.Module):
         super().__init__()
         self.network = mlp(latent_dim, hidden_dim, 3, values, initialization=initialization)
 
-    def forward(self, embedding: Tensor) -> Tensor:
-        """Embeddings (B, d) -> values (B, k)."""
+    def forward(self, embedding: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch values"]:
+        """Predict the vectors of embeddings."""
         values: Tensor = self.network(embedding)
         return values
 
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """Mean squared error of (B, k) against (B, k)."""
+    def loss(self, output: Float[Tensor, "batch values"], target: Real[Tensor, "batch values"]) -> Float[Tensor, ""]:
+        """Average the squared error over batch and values."""
         return nn.functional.mse_loss(output.float(), target.float())
 
-    def decode(self, output: Tensor) -> Tensor:
-        """The values themselves, (B, k)."""
+    def decode(self, output: Float[Tensor, "batch values"]) -> Float[Tensor, "batch values"]:
+        """Return the vectors as float32."""
         return output.float()
 
 
 def make_head(objective: ObjectiveConfig, network: NetworkConfig) -> TwoHotHead | VectorHead:
-    """P: the head that regresses to the configured auxiliary function, by the two-hot code if that is one number."""
+    """Make P, the head of the configured auxiliary function: two-hot if that is one number, else a vector's."""
     if objective.auxiliary_values == 0:
         return TwoHotHead(network.latent_dim, network.hidden_dim, network.bins, network.initialization)
     return VectorHead(network.latent_dim, network.hidden_dim, objective.auxiliary_values, network.initialization)

@@ -1,4 +1,4 @@
-"""Multilayer perceptrons of the paper's Appendix D, ensembles of them, and how linear layers start."""
+"""Multilayer perceptrons of the paper's Appendix D, their initialisation, and ensembles of them."""
 
 import copy
 import itertools
@@ -6,15 +6,19 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 Initialization = Literal["pytorch", "truncated-normal"]
 
 
 def initialize(module: nn.Module, initialization: Initialization) -> None:
-    """Set the linear layers of a module, itself included; convolutions keep PyTorch's default.
+    """Initialise the linear layers of a module, itself included. Convolutions keep PyTorch's initialisation.
 
-    ``"truncated-normal"`` is a standard deviation of 0.02 and zero biases, as in the authors' code.
+    Args:
+        module: changed in place.
+        initialization: ``truncated-normal``, of standard deviation 0.02 and with zero biases, as in the authors' code;
+            ``pytorch`` changes nothing.
     """
     if initialization == "truncated-normal":
         for layer in module.modules():
@@ -24,9 +28,12 @@ def initialize(module: nn.Module, initialization: Initialization) -> None:
 
 
 class NormedLinear(nn.Sequential):
-    """Linear layer, layer normalisation, Mish: (B, features_in) -> (B, features_out).
+    """Apply a linear layer, layer normalisation and Mish.
 
-    A `dropout` above zero is applied before the normalisation, as in TD-MPC2.
+    Args:
+        features_in: size of the input.
+        features_out: size of the output.
+        dropout: rate of dropout before the normalisation, as in TD-MPC2.
     """
 
     def __init__(self, features_in: int, features_out: int, dropout: float = 0.0) -> None:
@@ -45,10 +52,16 @@ def mlp(
     initialization: Initialization = "truncated-normal",
     dropout: float = 0.0,
 ) -> nn.Sequential:
-    """Multilayer perceptron of `layers` layers in all, the last of them linear: (B, features_in) -> (B, features_out).
+    """Make a multilayer perceptron whose last layer is linear.
 
-    With `zero_last` the last layer starts at zero, so that a two-hot head starts at the uniform distribution. `dropout`
-    is that of the first layer.
+    Args:
+        features_in: size of the input.
+        hidden: width of the hidden layers.
+        layers: number of layers, the last included.
+        features_out: size of the output.
+        zero_last: whether the last layer starts at zero, so that a two-hot head starts at the uniform distribution.
+        initialization: of the linear layers.
+        dropout: rate of dropout in the first layer.
     """
     widths = [features_in, *[hidden] * (layers - 1)]
     hidden_layers = [NormedLinear(a, b, 0 if i else dropout) for i, (a, b) in enumerate(itertools.pairwise(widths))]
@@ -60,12 +73,12 @@ def mlp(
 
 
 class Ensemble(nn.Module):
-    """k networks of one shape, applied at once: (B, features_in) -> (k, B, features_out).
+    """Apply networks of one architecture to the same input at once.
 
-    Their parameters are kept stacked, each with a first axis of k, and the networks are mapped over that axis.
+    Their parameters are stacked along a first axis, over which the network is mapped.
 
     Args:
-        members: the networks, whose values are copied; they have parameters alone, no buffers.
+        members: networks without buffers, whose parameters are copied.
     """
 
     def __init__(self, members: Sequence[nn.Module]) -> None:
@@ -74,19 +87,21 @@ class Ensemble(nn.Module):
         self._names = {name: name.replace(".", "_") for name in stacked}
         for name, value in stacked.items():
             self.register_parameter(self._names[name], nn.Parameter(value.detach()))
-        # Lends its shape alone: in a tuple it is no submodule, so its own parameters are not counted among the stacked.
-        self._shape = (copy.deepcopy(members[0]).to("meta"),)
+        # Called with the stacked parameters. In a tuple it is no submodule, so its own are not counted among them.
+        self._architecture = (copy.deepcopy(members[0]).to("meta"),)
 
-    def forward(self, x: Tensor, detached: bool = False) -> Tensor:
-        """(B, features_in) -> (k, B, features_out); with `detached`, gradients reach `x` but not the parameters."""
-        (shape,) = self._shape
-        shape.train(self.training)
+    def forward(
+        self, x: Float[Tensor, "batch features_in"], detached: bool = False
+    ) -> Float[Tensor, "members batch features_out"]:
+        """Apply all members; with `detached`, gradients reach `x` but not the parameters."""
+        (architecture,) = self._architecture
+        architecture.train(self.training)
         values = {name: getattr(self, own) for name, own in self._names.items()}
         if detached:
             values = {name: value.detach() for name, value in values.items()}
 
         def apply(member: dict[str, Tensor]) -> Tensor:
-            output: Tensor = torch.func.functional_call(shape, member, (x,))
+            output: Tensor = torch.func.functional_call(architecture, member, (x,))
             return output
 
         mapped: Tensor = torch.vmap(apply, randomness="different")(values)
@@ -94,7 +109,7 @@ class Ensemble(nn.Module):
 
 
 def frozen_copy(network: nn.Module) -> nn.Module:
-    """A copy in evaluation mode whose parameters are buffers: saved with a model, never counted nor optimised."""
+    """Copy a network in evaluation mode, with buffers in place of parameters: saved, but never optimised."""
     network = copy.deepcopy(network).eval()
     for module in network.modules():
         for name, value in list(module.named_parameters(recurse=False)):

@@ -60,7 +60,7 @@ class ReadoutObjective(Objective[Readouts]):
     def after_step(self, model: Readouts) -> None:
         """Move the target network of Q by the configured share of its distance to Q."""
         if model.control is not None:
-            model.control.follow(self.config.polyak)
+            model.control.update_target(self.config.polyak)
 
 
 def control_losses(
