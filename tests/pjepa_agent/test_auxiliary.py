@@ -1,8 +1,9 @@
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
-from bisim_theory import read_representation, read_transitions
+from bisim_theory import read_representation, read_transitions, write_transitions
 from pjepa_agent import load
 from pjepa_agent.auxiliary import Auxiliary, action_values
 from pjepa_agent.collection.policy import collect
@@ -110,6 +111,44 @@ def test_a_random_map_keeps_the_scale_of_the_observations_it_met_first(data):
     auxiliary = Auxiliary(with_auxiliary(make_config(), "random", auxiliary_dim=4))
     first = auxiliary(data.observation, data.labels)
     np.testing.assert_allclose(auxiliary(data.observation[:7], {}), first[:7], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["random", "random-network"])
+def test_the_scale_of_a_random_map_is_kept_with_the_transitions(data, tmp_path, name):
+    config = with_auxiliary(make_config(), name, auxiliary_dim=3)
+    auxiliary, other = Auxiliary(config), Auxiliary(config)
+    values = auxiliary(data.observation, data.labels)
+    kept = dataclasses.replace(data, auxiliary=values[data.source], metadata=auxiliary.metadata)
+    write_transitions(tmp_path / "transitions.npz", kept)
+    other.restore(read_transitions(tmp_path / "transitions.npz"))
+    np.testing.assert_array_equal(other(data.observation[:7], {}), auxiliary(data.observation[:7], {}))
+
+
+def test_the_scale_of_a_random_map_is_found_again_in_a_run_that_did_not_keep_it():
+    run = Path(__file__).parent / "runs" / "run_of_0_1"
+    config, data = RunDirectory.open(run)[1], read_transitions(run / "transitions.npz")
+    assert config.objective.auxiliary == "random"
+    assert "auxiliary_mean" not in data.metadata
+    auxiliary = Auxiliary(config)
+    auxiliary.restore(data)
+    values = auxiliary(data.observation, data.labels)
+    np.testing.assert_allclose(values[data.source], data.auxiliary, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("auxiliary_mean", [0, 0]), ("auxiliary_mean", "many"), ("auxiliary_mean", [0, 0, float("nan")]),
+        ("auxiliary_deviation", [1, 1, 0]), ("auxiliary_deviation", None), ("auxiliary_deviation", [1, 1, -1]),
+    ],
+)  # fmt: skip
+def test_a_damaged_scale_of_a_random_map_is_refused(data, name, value):
+    config = with_auxiliary(make_config(), "random", auxiliary_dim=3)
+    auxiliary = Auxiliary(config)
+    values = auxiliary(data.observation, data.labels)
+    damaged = dataclasses.replace(data, auxiliary=values[data.source], metadata=auxiliary.metadata | {name: value})
+    with pytest.raises(ConfigError, match=rf"auxiliary random: {name} in the metadata of the transitions: must be"):
+        Auxiliary(config).restore(damaged)
 
 
 def test_what_cannot_be_learnt_is_named(data, mine):

@@ -153,7 +153,7 @@ def test_ranks_have_data_of_their_own_and_p_in_common(online, tiny, tmp_path):
             data, auxiliary = buffer.dataset(), buffer.auxiliary
         else:
             data, auxiliary = collect_dataset(config, processes), Auxiliary(config)
-            auxiliary.adopt(data)
+            auxiliary.restore(data)
         image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8))
         return torch.from_numpy(data.observation[:20].copy()), torch.from_numpy(auxiliary(image.numpy(), {}))
 

@@ -1,4 +1,4 @@
-"""The auxiliary functions p (paper Sections 2.3 and 3): reward, random map, Q, a label, or a function of your own."""
+"""The auxiliary functions p (paper Sections 2.3 and 3): reward, random map, Q, a label, or a function of the user's."""
 
 import importlib
 import sys
@@ -18,27 +18,30 @@ from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.schema import RANDOM_AUXILIARIES, CollectionConfig, Config
 from pjepa_agent.networks.encoder import ResNetEncoder
 
+Floats = NDArray[np.floating[Any]]
+
 Labels = Mapping[str, NDArray[Any]]
+"""Labels (F,) or (F, k) of frames by name."""
 
 Function = Callable[[Frames, Labels], NDArray[Any]]
-"""p: images (F, H, W, C) uint8 and labels (F,) or (F, k) by name -> (F,) or (F, k) finite numbers."""
+"""p: images (F, H, W, C) uint8 and labels -> (F,) or (F, k) finite numbers."""
 
 LARGEST_SINGLE = 22_000.0
-"""Largest magnitude that a two-hot head can say: its bins end at a symlog of 10."""
+"""Largest magnitude that a two-hot head can represent: its bins end at a symlog of 10."""
 
-KNOWN = 256
-"""Observations from whose standardised values the standardisation is found again."""
+FITTED_FRAMES = 256
+"""Frames of a run of version 0.1 from which the scale of a random map is computed."""
 
 
 class Auxiliary:
-    """The auxiliary function of a configuration, whose values are checked.
+    """Apply the auxiliary function of a configuration and check its values.
 
-    A random map is standardised, with the mean and the deviation of the observations it is first applied to: its scale
-    is arbitrary, and a loss weight then means the same for every map. All else keeps its units.
+    A random map has an arbitrary scale. It is standardised with mean and deviation of the observations that it is first
+    applied to, so that a loss weight means the same for every map. Other functions keep their units.
 
     Args:
-        config: `objective.auxiliary` names the function, as `make_function` knows it.
-        processes: the processes that have this function in common, and rank 0's standardisation.
+        config: `objective.auxiliary` names the function, see `make_function`.
+        processes: the processes that train together; all standardise with rank 0's mean and deviation.
 
     Raises:
         ConfigError: there is no such function.
@@ -48,14 +51,14 @@ class Auxiliary:
         self.name = config.objective.auxiliary
         self._processes = processes
         self._function = make_function(config)
-        self._shift: Any = None
-        self._scale: Any = None
+        self._mean: Floats | None = None
+        self._deviation: Floats | None = None
 
     def __call__(self, frames: Frames, labels: Labels) -> NDArray[Any]:
-        """Images (F, H, W, C) and their labels -> (F,) or (F, k) numbers.
+        """Compute p of images (F, H, W, C) with labels: (F,) or (F, k) numbers.
 
         Raises:
-            ConfigError: the function fails, or returns something of a wrong shape, type or size.
+            ConfigError: the function fails, or returns a wrong shape or type, or numbers that are too large.
         """
         try:
             values = np.asarray(self._function(frames, labels))
@@ -73,34 +76,56 @@ class Auxiliary:
             values = self._standardize(values)
         return self._checked(values)
 
-    def adopt(self, data: TransitionDataset) -> None:
-        """Take over the mean and the deviation with which the values in a dataset were standardised, if they were.
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Describe the function for ``transitions.npz``: its name, and mean and deviation of a standardised one."""
+        if self._mean is None or self._deviation is None:
+            return {"auxiliary": self.name}
+        return {
+            "auxiliary": self.name,
+            "auxiliary_mean": self._mean.tolist(),
+            "auxiliary_deviation": self._deviation.tolist(),
+        }
+
+    def restore(self, data: TransitionDataset) -> None:
+        """Take mean and deviation of a random map from a dataset whose p this function computed.
 
         Args:
-            data: transitions with images, whose `auxiliary` this function made before; the first few are enough, since
-                standardised values are a linear function of those that are not.
+            data: transitions with images, and with `metadata` unless a run of version 0.1 wrote them.
+
+        Raises:
+            ConfigError: the mean or the deviation in the metadata cannot be used.
         """
         if self.name not in RANDOM_AUXILIARIES:
             return
-        assert data.observation is not None
-        rows = data.source < KNOWN
-        raw = np.asarray(self._function(data.observation[:KNOWN], {}), np.float64)[data.source[rows]]
-        standard = data.p[rows].astype(np.float64)
-        deviation = standard - standard.mean(0)
-        variance = np.square(deviation).mean(0)
-        slope = (deviation * raw).mean(0) / np.where(variance > 0, variance, 1)
-        self._scale = np.where(variance > 0, slope, 1)
-        self._shift = raw.mean(0) - self._scale * standard.mean(0)
+        if "auxiliary_mean" not in data.metadata:
+            self._mean, self._deviation = fit_scale_of_0_1(self._function, data)
+            return
+        self._mean, self._deviation = (self._stored(data, name) for name in ("auxiliary_mean", "auxiliary_deviation"))
+
+    def _stored(self, data: TransitionDataset, name: str) -> NDArray[np.float32]:
+        wanted = data.p.shape[1:]
+        try:
+            value = np.asarray(data.metadata.get(name), np.float32)
+        except (TypeError, ValueError, OverflowError):
+            value = np.full(wanted, np.nan, np.float32)
+        smallest = np.finfo(np.float32).tiny if name == "auxiliary_deviation" else -np.inf
+        if value.shape != wanted or not (np.isfinite(value) & (value >= smallest)).all():
+            raise ConfigError(
+                f"auxiliary {self.name}: {name} in the metadata of the transitions: must be {wanted} finite numbers, "
+                "a deviation above zero; restore the file, or begin a new run"
+            )
+        return value
 
     def _standardize(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        if self._shift is None:
+        if self._mean is None or self._deviation is None:
             spread = values.std(0)
             mine = np.stack([values.mean(0), np.where(spread > 0, spread, 1)])
-            self._shift, self._scale = self._processes.broadcast(torch.from_numpy(mine)).numpy()
-        return ((values - self._shift) / self._scale).astype(np.float32)
+            self._mean, self._deviation = self._processes.broadcast(torch.from_numpy(mine)).numpy()
+        return ((values - self._mean) / self._deviation).astype(np.float32)
 
     def _checked(self, values: NDArray[Any]) -> NDArray[Any]:
-        # What is learnt is float32, in which a large number may be infinite.
+        # Heads learn float32, in which a large number may be infinite.
         with np.errstate(over="ignore"):
             bad = ~np.isfinite(values.astype(np.float32))
         if bad.any():
@@ -113,14 +138,39 @@ class Auxiliary:
         return values
 
 
-def make_function(config: Config) -> Function:
-    """The function that `objective.auxiliary` names.
+def fit_scale_of_0_1(function: Function, data: TransitionDataset) -> tuple[Floats, Floats]:
+    """Compute mean and deviation of a random map from a run of version 0.1, which stored only standardised values.
 
-    ``reward``: r(o) of the observation itself. ``random``: a fixed random linear map of its pixels (Section 2.3).
-    ``random-network``: a fixed random network (Figure 1). ``q``: see `action_values`. ``module:function``: your own,
-    imported from the Python path or the current folder and called as a `Function`; a function of each observation
-    alone and always the same, since it may be called on all of them or on a few, and again by a resumed run. Anything
-    else: the label of that name.
+    Standardised values are a linear function of the others, so a regression on a few finds it.
+
+    Args:
+        function: the map before it is standardised.
+        data: transitions with images and the standardised p of their sources.
+
+    Returns:
+        Mean and deviation (k,).
+    """
+    assert data.observation is not None
+    rows = data.source < FITTED_FRAMES
+    raw = np.asarray(function(data.observation[:FITTED_FRAMES], {}), np.float64)[data.source[rows]]
+    standard = data.p[rows].astype(np.float64)
+    difference = standard - standard.mean(0)
+    variance = np.square(difference).mean(0)
+    slope = (difference * raw).mean(0) / np.where(variance > 0, variance, 1)
+    deviation = np.where(variance > 0, slope, 1)
+    return raw.mean(0) - deviation * standard.mean(0), deviation
+
+
+def make_function(config: Config) -> Function:
+    """Make the function that `objective.auxiliary` names.
+
+    - ``reward``: r(o), the reward of the observation itself.
+    - ``random``: a fixed random linear map of the pixels (Section 2.3).
+    - ``random-network``: a fixed random network (Figure 1).
+    - ``q``: the mean of `action_values` over actions.
+    - ``module:function``: a `Function` imported from the Python path or the current folder. It must be a function of
+      each observation alone and deterministic, since it is called on all of them or on a few, and again on resuming.
+    - anything else: the label of that name.
 
     Raises:
         ConfigError: the import fails, or there is nothing callable at that name.
@@ -169,19 +219,19 @@ def _imported(name: str) -> Function:
 
 
 def action_values(collection: CollectionConfig, discount: float) -> NDArray[np.float64]:
-    """Q(o, a) of the policy that acts uniformly at random, by the number of objects in o.
+    """Compute Q(o, a) of the uniformly random policy, by the number of objects in o.
 
-    It solves Q(o, a) = r(o') + discount (1 - terminated) mean_a' Q(o', a') exactly, on the rules of the world: what TD
-    with a slow target converges to, without its noise. A return in the data would be no function of the observation,
-    since it depends on the action that happens to be held and on how many steps are left before the cut-off, which
-    for Q is no end. The auxiliary function ``q`` is the mean over the actions, a number per observation as p has to be.
+    Solves Q(o, a) = r(o') + discount (1 - terminated) mean_a' Q(o', a') exactly on the rules of the counting world: the
+    limit of TD learning with a target network, without its noise. A return in the data would be no function of the
+    observation: it depends on the action that is held and on the steps left before truncation, which Q ignores. The
+    auxiliary function ``q`` is the mean over actions, since p is a function of the observation alone.
 
     Args:
         collection: the rewarded count.
         discount: of the next step, below 1.
 
     Returns:
-        (most objects + 1, 2): a row a count, a column an action code.
+        (largest count + 1, 2): one row per count, one column per action code.
     """
     arguments = Arguments(target=collection.target)
     most = arguments.max_count
@@ -198,11 +248,11 @@ def action_values(collection: CollectionConfig, discount: float) -> NDArray[np.f
 
 
 def project(frames: Frames, dim: int, seed: int) -> NDArray[np.float32]:
-    """A fixed random linear map of every image to `dim` numbers (Section 2.3).
+    """Map every image to `dim` numbers by a fixed random linear map (Section 2.3).
 
     Args:
         frames: (F, H, W, C) uint8.
-        dim: how many numbers.
+        dim: number of values.
         seed: fixes the map.
 
     Returns:
@@ -218,11 +268,11 @@ def project(frames: Frames, dim: int, seed: int) -> NDArray[np.float32]:
 
 @torch.no_grad()
 def apply_random_network(frames: Frames, dim: int, seed: int) -> NDArray[np.float32]:
-    """A network with random weights, the encoder of the laptop's size, on every image (paper Figure 1).
+    """Apply a network with random weights, an encoder of the laptop preset's size, to every image (Figure 1).
 
     Args:
         frames: (F, 64, 64, 3) uint8.
-        dim: how many numbers.
+        dim: number of values.
         seed: fixes the weights.
 
     Returns:
@@ -231,7 +281,7 @@ def apply_random_network(frames: Frames, dim: int, seed: int) -> NDArray[np.floa
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = ResNetEncoder(dim, width=16, blocks=1, normalization="none", initialization="pytorch")
-    # A small piece at a time: the activations of thousands of images would not fit into a laptop's memory.
+    # Few images at a time: the activations of thousands would not fit into a laptop's memory.
     pieces = [network(torch.from_numpy(piece)) for piece in chunks(frames, 256)]
     values: NDArray[np.float32] = torch.cat(pieces).numpy()
     return values

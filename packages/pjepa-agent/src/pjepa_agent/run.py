@@ -205,7 +205,7 @@ def _dataset(
 def _write_recent(run: RunDirectory, config: Config, trainer: Trainer) -> TransitionDataset:
     """Write what the replay buffer holds at the end as the run's transitions."""
     assert isinstance(trainer.replay, OnlineReplay)
-    data = dataclasses.replace(trainer.replay.dataset(), metadata=metadata(config))
+    data = dataclasses.replace(trainer.replay.dataset(), metadata=metadata(config, trainer.replay.auxiliary))
     write_transitions(run.transitions, data)
     return data
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 from bisim_theory import TransitionDataset
 
@@ -23,10 +24,11 @@ def collect_dataset(
     """
     data = prefetched() if prefetched else collect(config.collection, processes.seed(config.seed))
     assert data.observation is not None
-    values = Auxiliary(config, processes)(data.observation, data.labels)
-    return dataclasses.replace(data, auxiliary=values[data.source], metadata=metadata(config))
+    auxiliary = Auxiliary(config, processes)
+    values = auxiliary(data.observation, data.labels)
+    return dataclasses.replace(data, auxiliary=values[data.source], metadata=metadata(config, auxiliary))
 
 
-def metadata(config: Config) -> dict[str, str]:
-    """Return what ``transitions.npz`` says about where the transitions come from."""
-    return {"environment": config.collection.environment, "auxiliary": config.objective.auxiliary}
+def metadata(config: Config, auxiliary: Auxiliary) -> dict[str, Any]:
+    """Describe the environment and p, for a run's ``transitions.npz``."""
+    return {"environment": config.collection.environment} | auxiliary.metadata

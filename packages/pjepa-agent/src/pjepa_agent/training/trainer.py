@@ -268,5 +268,5 @@ def _auxiliary_of(config: Config, data: TransitionDataset | None, replay: Replay
         return replay.auxiliary
     assert data is not None
     auxiliary = Auxiliary(config)
-    auxiliary.adopt(data)
+    auxiliary.restore(data)
     return auxiliary
