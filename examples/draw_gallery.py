@@ -1,4 +1,4 @@
-"""Draw the gallery of the documentation: four shapes in rows, nine counts in columns.
+"""Draw the gallery of the documentation, four shapes in rows and nine counts in columns.
 
 Run it with ``uv run python examples/draw_gallery.py docs/figures/gallery.png``.
 """
@@ -15,7 +15,7 @@ FRAME, ENLARGED = 2, 2
 
 
 def main(path: str) -> None:
-    """Write the picture to `path`."""
+    """Draw the gallery and write it to `path`."""
     env = counting_env.CountingEnv()
     env.reset(seed=0)
     rows = []

@@ -1,5 +1,5 @@
 #!/bin/sh
-# One run trained by several processes, on a GPU each where there are any:
+# Train one run with several processes, each on a GPU of its own where there are any:
 #
 #     examples/several_processes.sh 2 --preset paper --run-dir runs/two
 #

@@ -1,8 +1,8 @@
-"""Seeds and settings side by side with Ray Tune, a core or a share of a GPU each.
+"""Train seeds and settings in parallel with Ray Tune, each on a core or a share of a GPU.
 
     uv run --group consumers python examples/sweep.py runs/sweep
 
-Every trial is a run directory. What was stopped goes on where it was, trial by trial, when this is run again.
+Every trial is a run directory. Run it again to resume the trials that were stopped.
 """
 
 import argparse
@@ -15,17 +15,16 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
 import torch
-from pjepa_agent.config.presets import make_config
+from pjepa_agent import RunDirectory, make_config
 from pjepa_agent.run import prepare, train_run
-from pjepa_agent.runs.directory import RunDirectory
 from ray import tune
 
 VARIED = {"objective.transition_weight": tune.grid_search([0.2, 0.5])}
-"""What is varied beside the seed: any field of the configuration, by the name that `config.json` has for it."""
+"""Fields that are varied, besides the seed, by their names in `config.json`."""
 
 
 def train(trial: dict[str, Any], folder: Path, updates: int | None, common: list[str]) -> None:
-    """Train a run, or go on with it, and report what it has come to."""
+    """Train or resume a run and report its measures."""
     path = folder / "-".join(f"{name.split('.')[-1]}-{value}" for name, value in trial.items())
     if (path / "config.json").is_file():
         run, config = RunDirectory.open(path)
@@ -38,9 +37,9 @@ def train(trial: dict[str, Any], folder: Path, updates: int | None, common: list
 
 
 def main() -> None:
-    """Train all trials, as many at a time as there are cores, and print their results, the best first."""
+    """Train all trials, one per core at a time, and print their results, the best first."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="for the run directories, and Ray's own notes")
+    parser.add_argument("folder", type=Path, help="of the run directories and Ray's logs")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of every variant (0 1 2)")
     parser.add_argument("--updates", type=int, help="of every run, instead of the preset's")
     parser.add_argument("--gpu", type=float, default=0.25, help="share of a GPU for a trial, if there is one (0.25)")
@@ -67,7 +66,7 @@ def main() -> None:
     table = results.get_dataframe()[names].sort_values("nearest_centroid_accuracy", ascending=False)
     print(table.to_string(index=False))
     if results.errors:
-        raise SystemExit(f"{len(results.errors)} trials failed; Ray's notes of them are in {folder / 'ray'}")
+        raise SystemExit(f"{len(results.errors)} trials failed; Ray's logs are in {folder / 'ray'}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Theorem 1 to the letter: a finite deterministic counting world, all of it seen, and a P-JEPA trained on just that.
+"""Check Theorem 1 on a finite deterministic counting world, with a P-JEPA trained on all of its transitions.
 
     uv run python examples/theorem_1.py runs/theorem_1
 
-In `CountingEnv-v0` positions are drawn anew at every step; with `layouts` the next image is a function of the present
+In `CountingEnv-v0` positions are drawn anew at every step. With `layouts` the next image is a function of the present
 one and the action, so every observation under every action can be listed. A second argument sets the updates.
 """
 
@@ -12,24 +12,23 @@ import sys
 import torch
 from bisim_theory import TransitionDataset, check_theorem, empirical_bisimulation
 from counting_env import CountingEnv
-from pjepa_agent.config.presets import make_config
+from pjepa_agent import RunDirectory, make_config
 from pjepa_agent.evaluation.theorem import represent
-from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training import Trainer
 
 COLORS = [[225, 90, 70], [95, 140, 225]]
 
 
 def every_transition(layouts: int) -> TransitionDataset:
-    """Every observation of the finite world under both actions, with the reward as p."""
+    """List every observation of the finite world under both actions, with the reward as p."""
     arrays = CountingEnv(layouts=layouts, shapes=["disk", "bar"], colors=COLORS).world.transitions()
     labels = {name: arrays.pop(name) for name in ("count", "shape", "color", "layout")}
-    values = 2.0 * arrays["action"][:, None] - 1  # a value of the world's continuous action for each of its two codes
+    values = 2.0 * arrays["action"][:, None] - 1  # the continuous action of each code
     return TransitionDataset(**arrays, action_value=values, labels=labels)
 
 
 def main(path: str, updates: int = 2_000, layouts: int = 32) -> None:
-    """Train on all transitions and ask whether the theorem's conclusion holds for every pair."""
+    """Train on all transitions and check the theorem's conclusion for every pair."""
     data = every_transition(layouts)
     relation = empirical_bisimulation(data)
     print(f"{data.frames} observations, {len(data)} transitions; B* has {relation.bisimulation_classes} classes")

@@ -1,24 +1,21 @@
-"""Train a P-JEPA, get its encoder back, and hold it against Theorem 3, all from Python.
+"""Train a P-JEPA, load its encoder, and check it against Theorem 3 from Python.
 
     uv run python examples/train_and_check.py runs/example
 
-A second argument sets the number of updates: 50 show how it works in half a minute, the default reaches nine clusters.
+A second argument sets the number of updates: 50 take half a minute, the default reaches nine clusters.
 """
 
 import sys
 
 from bisim_theory import analyse, read_representation, read_transitions, to_text
-from pjepa_agent import load
-from pjepa_agent.config.presets import make_config
-from pjepa_agent.run import train_run
-from pjepa_agent.runs.directory import RunDirectory
+from pjepa_agent import RunDirectory, load, make_config, train
 
 
 def main(path: str, updates: int | None = None) -> None:
-    """Train into a new run directory and print what came of it."""
+    """Train in a new run directory and print the measures and the check."""
     config = make_config(experiment="reward", seed=0, updates=updates)
     run = RunDirectory.create(path, config)
-    report = train_run(run, config)
+    report = train(run, config)
     print(f"nearest-centroid accuracy, held out: {report['nearest_centroid_accuracy']:.3f}")
 
     data = read_transitions(run.path)

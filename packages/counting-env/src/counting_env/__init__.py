@@ -1,4 +1,4 @@
-"""The counting world of the paper as the registered Gymnasium environment `CountingEnv-v0`.
+"""The paper's counting world as the registered Gymnasium environment `CountingEnv-v0`.
 
 >>> import gymnasium, counting_env
 >>> env = gymnasium.make("CountingEnv-v0")

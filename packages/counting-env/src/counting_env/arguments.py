@@ -1,4 +1,4 @@
-"""The arguments of the environments, checked once: an error says which one is wrong and what is allowed."""
+"""Check the arguments of the environments; errors name the argument and the allowed values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from counting_env import drawing
 
 FINITE_COLORS = ((225, 60, 60), (60, 200, 90), (80, 120, 225))
-"""The colours of a finite world for which none are given."""
+"""Default colours of a finite world."""
 
 
 def parse_integer(name: str, value: Any, low: int, high: int | None = None) -> int:
-    """The value as an int; raises `ValueError` unless it is an integer in low..high."""
+    """Return the value as an int; raise `ValueError` unless it is an integer in `low`..`high`."""
     allowed = f"an integer >= {low}" if high is None else f"an integer in {low}..{high}"
     is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not is_integer or value < low or (high is not None and value > high):
@@ -27,7 +27,7 @@ def _is_list(value: Any) -> bool:
 
 
 def parse_color(name: str, value: Any) -> NDArray[np.uint8]:
-    """An RGB colour as (3,) uint8; raises `ValueError` unless it is three integers in 0..255, not all zero."""
+    """Return an RGB colour as (3,) uint8; raise `ValueError` unless it is three integers in 0..255, not all zero."""
     try:
         color = np.asarray(value)
     except ValueError:
@@ -39,7 +39,7 @@ def parse_color(name: str, value: Any) -> NDArray[np.uint8]:
 
 
 def parse_shape(name: str, value: Any, shapes: Sequence[str] = drawing.SHAPES) -> str:
-    """The name of a shape; raises `ValueError` unless it is one of `shapes`."""
+    """Return the name of a shape; raise `ValueError` unless it is one of `shapes`."""
     if not isinstance(value, str) or value not in shapes:
         raise ValueError(f"{name}={value!r}: must be one of {', '.join(shapes)}")
     return value
@@ -47,7 +47,7 @@ def parse_shape(name: str, value: Any, shapes: Sequence[str] = drawing.SHAPES) -
 
 @dataclass(frozen=True)
 class Arguments:
-    """What `CountingEnv` and its variants take; see there. Raises `ValueError` for a value that is not allowed."""
+    """Hold the arguments of `CountingEnv`, which describes them; raise `ValueError` for a value that is not allowed."""
 
     target: int = 4
     max_count: int = 8
@@ -100,7 +100,7 @@ class Arguments:
 
 @dataclass(frozen=True)
 class ResetOptions:
-    """What `reset(options=...)` fixes of the first observation; None is left to chance."""
+    """Hold what `reset(options=...)` fixes of the first observation; None is drawn at random."""
 
     count: int | None = None
     shape: str | None = None
@@ -110,7 +110,7 @@ class ResetOptions:
 
     @classmethod
     def parse(cls, options: dict[str, Any] | None, arguments: Arguments) -> "ResetOptions":
-        """Check the `options` of a reset; raises `ValueError` that names the option and what is allowed."""
+        """Check the `options` of a reset; a `ValueError` names the option and the allowed values."""
         if not options:
             return cls()
         known = ("count", "shape", "color", "positions" if arguments.layouts is None else "layout")
@@ -139,7 +139,7 @@ class ResetOptions:
 
 
 def _corners(positions: Any, arguments: Arguments) -> NDArray[np.int64]:
-    """Top left pixels of objects given by their centres; rows of -1, as `info` pads them, are dropped."""
+    """Convert centres (k, 2) to top left pixels. Drops rows of -1, with which `info` pads them."""
     low, high = drawing.RADIUS, arguments.image_size - 1 - drawing.RADIUS
     allowed = f"must be (k, 2) integers, row and column of each centre, each in {low}..{high}"
     try:

@@ -1,4 +1,4 @@
-"""Both actions from one observation: data that certifies what single trajectories of the random world cannot."""
+"""Collect both actions from every observation, which certifies pairs that single trajectories cannot."""
 
 from typing import Any
 
@@ -12,18 +12,19 @@ from counting_env.env import CountingEnv
 def collect_branches(env: CountingEnv, roots: int, depth: int, seed: int | None = None) -> dict[str, NDArray[Any]]:
     """Collect the tree of all action sequences up to a length from fresh episodes.
 
-    Every observation above the leaves is acted from twice, by removing and by adding, as no single trajectory can.
-    Positions are drawn anew for every branch; a branch ends with its episode. Time limits of wrappers do not apply.
+    Every observation above the leaves is the source of two transitions, one of each action. Positions are drawn anew
+    for every branch. A branch ends with its episode; time limits of wrappers do not apply.
 
     Args:
         env: the environment itself (``gymnasium.make(...).unwrapped``).
-        roots: how many episodes are begun.
+        roots: number of episodes, at least 1.
         depth: length of the action sequences, at least 1.
-        seed: fixes everything.
+        seed: fixes the episodes and all positions.
 
     Returns:
-        The arrays of ``transitions.npz``: N transitions over F frames, each kept once. ``auxiliary`` is the reward of
-        the source, ``episode`` the root; labels ``count`` and ``shape`` (index into `drawing.SHAPES`).
+        The arrays of ``transitions.npz``: N transitions over F frames, each frame once. ``auxiliary`` (N,) is the
+        reward of the source, ``episode`` (N,) the number of the root. Labels (F,) are ``count`` and ``shape`` (index
+        into `drawing.SHAPES`).
 
     Raises:
         ValueError: `roots` or `depth` is less than 1.

@@ -1,4 +1,4 @@
-"""Sprites, their placement without overlap, and blitting them onto a black image."""
+"""Draw sprites, place them without overlap, and blit them onto a black image."""
 
 import functools
 from typing import Any, NamedTuple
@@ -12,14 +12,14 @@ RADIUS = 3
 SPRITE_SIZE = 2 * RADIUS + 1
 
 DARKEST, BRIGHTEST = 30, 225
-"""Inclusive bounds of every colour channel, so that no object melts into the black background."""
+"""Inclusive bounds of every colour channel, so that every object differs from the black background."""
 
 _ROW = np.dtype((np.void, 3 * SPRITE_SIZE))  # a row of a sprite as one item: a blit then copies 7 items and not 147
 
 
 @functools.cache
 def _row_offsets(size: int) -> NDArray[np.int64]:
-    """How far the rows of a sprite lie behind its first pixel in an image."""
+    """Return the offsets (7,) in pixels of a sprite's rows from its first pixel, in an image of width `size`."""
     return np.arange(SPRITE_SIZE) * size
 
 
@@ -44,24 +44,24 @@ _STACKED = np.stack(list(MASKS.values()))[..., None]
 
 
 def sprites(shapes: NDArray[np.int64], colors: NDArray[np.uint8]) -> NDArray[np.void]:
-    """Objects of shapes (n,), indices into `SHAPES`, in colours (n, 3) uint8, on black: (n, 7) rows of pixels."""
+    """Draw objects of shapes (n,), indices into `SHAPES`, in colours (n, 3) uint8 on black: (n, 7) rows of pixels."""
     return (_STACKED[shapes] * colors[:, None, None]).reshape(-1, SPRITE_SIZE, 3 * SPRITE_SIZE).view(_ROW)[..., 0]
 
 
 def black(size: int, *batch: int) -> NDArray[np.uint8]:
-    """New black images, (*batch, size, size, 3) uint8."""
+    """Make black images (*batch, size, size, 3) uint8."""
     return np.zeros((*batch, size, size, 3), np.uint8)
 
 
 def first_pixels(corners: NDArray[np.integer[Any]], size: int) -> NDArray[np.int64]:
-    """Number, counted along the rows of an image, of the top left pixel of objects at corners (..., 2)."""
+    """Number the top left pixels (..., 2) of objects along the rows of an image: (...,)."""
     return corners[..., 0] * np.int64(size) + corners[..., 1]
 
 
 def blit(images: NDArray[np.uint8], first: NDArray[np.int64], rows: NDArray[np.void]) -> None:
     """Copy objects into images.
 
-    The whole box is copied, its black part too: boxes never overlap, so nothing is ever painted over.
+    The whole 7x7 box is copied, its black part too; boxes never overlap, so no object is overwritten.
 
     Args:
         images: (..., size, size, 3) uint8 in C order, written to.
@@ -75,7 +75,7 @@ def blit(images: NDArray[np.uint8], first: NDArray[np.int64], rows: NDArray[np.v
 
 
 def most_objects(size: int, gap: int) -> int:
-    """How many objects fit into a size x size image at least `gap` pixels apart, however the earlier ones lie.
+    """Return how many objects fit into an image at least `gap` pixels apart, wherever the earlier ones are.
 
     Each placed object forbids at most (2 (7 + gap) - 1)^2 corners to the next, so below this number sequential
     placement cannot get stuck.
@@ -106,25 +106,25 @@ def sample_placements(rng: np.random.Generator, number: int, objects: int, size:
 
 
 def _blocked(earlier: NDArray[np.int16], candidate: NDArray[np.int16], apart: int) -> NDArray[np.bool_]:
-    """Which candidates (2, n) lie less than `apart` from one of the earlier objects (k, 2, n), in row and column."""
+    """Tell which candidates (2, n) are closer than `apart` in row and column to an earlier object (k, 2, n)."""
     near = abs(earlier - candidate) < apart
     return np.asarray((near[:, 0] & near[:, 1]).any(0))
 
 
 class Placement(NamedTuple):
-    """Where objects are: `centres` (..., k, 2), row and column, and their `first_pixels` (..., k)."""
+    """Hold the positions of objects: `centres` (..., k, 2), row and column, and their `first_pixels` (..., k)."""
 
     centres: NDArray[np.int64]
     first: NDArray[np.int64]
 
     @classmethod
     def of(cls, corners: NDArray[np.integer[Any]], size: int) -> "Placement":
-        """The placement with the given top left pixels (..., k, 2)."""
+        """Make the placement of top left pixels (..., k, 2)."""
         return cls(corners.astype(np.int64) + RADIUS, first_pixels(corners, size))
 
 
 class PlacementStream:
-    """An endless stream of placements from one generator, sampled in growing blocks because a block is cheaper.
+    """Stream placements from one generator, sampled in growing blocks, which is faster than one by one.
 
     Args:
         objects: objects per placement.
@@ -139,29 +139,29 @@ class PlacementStream:
         self.restart()
 
     def restart(self) -> None:
-        """Forget what was sampled ahead, so that the next placement depends on the generator alone."""
+        """Discard the placements sampled ahead, so that the next one depends on the generator alone."""
         self._block = np.empty((0, self.objects, 2), np.int16)
         self._cursor = 0
 
     def next_block(self, rng: np.random.Generator) -> NDArray[np.int16]:
-        """The next placements, (n, objects, 2) corners, n doubling from block to block; not to be written to."""
+        """Sample the next placements, (n, objects, 2) corners, read-only. n doubles from block to block."""
         number = min(max(2 * len(self._block), self.FIRST_BLOCK), self.LARGEST_BLOCK)
         self._block = sample_placements(rng, number, self.objects, self.size, self.gap)
         self._cursor = 0
         return self._block
 
     def take(self, rng: np.random.Generator) -> "Placement":
-        """The next placement; not to be written to."""
+        """Return the next placement, read-only."""
         if self._cursor == len(self._block):
             self._whole = Placement.of(self.next_block(rng), self.size)
         self._cursor += 1
         return Placement(self._whole.centres[self._cursor - 1], self._whole.first[self._cursor - 1])
 
     def state(self) -> tuple[NDArray[np.int16], int]:
-        """What was sampled ahead and how much of it was used; `set_state` takes it back."""
+        """Return the placements sampled ahead and the number of used ones, for `set_state`."""
         return self._block, self._cursor  # blocks are replaced and never written to, so no copy is needed
 
     def set_state(self, state: tuple[NDArray[np.int16], int]) -> None:
-        """Return to an earlier `state`."""
+        """Restore an earlier `state`."""
         self._block, self._cursor = state
         self._whole = Placement.of(self._block, self.size)

@@ -17,25 +17,25 @@ from counting_env.window import Window
 
 
 def action_space(discrete: bool) -> spaces.Box | spaces.Discrete:
-    """`Box(-1, 1, (1,), float32)`, whose sign acts, or `Discrete(2)` with 0 to remove and 1 to add."""
+    """Make `Box(-1, 1, (1,), float32)`, of which the sign counts, or `Discrete(2)`, 0 to remove and 1 to add."""
     return spaces.Discrete(2) if discrete else spaces.Box(-1.0, 1.0, (1,), np.float32)
 
 
 def observation_space(size: int) -> spaces.Space[NDArray[np.uint8]]:
-    """Images: (size, size, 3) uint8."""
+    """Make the space of images (size, size, 3) uint8."""
     return spaces.Box(0, 255, (size, size, 3), np.uint8)
 
 
 class CountingEnv(gymnasium.Env[NDArray[np.uint8], Any]):
-    """Images of 0 to 8 objects; the sign of the action adds or removes one; reward 1 at the target count.
+    """Show images of 0 to 8 objects. The sign of the action adds or removes one; the reward is 1 at the target count.
 
-    One shape and one colour are drawn per episode and stay; positions are drawn anew at every step, so that only
-    the count carries over. Objects never overlap.
+    One shape and one colour are drawn per episode. Positions are drawn anew at every step, so that only the count
+    carries over. Objects never overlap.
 
     Args:
         render_mode: None, ``"rgb_array"`` or ``"human"``, a window that shows every observation (extra ``human``).
         target: the rewarded count n, 0..max_count.
-        max_count: most objects in an image; at least 1 and no more than surely fit.
+        max_count: largest number of objects; at least 1, at most as many as always fit.
         image_size: side of the square image in pixels, at least 7.
         shapes: shapes an episode may draw, out of ``"triangle"``, ``"disk"``, ``"square"``, ``"bar"``.
         colors: RGB colours an episode may draw; None draws each channel uniformly from 30..225.
@@ -93,7 +93,7 @@ class CountingEnv(gymnasium.Env[NDArray[np.uint8], Any]):
         super().reset(seed=seed)
         if seed is not None:
             self._placements.restart()
-        # All is always drawn, so that an option changes what it names and nothing else of the episode.
+        # Everything is drawn even if given, so that an option changes nothing else of the episode.
         count, shape, color = draw_episode(self.np_random, self.arguments)
         count = count if chosen.count is None else chosen.count
         shape = shape if chosen.shape is None else chosen.shape
@@ -121,9 +121,9 @@ class CountingEnv(gymnasium.Env[NDArray[np.uint8], Any]):
         return observation, self.reward_of(self._count), self._ended, False, info
 
     def render(self) -> NDArray[np.uint8] | None:
-        """A copy of the last observation, (image_size, image_size, 3) uint8; nothing is drawn anew.
+        """Copy the last observation, (image_size, image_size, 3) uint8.
 
-        None with ``"human"``, whose window is always up to date.
+        Returns None with ``"human"``, whose window is always up to date.
         """
         return self._observation.copy() if self.render_mode == "rgb_array" and self._count >= 0 else None
 
@@ -133,15 +133,15 @@ class CountingEnv(gymnasium.Env[NDArray[np.uint8], Any]):
             self._window.close()
 
     def action(self, code: int) -> Any:
-        """An action with the given code, 0 to remove and 1 to add, in this environment's action space."""
+        """Make an action of the action space from its code, 0 to remove and 1 to add."""
         return int(code) if self.arguments.discrete_actions else np.array([1.0 if code else -1.0], np.float32)
 
     def reward_of(self, count: int) -> float:
-        """Reward r(o) of an observation with `count` objects, whichever step led to it; the paper's auxiliary value."""
+        """Return the reward r(o) of an observation with `count` objects, the paper's auxiliary value."""
         return rules.reward_of(count, self.arguments)
 
     def save_state(self) -> "CountingState":
-        """Everything that the next steps depend on; of this environment alone, not of wrappers such as `TimeLimit`.
+        """Save what the next steps depend on, of this environment but not of wrappers such as `TimeLimit`.
 
         Raises:
             gymnasium.error.ResetNeeded: no episode was ever begun.
@@ -154,11 +154,11 @@ class CountingEnv(gymnasium.Env[NDArray[np.uint8], Any]):
         )
 
     def restore_state(self, state: "CountingState", rewind_random: bool = True) -> NDArray[np.uint8]:
-        """Go back to a saved state and return its observation.
+        """Restore a saved state and return its observation.
 
         Args:
             state: from `save_state` of an environment with the same arguments.
-            rewind_random: whether to repeat the same random positions as well, or to go on drawing new ones.
+            rewind_random: whether to restore the random generator too; otherwise new positions are drawn.
         """
         self._count, self._at, self._ended = state.count, state.at, state.ended
         self._shape, self._color = state.shape, state.color.copy()
@@ -170,7 +170,7 @@ class CountingEnv(gymnasium.Env[NDArray[np.uint8], Any]):
         return state.observation.copy()
 
     def _enter(self, at: int) -> None:
-        """Be at an observation of the finite world."""
+        """Move to an observation of the finite world."""
         world = self.world
         assert world is not None
         assert self.arguments.colors is not None
@@ -201,7 +201,7 @@ class CountingEnv(gymnasium.Env[NDArray[np.uint8], Any]):
 
 @dataclass(frozen=True, eq=False)
 class CountingState:
-    """A saved state of `CountingEnv`; it can be pickled."""
+    """Hold a saved state of `CountingEnv`; it can be pickled."""
 
     count: int
     at: int
@@ -214,12 +214,12 @@ class CountingState:
 
 
 def one_sprite(shape: str, color: NDArray[np.uint8]) -> NDArray[np.void]:
-    """The (7,) rows of pixels of an object."""
+    """Draw the (7,) rows of pixels of one object."""
     return drawing.sprites(np.array([drawing.SHAPES.index(shape)]), color[None])[0]
 
 
 def draw_episode(rng: np.random.Generator, arguments: Arguments) -> tuple[int, str, NDArray[np.uint8]]:
-    """Draw what an episode starts with: count, shape and colour (3,) uint8."""
+    """Draw an episode's first count, its shape and its colour (3,) uint8."""
     uniform = rng.random(5).tolist()  # one call: three of `integers` take longer than a step
     count = int(uniform[0] * (arguments.max_count + 1))
     shape = arguments.shapes[int(uniform[1] * len(arguments.shapes))]
@@ -232,7 +232,7 @@ def draw_episode(rng: np.random.Generator, arguments: Arguments) -> tuple[int, s
 
 
 def parse_continuous(action: Any) -> int:
-    """Action code of one continuous action; raises `ValueError` unless it is (1,) real and in [-1, 1]."""
+    """Return the code of a continuous action; raise `ValueError` unless it is (1,) real and in [-1, 1]."""
     value = action if type(action) is np.ndarray else np.asarray(action)
     if value.shape != (1,) or value.dtype.kind not in "fiu":
         raise ValueError(f"action must be a real array of shape (1,), got shape {value.shape} and dtype {value.dtype}")
@@ -243,7 +243,7 @@ def parse_continuous(action: Any) -> int:
 
 
 def parse_discrete(action: Any) -> int:
-    """Action code of one discrete action; raises `ValueError` unless it is the integer 0 or 1."""
+    """Return the code of a discrete action; raise `ValueError` unless it is the integer 0 or 1."""
     value = np.asarray(action)
     if value.shape != () or value.dtype.kind not in "iu":
         raise ValueError(f"action must be the integer 0 or 1, got shape {value.shape} and dtype {value.dtype}")

@@ -1,9 +1,9 @@
-"""The counting world as a finite deterministic MDP, in which the paper's Theorem 1 applies to the letter.
+"""The counting world as a finite deterministic MDP, to which the paper's Theorem 1 applies exactly.
 
-In the world of `CountingEnv-v0` positions are drawn anew at every step, so the next image is no function of the present
-one. Here an observation is a function of (count, shape, colour, layout), count 0 is one observation whatever came
-before, and the next layout is a fixed function of the present observation and the action. So f is a function on
-observations, and the largest bisimulation over f and the reward has exactly the nine classes of Corollary 1.
+In `CountingEnv-v0` positions are drawn anew at every step, so the next image is no function of the present one. Here an
+observation is a function of (count, shape, colour, layout), count 0 is a single observation, and the next layout is a
+fixed function of observation and action. So the dynamics f is a function on observations, and the largest bisimulation
+over f and the reward has the nine classes of Corollary 1.
 """
 
 from typing import Any
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from counting_env import drawing, rules
 from counting_env.arguments import Arguments
 
-_SEED = 20_250_912  # of layouts and their succession: a world is defined by its arguments, not by a run's seed
+_SEED = 20_250_912  # of the layouts and the dynamics: a world depends on its arguments, not on a run's seed
 
 
 class FiniteWorld:
-    """All observations and transitions of a finite counting world.
+    """Enumerate the observations and transitions of a finite counting world.
 
     Observation 0 is the black image; the others are every (count, shape, colour, layout) with a count of at least 1.
 
@@ -30,8 +30,8 @@ class FiniteWorld:
         shape: (M,) index of their shape in `arguments.shapes`.
         color: (M,) index of their colour in `arguments.colors`.
         layout: (M,) index of their layout.
-        placements: (L, max_count, 2) top left pixels of each layout's objects, of which a count k shows the first k.
-        successor: (M, 2) the observation that removing (0) and adding (1) lead to: f.
+        placements: (L, max_count, 2) top left pixels of each layout's objects; a count k shows the first k.
+        successor: (M, 2) the dynamics f: the observations that removing (0) and adding (1) lead to.
     """
 
     def __init__(self, arguments: Arguments) -> None:
@@ -63,24 +63,24 @@ class FiniteWorld:
         return len(self.count)
 
     def index(self, count: Any, shape: Any, color: Any, layout: Any) -> NDArray[np.int64]:
-        """The observation of a (count, shape, colour, layout), numbers or arrays; 0 wherever the count is 0."""
+        """Return the observation of a (count, shape, colour, layout), numbers or arrays; 0 where the count is 0."""
         _, shapes, colors, layouts = self._sizes
         within = ((np.maximum(count, 1) - 1) * shapes + shape) * colors * layouts + color * layouts + layout
         return np.where(np.asarray(count) == 0, 0, within + 1)
 
     def placement(self, observation: int) -> drawing.Placement:
-        """Where the objects of an observation would be if there were max_count of them."""
+        """Return the placement of an observation's layout, for all max_count objects."""
         layout = self.layout[observation]
         return drawing.Placement(self._placed.centres[layout], self._placed.first[layout])
 
     def sprites(self, observations: Any) -> NDArray[np.void]:
-        """The rows of pixels, (7,) or (n, 7), of the objects of an observation or of several."""
+        """Return the rows of pixels of one observation's objects (7,), or of several observations' (n, 7)."""
         return self._rows[observations]
 
     def start(
         self, rng: np.random.Generator, count: int, shape: str, color: NDArray[np.uint8], layout: int | None
     ) -> int:
-        """The observation that an episode begins with; a layout of None is drawn."""
+        """Return the first observation of an episode; a layout of None is drawn."""
         drawn = int(rng.integers(self._sizes[-1]))
         assert self.arguments.colors is not None
         of_color = [bool((color == each).all()) for each in self.arguments.colors].index(True)
@@ -88,7 +88,7 @@ class FiniteWorld:
         return int(self.index(count, of_shape, of_color, drawn if layout is None else layout))
 
     def images(self) -> NDArray[np.uint8]:
-        """(M, size, size, 3) uint8, every observation once."""
+        """Draw every observation once: (M, size, size, 3) uint8."""
         images = drawing.black(self.arguments.image_size, len(self))
         for i, image in enumerate(images):
             visible = self.placements[self.layout[i], : self.count[i]]
@@ -96,7 +96,7 @@ class FiniteWorld:
         return images
 
     def transitions(self) -> dict[str, NDArray[Any]]:
-        """Every observation under every action, as the arrays of ``transitions.npz``.
+        """List every observation under every action, as the arrays of ``transitions.npz``.
 
         >>> arrays = CountingEnv(layouts=3).world.transitions()                       # doctest: +SKIP
         >>> numpy.savez_compressed("finite.npz", **arrays)                            # doctest: +SKIP
@@ -124,7 +124,7 @@ class FiniteWorld:
 
 
 def _distinct_placements(rng: np.random.Generator, arguments: Arguments) -> NDArray[np.int16]:
-    """Placements of which no two show one set of positions at any count, so that layouts are seen in the image."""
+    """Sample placements that show different positions at every count, so that images identify layouts."""
     seen: list[set[frozenset[tuple[int, int]]]] = [set() for _ in range(arguments.max_count)]
     chosen: list[NDArray[np.int16]] = []
     assert arguments.layouts is not None

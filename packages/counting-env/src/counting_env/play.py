@@ -1,6 +1,6 @@
 """Play with the arrow keys: ``python -m counting_env.play``.
 
-Up or right adds an object, down or left removes one, R begins anew, Q or Escape quits.
+Up or right adds an object, down or left removes one, R resets, Q or Escape quits.
 """
 
 import argparse
@@ -14,10 +14,10 @@ from counting_env.window import Window
 
 
 class Game:
-    """An environment in a window.
+    """Show an environment in a window and act by keys.
 
     Args:
-        env: what is played.
+        env: the environment.
         seed: of the first episode.
     """
 
@@ -34,7 +34,7 @@ class Game:
         self._show(image, info)
 
     def act(self, code: int) -> None:
-        """Remove (0) or add (1) an object; after the end of an episode, begin the next."""
+        """Remove (0) or add (1) an object; after the end of an episode, reset."""
         if self.ended:
             self.reset()
             return
@@ -48,7 +48,7 @@ class Game:
         self.window.title(f"{info['count']} objects, target {self.env.arguments.target}, return {self.total:g}{end}")
 
     def run(self) -> None:
-        """Take keys until the window is closed or Q or Escape is pressed."""
+        """Act by keys until the window is closed or Q or Escape is pressed."""
         import pygame
 
         acts = {pygame.K_UP: rules.ADD, pygame.K_RIGHT: rules.ADD, pygame.K_DOWN: rules.REMOVE,
@@ -66,7 +66,7 @@ class Game:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Play; returns 2 where no window can be opened."""
+    """Play until the window is closed; exit with status 2 if no window can be opened."""
     parser = argparse.ArgumentParser(prog="python -m counting_env.play", description=__doc__)
     parser.add_argument("--target", type=int, default=4, help="the rewarded count (default: 4)")
     parser.add_argument("--seed", type=int, default=None)

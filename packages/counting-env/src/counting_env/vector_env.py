@@ -1,4 +1,4 @@
-"""The same environment as `env`, many at once, behind `gymnasium.make_vec("CountingEnv-v0", num_envs=...)`."""
+"""The batched environment behind `gymnasium.make_vec("CountingEnv-v0", num_envs=...)`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,10 +20,10 @@ Images = NDArray[np.uint8]
 
 
 class CountingVectorEnv(VectorEnv[Images, NDArray[Any], NDArray[Any]]):
-    """A batch of independent `CountingEnv`, pixel for pixel what single ones seeded alike would show.
+    """Step a batch of independent `CountingEnv`, with the same images as single ones of the same seeds.
 
-    Each sub-environment has a random stream of its own: ``reset(seed=s)`` seeds sub-environment i with s + i, and a
-    sequence of seeds (None for those to leave alone) seeds them one by one.
+    Each sub-environment has its own random generator: ``reset(seed=s)`` seeds sub-environment i with s + i, and a
+    sequence of seeds seeds them one by one, except where it is None.
 
     With ``AutoresetMode.SAME_STEP`` the observation after the end of an episode is the first of the next one; the
     successor of the last action is ``info["final_obs"][i]``, which is what has to be stored. With ``NEXT_STEP`` (the
@@ -31,11 +31,11 @@ class CountingVectorEnv(VectorEnv[Images, NDArray[Any], NDArray[Any]]):
     returns reward 0. With ``DISABLED`` ended sub-environments must be reset by ``options={"reset_mask": ended}``.
 
     Args:
-        num_envs: how many.
+        num_envs: number of sub-environments.
         max_episode_steps: steps after which an episode is truncated.
         autoreset_mode: when an ended sub-environment is reset.
         render_mode: None or ``"rgb_array"``.
-        target, max_count, image_size, shapes, colors, gap, reward, discrete_actions, grace, layouts: as of
+        target, max_count, image_size, shapes, colors, gap, reward, discrete_actions, grace, layouts: see
             `CountingEnv`.
 
     Raises:
@@ -87,7 +87,7 @@ class CountingVectorEnv(VectorEnv[Images, NDArray[Any], NDArray[Any]]):
         self._streams = [drawing.PlacementStream(max_count, image_size, gap) for _ in range(num_envs)]
         self._generators: list[np.random.Generator] = []
         self._sprites = drawing.sprites(np.zeros(num_envs, np.int64), np.zeros((num_envs, 3), np.uint8))
-        # What each stream has sampled ahead, and how much of it is there and used.
+        # Placements that each stream has sampled ahead, their number, and the number of used ones.
         ahead = (num_envs, drawing.PlacementStream.LARGEST_BLOCK if layouts is None else 0, max_count, 2)
         self._ahead = np.empty(ahead, np.int16)
         self._available, self._used = np.zeros((2, num_envs), np.int64)
@@ -102,7 +102,7 @@ class CountingVectorEnv(VectorEnv[Images, NDArray[Any], NDArray[Any]]):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Images, dict[str, Any]]:
-        """Begin an episode everywhere, or where ``options["reset_mask"]``, (num_envs,) bool, says so.
+        """Begin an episode everywhere, or where ``options["reset_mask"]``, (num_envs,) bool, is set.
 
         The other options are those of `CountingEnv.reset`, for every sub-environment that is reset.
         """
@@ -114,7 +114,7 @@ class CountingVectorEnv(VectorEnv[Images, NDArray[Any], NDArray[Any]]):
         return self._observe(), self._info(chosen)
 
     def step(self, actions: NDArray[Any]) -> tuple[Images, NDArray[np.float64], Bools, Bools, dict[str, Any]]:
-        """Act in every sub-environment; what happens to ended ones is the autoreset mode's."""
+        """Act in every sub-environment, and reset ended ones by the autoreset mode."""
         codes = self._parse_actions(actions)
         restart = self._ended
         if (self._count < 0).any() or (self.autoreset_mode is AutoresetMode.DISABLED and restart.any()):
@@ -143,7 +143,7 @@ class CountingVectorEnv(VectorEnv[Images, NDArray[Any], NDArray[Any]]):
         return self._observe(), reward, terminated, truncated, self._info(np.ones(self.num_envs, bool)) | final
 
     def render(self) -> tuple[Images, ...] | None:
-        """Copies of the last observations, one a sub-environment; nothing is drawn anew."""
+        """Copy the last observations, one per sub-environment."""
         return None if self._rendered is None else tuple(self._rendered.copy())
 
     def _parse_actions(self, actions: Any) -> NDArray[np.int64]:
@@ -213,7 +213,7 @@ class CountingVectorEnv(VectorEnv[Images, NDArray[Any], NDArray[Any]]):
             self._corners[chosen, : len(options.corners)] = options.corners
 
     def _enter(self, indices: NDArray[np.int64], at: NDArray[np.int64]) -> None:
-        """Let sub-environments be at observations of the finite world."""
+        """Move sub-environments to observations of the finite world."""
         world = self.world
         assert world is not None
         self._at[indices], self._count[indices] = at, world.count[at]
@@ -233,7 +233,7 @@ class CountingVectorEnv(VectorEnv[Images, NDArray[Any], NDArray[Any]]):
         self._used += chosen
 
     def _paint(self, chosen: NDArray[np.int64]) -> Images:
-        """Images of some sub-environments: what their counts, sprites and corners say, with no draws."""
+        """Draw the images of some sub-environments from their counts, sprites and corners."""
         size = self.arguments.image_size
         images = drawing.black(size, len(chosen))
         which, number = np.nonzero(np.arange(self.arguments.max_count) < self._count[chosen, None])
@@ -248,7 +248,7 @@ class CountingVectorEnv(VectorEnv[Images, NDArray[Any], NDArray[Any]]):
         return images
 
     def _info(self, chosen: Bools) -> dict[str, Any]:
-        """What the single environment says, batched as Gymnasium does, with a mask of whom it is about."""
+        """Batch the infos of single environments as Gymnasium does, with a mask of the chosen ones."""
         visible = np.arange(self.arguments.max_count) < self._count[:, None]
         values = {
             "count": self._count.copy(),
@@ -262,7 +262,7 @@ class CountingVectorEnv(VectorEnv[Images, NDArray[Any], NDArray[Any]]):
         return info
 
     def _final(self, chosen: Bools) -> dict[str, Any]:
-        """The last observations and infos of ended episodes, in Gymnasium's form."""
+        """Return the last observations and infos of ended episodes, in Gymnasium's form."""
         observations = np.full(self.num_envs, None, dtype=object)
         ended = np.flatnonzero(chosen)
         for i, image in zip(ended, self._paint(ended), strict=True):

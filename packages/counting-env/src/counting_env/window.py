@@ -1,4 +1,4 @@
-"""A native window that shows images enlarged; pygame is imported only when one is opened."""
+"""Show enlarged images in a native window. pygame is imported when one is opened."""
 
 from typing import Any
 
@@ -7,15 +7,15 @@ from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
 
 SIDE = 512
-"""Least side of the window in pixels; an image is enlarged by a whole factor."""
+"""Smallest side of the window in pixels; images are enlarged by an integer factor."""
 
 
 class Window:
-    """A window titled `caption`, opened with the first image that it shows.
+    """Open a window with the first image that it shows.
 
     Args:
-        caption: what stands above the image.
-        frames_per_second: how long `show` waits, at most, since the last image; 0 does not wait.
+        caption: title of the window.
+        frames_per_second: largest rate of images, for which `show` waits; 0 does not wait.
 
     Raises:
         DependencyNotInstalled: pygame is missing.
