@@ -1,1 +1,1 @@
-"""Transitions of a policy, and the replay buffer that batches are drawn from."""
+"""Collect transitions by a policy, and draw batches from replay buffers."""

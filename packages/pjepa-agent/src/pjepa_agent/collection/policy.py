@@ -1,4 +1,4 @@
-"""Transitions of a random policy in a registered environment, and balanced observations to evaluate on."""
+"""Collect transitions of a random policy, and observations to evaluate on."""
 
 import importlib
 from collections import defaultdict
@@ -15,15 +15,15 @@ from pjepa_agent.config.schema import CollectionConfig
 
 
 def make_environment(config: CollectionConfig) -> gymnasium.Env[Any, Any]:
-    """The environment of a configuration, through Gymnasium's registry."""
+    """Make the configured environment through Gymnasium's registry."""
     importlib.import_module(counting_env.__name__)  # registers it
     return gymnasium.make(config.environment, max_episode_steps=config.max_episode_steps, target=config.target)
 
 
 class RandomPolicy:
-    """Uniformly random actions in an environment, each held for `config.action_repeat` steps of an episode.
+    """Act uniformly at random, holding each action for `config.action_repeat` steps of an episode.
 
-    What it does next depends on the seed and on what it has done, never on a model.
+    Its actions depend on the seed alone, never on a model.
 
     Args:
         config: environment and episode length.
@@ -41,11 +41,11 @@ class RandomPolicy:
 
     @property
     def in_episode(self) -> bool:
-        """Whether the next transition starts where the last one ended."""
+        """Tell whether the next transition starts where the last one ended."""
         return self._observation is not None
 
     def collect(self, transitions: int, images: NDArray[np.uint8] | None = None) -> TransitionDataset:
-        """The next transitions, as of `collect`; in the middle of an episode their first frame was the last before."""
+        """Collect the next transitions. Within an episode the current frame is repeated as their first."""
         frames = _Frames(2 * transitions, self._environment, images)
         rows: dict[str, list[Any]] = defaultdict(list)
         source = -1 if self._observation is None else frames.keep(*self._observation)
@@ -77,7 +77,7 @@ class RandomPolicy:
         self._step = 0
 
     def _act(self) -> dict[str, Any]:
-        """One step: a row of the dataset, with what was observed after it."""
+        """Take a step and return a row of the dataset, with the observation and info after it as ``observed``."""
         if self._step % self._config.action_repeat == 0:
             space = self._environment.action_space
             assert isinstance(space, gymnasium.spaces.Box)
@@ -97,16 +97,16 @@ class RandomPolicy:
 
 
 class _Frames:
-    """Frames with their labels, each kept once."""
+    """Keep frames and their labels, each once."""
 
     def __init__(
-        self, most: int, environment: gymnasium.Env[Any, Any], images: NDArray[np.uint8] | None = None
+        self, capacity: int, environment: gymnasium.Env[Any, Any], images: NDArray[np.uint8] | None = None
     ) -> None:
         shape = environment.observation_space.shape
         assert shape is not None
-        # Memory that was never written is not taken: allocate generously. NumPy asks for large pages for what it does
-        # not clear, and most of the time of a collection would else go by in page faults.
-        self._images = np.empty((most + 1, *shape), np.uint8) if images is None else images
+        # Pages that are never written take no memory, so the upper bound is allocated. NumPy asks for large pages where
+        # it does not clear memory; otherwise page faults would take most of a collection's time.
+        self._images = np.empty((capacity + 1, *shape), np.uint8) if images is None else images
         self._labels: dict[str, list[Any]] = defaultdict(list)
 
     def keep(self, observation: NDArray[np.uint8], info: dict[str, Any]) -> int:
@@ -126,7 +126,7 @@ class _Frames:
 
 
 def most_frames(config: CollectionConfig) -> tuple[int, ...]:
-    """Shape (F, H, W, C) of the images of a collection if every transition were an episode of its own."""
+    """Return the largest shape (F, H, W, C) of a collection's images: every transition an episode of its own."""
     environment = make_environment(config)
     shape = environment.observation_space.shape
     environment.close()
@@ -140,12 +140,12 @@ def collect(config: CollectionConfig, seed: int, images: NDArray[np.uint8] | Non
     Args:
         config: environment, episode length and number of transitions.
         seed: fixes the environment and the policy.
-        images: where to put the images, of the shape `most_frames`; in new memory if None.
+        images: memory for the images, of shape `most_frames`; None allocates it.
 
     Returns:
-        A dataset in which every frame is kept once. The auxiliary value is the reward of the source itself, r(o_t);
-        the action code is 1 where the value is >= 0 (adds an object) and 0 where it is < 0 (removes one). Labels per
-        frame: ``count``, ``shape`` (index), ``color`` (3,), ``positions`` (8, 2) flattened, -1 where there is none.
+        A dataset with every frame once. The auxiliary value is the reward of the source, r(o_t). The action code is 1
+        where the value is >= 0 (adds an object) and 0 where it is < 0 (removes one). Labels per frame are ``count``,
+        ``shape`` (index), ``color`` (3,) and ``positions`` (8, 2) flattened, -1 where there is no object.
     """
     policy = RandomPolicy(config, seed)
     data = policy.collect(config.transitions, images)
@@ -156,14 +156,14 @@ def collect(config: CollectionConfig, seed: int, images: NDArray[np.uint8] | Non
 def balanced_observations(
     config: CollectionConfig, per_count: int, seed: int
 ) -> tuple[NDArray[np.uint8], dict[str, NDArray[Any]]]:
-    """First observations of fresh episodes, `per_count` of every count.
+    """Collect first observations of new episodes, `per_count` of every count.
 
     Returns:
-        Images (n, H, W, 3), sorted by count, and their labels as of `collect`.
+        Images (n, H, W, 3), sorted by count, and their labels, see `collect`.
     """
     environment = make_environment(config)
     environment.reset(seed=seed)
-    counts = np.repeat(np.arange(_most(environment) + 1), per_count)
+    counts = np.repeat(np.arange(_max_count(environment) + 1), per_count)
     frames = _Frames(len(counts), environment)
     for count in counts:
         frames.keep(*environment.reset(options={"count": int(count)}))
@@ -174,20 +174,20 @@ def balanced_observations(
 def redrawn_scenes(
     config: CollectionConfig, per_count: int, views: int, seed: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Scenes, each a number of objects of one random shape and colour, shown at several places.
+    """Draw scenes, each a count, a random shape and a random colour, several times at different positions.
 
     Args:
         config: environment.
-        per_count: scenes of every count from 1, for an image without objects has no places.
+        per_count: scenes of every count from 1; an image without objects has no positions.
         views: images of every scene.
-        seed: fixes them.
+        seed: fixes scenes and positions.
 
     Returns:
-        Images (n, H, W, 3), and the number (n,) of the scene of each.
+        Images (n, H, W, 3) and the number (n,) of each one's scene.
     """
     environment = make_environment(config)
     environment.reset(seed=seed)
-    counts = np.repeat(np.arange(1, _most(environment) + 1), per_count)
+    counts = np.repeat(np.arange(1, _max_count(environment) + 1), per_count)
     frames = _Frames(len(counts) * views, environment)
     for count in counts:
         first = environment.reset(options={"count": int(count)})
@@ -199,6 +199,6 @@ def redrawn_scenes(
     return frames.images(), np.repeat(np.arange(len(counts)), views)
 
 
-def _most(environment: gymnasium.Env[Any, Any]) -> int:
-    most: int = environment.unwrapped.arguments.max_count  # type: ignore[attr-defined]
-    return most
+def _max_count(environment: gymnasium.Env[Any, Any]) -> int:
+    max_count: int = environment.unwrapped.arguments.max_count  # type: ignore[attr-defined]
+    return max_count

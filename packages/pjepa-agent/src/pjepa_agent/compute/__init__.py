@@ -1,1 +1,1 @@
-"""Where and how numbers are computed: processes, precision, random streams."""
+"""Processes that train together, precision of numbers, and random streams."""

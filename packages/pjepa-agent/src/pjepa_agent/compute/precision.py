@@ -1,4 +1,4 @@
-"""bfloat16 where it is faster, float32 where it is not."""
+"""Compute in bfloat16 where that is faster, in float32 elsewhere."""
 
 import functools
 from collections.abc import Mapping
@@ -8,23 +8,23 @@ import torch
 
 @functools.cache
 def has_bfloat16(device_type: str) -> bool:
-    """Whether a kind of device computes in bfloat16; a processor that does not emulates it, eight times slower.
+    """Tell whether a kind of device has bfloat16 instructions. Emulating them takes eight times as long.
 
     Args:
         device_type: ``cpu`` or ``cuda``.
     """
     if device_type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # Named avx512_bf16 and amx_bf16 on x86, and likewise elsewhere. Older versions of PyTorch cannot be asked.
+    # The capabilities are named avx512_bf16 and amx_bf16 on x86. Older versions of PyTorch have no such function.
     capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any("bf16" in name and there is True for name, there in capabilities.items())
+    return any("bf16" in name and present is True for name, present in capabilities.items())
 
 
 def autocast(device_type: str, wanted: bool) -> torch.autocast:
-    """Compute in bfloat16 within this context, if that is wanted and the device has it.
+    """Make a context that computes in bfloat16, if that is wanted and the device has it.
 
     Args:
         device_type: ``cpu`` or ``cuda``.
-        wanted: what the configuration says, `OptimizationConfig.autocast`.
+        wanted: `OptimizationConfig.autocast`.
     """
     return torch.autocast(device_type, torch.bfloat16, enabled=wanted and has_bfloat16(device_type))

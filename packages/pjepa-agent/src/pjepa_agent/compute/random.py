@@ -1,4 +1,4 @@
-"""Random streams that are fixed by what they are for, so that none depends on what others have drawn."""
+"""Random streams by purpose, so that none depends on what others have drawn."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ import torch
 
 @contextlib.contextmanager
 def random_stream(seed: int, *purpose: int | str, device: torch.device | None = None) -> Iterator[None]:
-    """PyTorch's random numbers of a seed and a purpose; afterwards the global stream goes on as if nothing were drawn.
+    """Seed PyTorch within a context by the run's seed and a purpose; restore the global random state afterwards.
 
-    Nothing of such a stream has to be saved: a resumed run comes to the same purpose, and to the same numbers.
+    The state of a stream is never saved: a resumed run derives the same stream from the same purpose.
 
     Args:
         seed: of the run.
-        purpose: what the numbers are for, such as an update.
-        device: where numbers are drawn besides the CPU.
+        purpose: names and numbers that identify the stream, such as an update.
+        device: seeded besides the CPU.
     """
     words = [int.from_bytes(each.encode(), "little") if isinstance(each, str) else each for each in purpose]
     state = int(np.random.SeedSequence([seed, *words]).generate_state(1, np.uint64)[0])
