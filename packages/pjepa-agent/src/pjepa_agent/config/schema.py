@@ -19,6 +19,7 @@ Experiment = Literal["reward", "random", "reward-only", "transition-only"]
 EXPERIMENTS: tuple[str, ...] = typing.get_args(Experiment)
 
 Weight = Annotated[float, Between(0, 1e9)]
+"""Weight of a loss."""
 
 
 @dataclass(frozen=True)
