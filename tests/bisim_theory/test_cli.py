@@ -340,7 +340,7 @@ def test_what_lies_beside_the_data_and_is_not_used_is_named(tmp_path, capsys):
     for options in (("--compare", "count"), ("--auxiliary", "count")):
         status, out, _ = run(capsys, tmp_path, *options)
         assert status == 0
-        assert "representation.npz, as --compare or --auxiliary names another p than that of its model" in out
+        assert "representation.npz, as a comparison, or another p, says nothing of its model" in out
     assert "p: count" in out
 
 

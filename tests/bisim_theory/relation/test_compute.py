@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from bisim_theory import DatasetError, NoWellTrainedModelError, TransitionDataset, empirical_bisimulation, fold
 from bisim_theory.relation.graph import observed_graph
+from bisim_theory.relation.level_table import table_relation
 from bisim_theory.relation.refinement import group, refine_in_memory
-from bisim_theory.relation.sampled import SampledRelation
-from bisim_theory.relation.table import table_relation
+from bisim_theory.relation.sampled_levels import SampledRelation
 from bisim_theory.relation.trajectories import TrajectoryRelation
 from support.oracles import breadth_first_levels, datalog_relation, literal_levels, random_dataset
 
@@ -62,8 +62,8 @@ def test_levels_equal_the_literal_definition_and_two_oracles():
 
 @pytest.mark.parametrize("push_cost", [0, 10**9], ids=["pull", "push"])
 def test_every_algorithm_gives_the_same_answers(monkeypatch, push_cost):
-    monkeypatch.setattr("bisim_theory.relation.table._PUSH_COST", push_cost)
-    monkeypatch.setattr("bisim_theory.relation.sampled.SAMPLED_PAIRS", 10)
+    monkeypatch.setattr("bisim_theory.relation.level_table._PUSH_COST", push_cost)
+    monkeypatch.setattr("bisim_theory.relation.sampled_levels.SAMPLED_PAIRS", 10)
     cliques = 0
     for data in instances(60):
         labels = np.random.default_rng(len(data)).integers(3, size=data.frames)
@@ -102,7 +102,7 @@ def test_a_clique_is_one_and_that_of_words_is_largest():
 
 @pytest.mark.parametrize("arguments", [{"frontier": 2_000_000}, {"frontier": 50}], ids=["list", "lookup"])
 def test_a_long_corridor_has_as_many_levels_as_cells(monkeypatch, arguments):
-    monkeypatch.setattr("bisim_theory.relation.table.FRONTIER", arguments["frontier"])
+    monkeypatch.setattr("bisim_theory.relation.level_table.FRONTIER", arguments["frontier"])
     n = 300
     cells = np.arange(n)
     data = TransitionDataset(cells, cells * 0, np.minimum(cells + 1, n - 1), cells == n - 1)

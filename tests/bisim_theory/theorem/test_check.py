@@ -271,7 +271,7 @@ def test_levels_without_a_sampled_pair_do_not_spoil_the_verdict(monkeypatch):
     embedding = np.arange(n, dtype=float)[:, None]
     model = Representation(embedding, embedding[data.successor], data.p.astype(float))
     for sampled in (3, 20, 300):
-        monkeypatch.setattr("bisim_theory.relation.sampled.SAMPLED_PAIRS", sampled)
+        monkeypatch.setattr("bisim_theory.relation.sampled_levels.SAMPLED_PAIRS", sampled)
         assert check_theorem(empirical_bisimulation(data), model).verdict == "holds"
 
 

@@ -150,7 +150,7 @@ def _check(options: argparse.Namespace) -> "Report":
         )
     if representation_path is None or given is not None:
         return report
-    why = "as --compare or --auxiliary names another p than that of its model"
+    why = "as a comparison, or another p, says nothing of its model"
     return dataclasses.replace(report, left_out=f"{representation_path}, {why}")
 
 

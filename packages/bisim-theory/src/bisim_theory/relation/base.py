@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
 from bisim_theory.relation.graph import Behaviour
+from bisim_theory.relation.witness import shortest_witness
 
 PAIRS_AT_ONCE = 1_000_000
 """Pairs in one piece of `Relation.pairs`."""
@@ -150,31 +151,7 @@ class Relation(ABC):
         Raises:
             DatasetError: an id is never a source.
         """
-        a, b = (int(self.class_of(i)) for i in (x, y))
-        level = int(self.class_levels(np.array(a), np.array(b)))
-        if level == 0:
-            return None
-        actions = []
-        for rest in range(level - 1, 0, -1):
-            action, a, b = self.step(a, b, rest)
-            actions.append(int(self.behaviour.actions[action]))
-        return actions
-
-    def step(self, a: int, b: int, level: int) -> tuple[int, int, int]:
-        """Find an action that leads from two classes to a pair of a level.
-
-        Returns:
-            Its index in `behaviour.actions`, and the two classes that it leads to.
-        """
-        actions, to_a, to_b = self.common_actions(a, b)
-        chosen = int(np.flatnonzero(self.class_levels(to_a, to_b) == level)[0])
-        return int(actions[chosen]), int(to_a[chosen]), int(to_b[chosen])
-
-    def common_actions(self, a: int, b: int) -> tuple[Ids, Ids, Ids]:
-        """Return the indices 0..A-1 of the actions observed from both classes, and the classes that they lead to."""
-        (actions, to_a), (others, to_b) = self.behaviour.edges.of(a), self.behaviour.edges.of(b)
-        both, i, j = np.intersect1d(actions, others, assume_unique=True, return_indices=True)
-        return both, to_a[i], to_b[j]
+        return shortest_witness(self, int(self.class_of(x)), int(self.class_of(y)))
 
     @property
     def distinguished_pairs(self) -> int:

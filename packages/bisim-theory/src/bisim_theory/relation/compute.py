@@ -5,9 +5,9 @@ from bisim_theory.data.transitions import Ids, TransitionDataset
 from bisim_theory.progress import ProgressCallback, silent
 from bisim_theory.relation.base import Relation
 from bisim_theory.relation.graph import observed_graph
+from bisim_theory.relation.level_table import table_relation
 from bisim_theory.relation.refinement import Refine, group, refine_in_memory
-from bisim_theory.relation.sampled import SampledRelation
-from bisim_theory.relation.table import table_relation
+from bisim_theory.relation.sampled_levels import SampledRelation
 from bisim_theory.relation.trajectories import single_action, trajectory_relation
 
 MOST_CLASSES = 30_000

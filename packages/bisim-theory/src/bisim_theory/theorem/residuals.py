@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from bisim_theory.data.representation import Representation
 from bisim_theory.data.transitions import Ids, TransitionDataset
 from bisim_theory.relation.base import Relation
+from bisim_theory.relation.witness import first_step
 from bisim_theory.theorem.nearest import Floats
 
 
@@ -42,7 +43,7 @@ class Residuals:
         """Compute (m,) e_d(x, a) + e_d(y, a) for pairs of a level above 1, where a is the first action of a witness."""
         relation, data, names = self.relation, self.relation.data, self.relation.representative
         pairs, which = np.unique(np.stack([relation.class_of(x), relation.class_of(y)], 1), axis=0, return_inverse=True)
-        action = np.array([relation.step(a, b, level - 1)[0] for a, b in pairs.tolist()])[which.reshape(-1)]
+        action = np.array([first_step(relation, a, b, level - 1)[0] for a, b in pairs.tolist()])[which.reshape(-1)]
         codes = relation.behaviour.actions
         # Folding may have joined several rows into one vertex and action: the largest of their residuals is taken.
         key = names[data.source] * len(codes) + np.searchsorted(codes, data.action)
