@@ -3,7 +3,6 @@
 import dataclasses
 
 import torch
-from tensordict import TensorDict
 
 
 def with_all_parts(config, **network):
@@ -15,17 +14,14 @@ def with_all_parts(config, **network):
 def make_batch(config, size=4):
     generator = torch.Generator().manual_seed(0)
     k = config.objective.auxiliary_values
-    return TensorDict(
-        {
-            "source_image": torch.randint(256, (size, 64, 64, 3), dtype=torch.uint8, generator=generator),
-            "successor_image": torch.randint(256, (size, 64, 64, 3), dtype=torch.uint8, generator=generator),
-            "action": torch.rand(size, 1, generator=generator) * 2 - 1,
-            "auxiliary": torch.rand((size, k) if k else size, generator=generator),
-            "reward": torch.rand(size, generator=generator),
-            "terminated": torch.rand(size, generator=generator) < 0.5,
-        },
-        batch_size=[size],
-    )
+    return {
+        "source_image": torch.randint(256, (size, 64, 64, 3), dtype=torch.uint8, generator=generator),
+        "successor_image": torch.randint(256, (size, 64, 64, 3), dtype=torch.uint8, generator=generator),
+        "action": torch.rand(size, 1, generator=generator) * 2 - 1,
+        "auxiliary": torch.rand((size, k) if k else size, generator=generator),
+        "reward": torch.rand(size, generator=generator),
+        "terminated": torch.rand(size, generator=generator) < 0.5,
+    }
 
 
 def count_parameters(module):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 from pjepa_agent.model import PJEPA
 from pjepa_agent.objectives.base import TrainStep, weighted_sum
 from pjepa_agent.objectives.pjepa import PJEPAObjective
@@ -27,3 +28,9 @@ def test_a_step_has_exactly_the_parameters_that_it_trains(tiny):
     core, readouts = ({id(p) for p in step.parameters()} for step in steps)
     assert core == {id(p) for part in (model.encoder, model.dynamics, model.head) for p in part.parameters()}
     assert readouts == {id(p) for p in model.parameters()} - core
+
+
+def test_shapes_that_do_not_fit_are_found(tiny):
+    model = PJEPA(tiny())
+    with pytest.raises(TypeCheckError):
+        model.rollout(torch.randn(3, 16), torch.rand(2, 4, 1))

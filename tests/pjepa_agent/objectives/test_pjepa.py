@@ -8,7 +8,6 @@ from pjepa_agent.model import PJEPA
 from pjepa_agent.objectives.base import weighted_sum
 from pjepa_agent.objectives.pjepa import PJEPAObjective
 from support.configs import with_sections
-from tensordict import TensorDict
 
 CPU = torch.device("cpu")
 
@@ -24,15 +23,12 @@ REACHED = {
 
 def make_batch(dim=None):
     generator = torch.Generator().manual_seed(0)
-    return TensorDict(
-        {
-            "source_image": torch.randint(256, (4, 64, 64, 3), dtype=torch.uint8, generator=generator),
-            "successor_image": torch.randint(256, (4, 64, 64, 3), dtype=torch.uint8, generator=generator),
-            "action": torch.rand(4, 1, generator=generator) * 2 - 1,
-            "auxiliary": torch.rand(4, dim, generator=generator) if dim else torch.tensor([0.0, 1, 0, 1]),
-        },
-        batch_size=[4],
-    )
+    return {
+        "source_image": torch.randint(256, (4, 64, 64, 3), dtype=torch.uint8, generator=generator),
+        "successor_image": torch.randint(256, (4, 64, 64, 3), dtype=torch.uint8, generator=generator),
+        "action": torch.rand(4, 1, generator=generator) * 2 - 1,
+        "auxiliary": torch.rand(4, dim, generator=generator) if dim else torch.tensor([0.0, 1, 0, 1]),
+    }
 
 
 def reaches(loss, module):
@@ -88,7 +84,7 @@ def test_the_transition_loss_is_zero_for_consistent_dynamics(tiny, monkeypatch):
 
 def test_the_transition_loss_goes_on_from_what_was_predicted(tiny, monkeypatch):
     config = with_sections(tiny(batch_size=32), objective={"horizon": 3})
-    batch = DatasetReplay(collect_dataset(config), 32, 0, CPU, 3).sample()
+    batch = dict(DatasetReplay(collect_dataset(config), 32, 0, CPU, 3).sample().items())
     model = PJEPA(config)
     embeddings = torch.randn(4, 32, 16)
     monkeypatch.setattr(model.encoder, "forward", lambda images: embeddings.flatten(0, 1))
@@ -107,7 +103,7 @@ def test_the_transition_loss_goes_on_from_what_was_predicted(tiny, monkeypatch):
 
 def test_noise_is_a_share_of_the_spread(tiny, monkeypatch):
     config = tiny()
-    batch = DatasetReplay(collect_dataset(config), 512, 0, CPU).sample()
+    batch = dict(DatasetReplay(collect_dataset(config), 512, 0, CPU).sample().items())
     model = PJEPA(config)
     embeddings = 3 * torch.randn(1024, 16) + 7
     seen = []

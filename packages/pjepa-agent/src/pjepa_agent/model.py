@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -33,12 +34,16 @@ class WorldModel(nn.Module):
         super().__init__()
         self.encoder, self.dynamics, self.head = encoder, dynamics, head
 
-    def transition(self, embedding: Tensor, action: Tensor) -> Tensor:
+    def transition(
+        self, embedding: Float[Tensor, "batch latent"], action: Float[Tensor, "batch action"]
+    ) -> Float[Tensor, "batch latent"]:
         """Apply T once: embeddings (B, d) and actions (B, A) -> embeddings (B, d)."""
         predicted: Tensor = self.dynamics(torch.cat([embedding, action.to(embedding.dtype)], -1))
         return predicted
 
-    def rollout(self, embedding: Tensor, actions: Tensor) -> Tensor:
+    def rollout(
+        self, embedding: Float[Tensor, "batch latent"], actions: Float[Tensor, "batch horizon action"]
+    ) -> Float[Tensor, "batch horizon latent"]:
         """Apply T along h actions: embeddings (B, d) and actions (B, h, A) -> predicted embeddings (B, h, d)."""
         predicted = []
         for action in actions.unbind(1):

@@ -4,6 +4,7 @@ import abc
 from collections.abc import Mapping
 from typing import Generic, NamedTuple, TypeVar
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 Batch = Mapping[str, Tensor]
@@ -21,8 +22,8 @@ class Terms(NamedTuple):
         embedding: (h + 1, B, d) embeddings of the observations that the batch runs through, sources first.
     """
 
-    losses: dict[str, Tensor]
-    embedding: Tensor
+    losses: dict[str, Float[Tensor, ""]]
+    embedding: Float[Tensor, "steps batch latent"]
 
 
 class Objective(nn.Module, abc.ABC, Generic[Trained]):
@@ -62,7 +63,7 @@ class TrainStep(nn.Module, Generic[Trained]):
         return self.objective.terms(self.model, batch)
 
 
-def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+def weighted_sum(losses: Mapping[str, Float[Tensor, ""]], weights: Mapping[str, float]) -> Float[Tensor, ""]:
     """Add up losses, each times its weight.
 
     Raises:

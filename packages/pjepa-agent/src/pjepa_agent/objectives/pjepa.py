@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from pjepa_agent.config.schema import ObjectiveConfig
@@ -56,7 +57,7 @@ class PJEPAObjective(Objective[WorldModel]):
         weights = {"transition": config.transition_weight * share, "auxiliary": config.auxiliary_weight}
         return weights if config.regularizer == "none" else weights | {"regularizer": config.regularizer_weight}
 
-    def _encode(self, model: WorldModel, batch: Batch) -> Tensor:
+    def _encode(self, model: WorldModel, batch: Batch) -> Float[Tensor, "steps batch latent"]:
         """E of the source, its successor and what follows: (h + 1, B, d), in bfloat16 under autocast."""
         images = [batch["source_image"], batch["successor_image"]]
         if "later_image" in batch:
@@ -64,7 +65,13 @@ class PJEPAObjective(Objective[WorldModel]):
         batches = [torch.cat(images)] if self.joint_batch else images
         return torch.cat([model.encoder(each) for each in batches]).unflatten(0, (len(images), -1))
 
-    def _transition_loss(self, model: WorldModel, batch: Batch, source: Tensor, reached: Tensor) -> Tensor:
+    def _transition_loss(
+        self,
+        model: WorldModel,
+        batch: Batch,
+        source: Float[Tensor, "batch latent"],
+        reached: Float[Tensor, "batch horizon latent"],
+    ) -> Float[Tensor, ""]:
         """L_dyn: mean squared error of a rollout of T from (B, d) against the embeddings (B, h, d) that are reached.
 
         Steps beyond the end of an episode are masked.
@@ -80,14 +87,18 @@ class PJEPAObjective(Objective[WorldModel]):
         present = nn.functional.pad(batch["later_present"].float(), (1, 0), value=1.0)
         return (error.mean(-1) * present).sum() / present.sum()
 
-    def _auxiliary_loss(self, model: WorldModel, batch: Batch, source: Tensor) -> Tensor:
+    def _auxiliary_loss(
+        self, model: WorldModel, batch: Batch, source: Float[Tensor, "batch latent"]
+    ) -> Float[Tensor, ""]:
         """L_p: loss of P on embeddings (B, d) against the values p of the sources."""
         if not self.config.auxiliary_reaches_encoder:
             source = source.detach()
         return model.head.loss(model.head(source), batch["auxiliary"])
 
 
-def _with_noise(source: Tensor, embedding: Tensor, share: float) -> Tensor:
+def _with_noise(
+    source: Float[Tensor, "batch latent"], embedding: Float[Tensor, "steps batch latent"], share: float
+) -> Float[Tensor, "batch latent"]:
     """Add normal noise to embeddings (B, d), of a share of the spread of all (h + 1, B, d), evenly over dimensions."""
     if not share:
         return source

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import torch
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from pjepa_agent.config.schema import ObjectiveConfig
@@ -64,8 +65,12 @@ class ReadoutObjective(Objective[Readouts]):
 
 
 def control_losses(
-    heads: ControlHeads, batch: Batch, source: Tensor, successor: Tensor, config: ObjectiveConfig
-) -> dict[str, Tensor]:
+    heads: ControlHeads,
+    batch: Batch,
+    source: Float[Tensor, "batch latent"],
+    successor: Float[Tensor, "batch latent"],
+    config: ObjectiveConfig,
+) -> dict[str, Float[Tensor, ""]]:
     """Compute the losses of the control heads against the targets of TD-MPC2, by name.
 
     The reward is that of the step. Termination is predicted from the observation that the step leaves, not from the one
@@ -100,6 +105,8 @@ def control_losses(
     }
 
 
-def decoder_loss(decoder: Decoder, images: Tensor, embedding: Tensor) -> Tensor:
+def decoder_loss(
+    decoder: Decoder, images: UInt8[Tensor, "batch height width 3"], embedding: Float[Tensor, "batch latent"]
+) -> Float[Tensor, ""]:
     """Compute the mean squared error of decoded embeddings (B, d) against images (B, H, W, 3) uint8 in [-1, 1]."""
     return nn.functional.mse_loss(decoder(embedding).float(), images.float() / 127.5 - 1)

@@ -1,13 +1,14 @@
 """Regularisers of embeddings that keep other JEPAs from collapse: for comparison, no part of the paper's objective."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 DIRECTIONS, KNOTS, REACH = 1024, 17, 5.0
 """SIGReg: random directions an update, points at which characteristic functions are compared, and up to which."""
 
 
-def sigreg(embedding: Tensor) -> Tensor:
+def sigreg(embedding: Float[Tensor, "batch latent"]) -> Float[Tensor, ""]:
     """How far embeddings (B, d) are from a standard normal distribution, along random directions: a scalar.
 
     Along each, the Epps-Pulley statistic: B times the squared difference of the empirical characteristic function from
@@ -27,7 +28,7 @@ def sigreg(embedding: Tensor) -> Tensor:
     return len(embedding) * statistic.mean()
 
 
-def vicreg(embedding: Tensor) -> Tensor:
+def vicreg(embedding: Float[Tensor, "batch latent"]) -> Float[Tensor, ""]:
     """The variance and covariance terms of VICReg (Bardes et al., 2022) for embeddings (B, d): a scalar.
 
     A hinge on the standard deviation of every dimension below one, and a twenty-fifth, as there, of the mean over the
