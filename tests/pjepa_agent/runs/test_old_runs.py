@@ -41,6 +41,7 @@ def test_its_model_computes_what_it_did():
             torch.testing.assert_close(value, torch.from_numpy(expected[name]), rtol=1e-3, atol=1e-4, msg=name)
 
 
+@pytest.mark.usefixtures("rendered_figures")
 def test_it_is_resumed_checked_and_drawn(old_run, tmp_path, capsys, monkeypatch):
     quick = functools.partial(reconstruction.fit_decoder, updates=2)
     monkeypatch.setattr(reconstruction, "fit_decoder", quick)
