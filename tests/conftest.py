@@ -29,6 +29,11 @@ def _bfloat16_of_the_processor(request):
         precision.has_bfloat16 = lambda device_type: wanted == "on"
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the slow tests, so that no process is left with one when the others have ended."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def pytest_runtest_setup(item):
     if item.get_closest_marker("gpu") is not None:
         import torch

@@ -11,6 +11,7 @@ from bisim_theory.cli import make_parser as bisim_check_parser
 from pjepa_agent.cli.curves import make_parser as pjepa_curves_parser
 from pjepa_agent.cli.figure import make_parser as pjepa_figure_parser
 from pjepa_agent.cli.train import make_parser as pjepa_train_parser
+from support.small import SMALL
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("packages/*/README.md")), *sorted(ROOT.glob("docs/*.md"))]
@@ -35,19 +36,12 @@ def _blocks(language):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A folder with a small trained run where the documents say runs/NAME."""
-    import dataclasses
-
     from pjepa_agent.config.presets import make_config
-    from pjepa_agent.config.schema import CollectionConfig, EvaluationConfig
     from pjepa_agent.run import train_run
     from pjepa_agent.runs.directory import RunDirectory
 
     path = tmp_path_factory.mktemp("readme")
-    config = dataclasses.replace(
-        make_config(updates=2).override(["optimization.batch_size=32"]),
-        collection=CollectionConfig(transitions=150),
-        evaluation=EvaluationConfig(reference_per_count=2, scored_per_count=30, transitions=120, probe_per_count=0),
-    )
+    config = make_config(updates=2).override(SMALL)
     train_run(RunDirectory.create(path / "runs" / "NAME", config), config, "cpu")
     return path
 
@@ -93,19 +87,9 @@ def test_links_and_pictures_of_the_documents_exist():
 @pytest.fixture
 def small_preset(monkeypatch):
     """The laptop preset made so small that an example takes seconds."""
-    import dataclasses
-
     from pjepa_agent.config import presets
-    from pjepa_agent.config import schema as config
 
-    small = dataclasses.replace(
-        presets.PRESETS["laptop"].override(["optimization.batch_size=64"]),
-        collection=config.CollectionConfig(transitions=200),
-        network=config.NetworkConfig(latent_dim=16, width=4, hidden_dim=32),
-        evaluation=config.EvaluationConfig(
-            reference_per_count=4, scored_per_count=30, transitions=120, probe_per_count=0
-        ),
-    )
+    small = presets.PRESETS["laptop"].override([*SMALL, "optimization.batch_size=64"])
     monkeypatch.setattr(presets, "PRESETS", {"laptop": small})
 
 

@@ -6,15 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.small import SMALL_OPTIONS
 
 SWEEP = Path(__file__).parents[2] / "examples" / "sweep.py"
 
 
 def test_the_sweep_trains_every_trial_and_goes_on(tmp_path):
-    small = ("collection.transitions=200", "network.width=4", "optimization.batch_size=16",
-             "evaluation.reference_per_count=4", "evaluation.scored_per_count=30", "evaluation.transitions=120",
-             "evaluation.probe_per_count=0")  # fmt: skip
-    options = ["--seeds", "5", "--updates", "2", *(part for each in small for part in ("--set", each))]
+    options = ["--seeds", "5", "--updates", "2", *SMALL_OPTIONS]
     command = [sys.executable, str(SWEEP), str(tmp_path / "sweep"), *options]
     for _ in range(2):
         done = subprocess.run(command, capture_output=True, text=True)

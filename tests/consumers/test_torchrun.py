@@ -6,17 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from support.small import SMALL_OPTIONS
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "several_processes.sh"
 
 
 def test_torchrun_trains_a_run_with_two_processes(tmp_path):
     scripts = Path(sys.executable).parent
     run = tmp_path / "run"
-    small = ("collection.transitions=200", "network.width=4", "optimization.batch_size=16",
-             "evaluation.reference_per_count=4", "evaluation.scored_per_count=30", "evaluation.transitions=120",
-             "evaluation.probe_per_count=0")  # fmt: skip
-    settings = [part for each in small for part in ("--set", each)]
-    command = [EXAMPLE, "2", "--updates", "4", "--run-dir", run, *settings]
+    command = [EXAMPLE, "2", "--updates", "4", "--run-dir", run, *SMALL_OPTIONS]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr

@@ -32,15 +32,12 @@ from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training import state as training_state
 
 from support.forks import Fork
+from support.small import SMALL
 
-SMALL = (
-    "collection.transitions=200", "network.width=4", "network.latent_dim=16", "network.hidden_dim=32",
-    "optimization.batch_size=16", "optimization.updates=12", "evaluation.every=4", "evaluation.reference_per_count=4",
-    "evaluation.scored_per_count=30", "evaluation.transitions=60", "evaluation.probe_per_count=0",
-)  # fmt: skip
+FEW = (*SMALL, "optimization.updates=12", "evaluation.every=4", "evaluation.transitions=60")
 KINDS = {
-    "laptop": make_config("laptop").override([*SMALL, "evaluation.batch_norm_samples=64"]),
-    "paper": make_config("paper").override([*SMALL, "network.blocks=1", "collection.initial_transitions=50"]),
+    "laptop": make_config("laptop").override([*FEW, "evaluation.batch_norm_samples=64"]),
+    "paper": make_config("paper").override([*FEW, "network.blocks=1", "collection.initial_transitions=50"]),
 }
 """Both presets, small: collected before and while training; averaged weights, and everything beside the core."""
 

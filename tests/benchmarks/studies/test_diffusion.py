@@ -11,23 +11,11 @@ from pjepa_agent.config.presets import LAPTOP
 from pjepa_agent.model import PJEPA
 from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training import Trainer
+from support.small import SMALL_OPTIONS
 from torch import nn
 
 from benchmarks.studies import diffusion
 from benchmarks.studies.study import settings
-
-SMALL = settings(
-    "collection.transitions=200",
-    "network.width=4",
-    "network.latent_dim=16",
-    "network.hidden_dim=32",
-    "optimization.batch_size=16",
-    "evaluation.reference_per_count=4",
-    "evaluation.scored_per_count=30",
-    "evaluation.transitions=120",
-    "evaluation.probe_per_count=0",
-    "evaluation.batch_norm_samples=0",
-)
 
 
 @pytest.mark.slow
@@ -35,7 +23,7 @@ def test_a_run_is_continued_in_each_way_from_one_state(tmp_path, monkeypatch):
     """Without a rate nothing moves; without a loss the other alone is minimised; nothing is written into the run."""
     path = tmp_path / "run"
     config = configure(
-        make_parser().parse_args([*SMALL, *settings("optimization.schedule=constant"), "--updates", "3"])
+        make_parser().parse_args([*SMALL_OPTIONS, *settings("optimization.schedule=constant"), "--updates", "3"])
     )
     run, data = RunDirectory.create(path, config), collect_dataset(config)
     write_transitions(run.transitions, data)

@@ -7,23 +7,11 @@ import pytest
 from pjepa_agent.cli.train import configure, make_parser
 from pjepa_agent.run import prepare, train_run
 from pjepa_agent.runs.directory import RunDirectory, RunError
+from support.small import SMALL_OPTIONS
 
 from benchmarks.studies import study as studies
 from benchmarks.studies.records import Records
-from benchmarks.studies.study import Study, settings
-
-SMALL = settings(
-    "collection.transitions=200",
-    "network.width=4",
-    "network.latent_dim=16",
-    "network.hidden_dim=32",
-    "optimization.batch_size=16",
-    "evaluation.reference_per_count=4",
-    "evaluation.scored_per_count=30",
-    "evaluation.transitions=120",
-    "evaluation.probe_per_count=0",
-    "evaluation.batch_norm_samples=0",
-)
+from benchmarks.studies.study import Study
 
 
 @pytest.fixture
@@ -48,7 +36,7 @@ def in_process(monkeypatch):
 
 
 def make_study(folder, updates=2, **variants):
-    variants = variants or {"short": [*SMALL, "--updates", str(updates)]}
+    variants = variants or {"short": [*SMALL_OPTIONS, "--updates", str(updates)]}
     records = Records(folder / "records", "study")
     return Study(folder / "runs", variants, [3], records, lambda path: {"run": path.name})
 
@@ -96,7 +84,7 @@ def test_a_run_that_fails_is_named_and_not_recorded(tmp_path, in_process):
     taken.mkdir(parents=True)
     (taken / "mine.txt").write_text("mine")
     with pytest.raises(SystemExit, match=r"not trained: .*bad-3"):
-        make_study(tmp_path, bad=SMALL).complete(lanes=1)
+        make_study(tmp_path, bad=SMALL_OPTIONS).complete(lanes=1)
     assert [path.name for path in taken.iterdir()] == ["mine.txt"]
     assert not (tmp_path / "records").exists()
 

@@ -176,6 +176,7 @@ FEWER = ("collection.transitions=3000", "evaluation.reference_per_count=30", "ev
 """The data of the laptop preset in amounts that are handled in seconds."""
 
 
+@pytest.mark.slow
 def test_the_default_preset_with_fewer_data_runs_from_end_to_end(tmp_path):
     """All that the preset says of networks, objective and optimisation is the default."""
     settings = [part for each in FEWER for part in ("--set", each)]

@@ -85,6 +85,7 @@ def test_a_stopped_run_leaves_the_very_files_of_one_left_alone(tiny, tmp_path, d
     same(whole.path, run.path)
 
 
+@pytest.mark.slow
 def test_killed_after_any_of_its_saves_a_run_ends_like_one_left_alone(tiny, tmp_path, monkeypatch):
     config = tiny(updates=30)
     accuracy = {
