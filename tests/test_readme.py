@@ -111,3 +111,12 @@ def test_the_example_of_theorem_1_sees_the_whole_world(tmp_path, small_preset, c
     assert [f"level {level}: " in shown for level in range(1, 7)] == [True] * 5 + [False]
     assert "smallest distance in R*: " in shown
     assert "Theorem 1: " in shown
+
+
+def test_files_that_the_architecture_names_exist():
+    """A path is named from a package's folder, a module's own folder or the one above it."""
+    files = {str(path.relative_to(ROOT)) for path in ROOT.glob("packages/*/src/**/*.py")}
+    named = re.findall(r"`([\w/]+\.py)`", (ROOT / "docs" / "architecture.md").read_text())
+    assert len(named) > 40
+    for name in named:
+        assert any(file.endswith(f"/{name}") for file in files), name

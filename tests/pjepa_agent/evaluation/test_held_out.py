@@ -50,6 +50,8 @@ def test_metrics_of_a_model_that_knows_the_count(held_out):
     """An encoder, a dynamics and a head as Theorem 1 asks for them."""
 
     class Perfect:
+        as_arrays = PJEPA.as_arrays
+
         def encode(self, images):
             # The number of objects of an image, from the labels of whoever holds it.
             return torch.tensor([[known[image.tobytes()], 0.0] for image in np.asarray(images)])
