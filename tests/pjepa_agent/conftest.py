@@ -6,6 +6,7 @@ from bisim_theory.files import atomic_write
 from matplotlib.collections import Collection
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
+from pjepa_agent.figures import curves, figure_two
 from pjepa_agent.figures import run as figures
 from support import trainings
 
@@ -20,6 +21,7 @@ def _rendering():
     """Write a digest of what a run's figures show instead of their pixels, which take two thirds of a tiny run."""
     with pytest.MonkeyPatch.context() as patch:
         render = figures.save_figure
+        assert render is curves.save_figure is figure_two.save_figure  # imported before, they draw pixels
         patch.setattr(figures, "save_figure", _write_digest)
         yield render
 
