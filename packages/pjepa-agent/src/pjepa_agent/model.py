@@ -26,7 +26,7 @@ class WorldModel(nn.Module):
 
     Args:
         encoder: E, images (B, H, W, 3) uint8 -> embeddings (B, d).
-        dynamics: T, embeddings beside actions (B, d + A) -> embeddings (B, d).
+        dynamics: T, embeddings joined with actions (B, d + A) -> embeddings (B, d).
         head: P, embeddings (B, d) -> outputs, which `head.decode` turns into values of p.
     """
 

@@ -1,4 +1,4 @@
-"""What a format of datasets consists of, and the detection of formats by what a path holds."""
+"""Formats of datasets: what one consists of, and which one a path holds."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""What is minimised: the joint objective, and the losses of readouts."""
+"""Objectives: the joint one that trains E, T and P, and the losses of readouts."""

@@ -1,4 +1,4 @@
-"""What every objective has: losses by name, a weight for each, and the forward pass of one optimiser step."""
+"""The interface of objectives: losses by name, a weight for each, and the forward pass of one optimiser step."""
 
 import abc
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ Batch = Mapping[str, Tensor]
 """Tensors of a batch by name: a plain mapping, which a compiler sees through. See `collection.replay` for the names."""
 
 Trained = TypeVar("Trained", bound=nn.Module)
-"""What an objective trains: a `WorldModel`, or its `Readouts`."""
+"""The trained module: a `WorldModel`, or its `Readouts`."""
 
 
 class Terms(NamedTuple):
@@ -30,7 +30,7 @@ class Objective(nn.Module, abc.ABC, Generic[Trained]):
     """Losses by name, with a weight for each. Owns the heads and target networks that only it needs."""
 
     stochastic = True
-    """Whether `terms` draws random numbers."""
+    """True if `terms` draws random numbers."""
 
     @abc.abstractmethod
     def terms(self, model: Trained, batch: Batch) -> Terms:

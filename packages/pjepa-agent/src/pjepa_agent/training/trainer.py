@@ -93,7 +93,7 @@ class Trainer:
 
     @property
     def compiled(self) -> bool:
-        """Whether the forward passes are compiled."""
+        """True if the forward passes are compiled."""
         wanted = self.config.compute.compile
         return wanted == "on" or (wanted == "auto" and self.device.type == "cuda" and self.processes.size == 1)
 
