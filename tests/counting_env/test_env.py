@@ -297,3 +297,17 @@ def test_a_seed_still_gives_the_episode_that_it_always_gave():
         digest.update(env.step(value(env, adds))[0].tobytes())
     assert start == ("disk", [38, 33, 189], [[9, 46], [36, 30]])
     assert digest.hexdigest()[:16] == "84fcac1f699190ef"
+
+
+def test_a_generator_that_is_set_decides_what_comes_next():
+    """Whatever was sampled ahead with the one before."""
+    found = []
+    for steps in (0, 1, 2):
+        env = raw()
+        env.reset(seed=99, options={"count": 0})
+        for _ in range(steps):
+            env.step(value(env, False))
+        env.np_random = np.random.default_rng(5)
+        found.append(env.reset(options={"count": 1})[1]["positions"])
+    assert (found[0] == found[1]).all()
+    assert (found[0] == found[2]).all()

@@ -142,16 +142,20 @@ class PlacementStream:
         """Discard the placements sampled ahead, so that the next one depends on the generator alone."""
         self._block = np.empty((0, self.objects, 2), np.int16)
         self._cursor = 0
+        self._generator: np.random.Generator | None = None
 
     def next_block(self, rng: np.random.Generator) -> NDArray[np.int16]:
         """Sample the next placements, (n, objects, 2) corners, read-only. n doubles from block to block."""
         number = min(max(2 * len(self._block), self.FIRST_BLOCK), self.LARGEST_BLOCK)
         self._block = sample_placements(rng, number, self.objects, self.size, self.gap)
         self._cursor = 0
+        self._generator = rng
         return self._block
 
     def take(self, rng: np.random.Generator) -> "Placement":
-        """Return the next placement, read-only."""
+        """Return the next placement, read-only. Those sampled ahead by another generator are discarded."""
+        if rng is not self._generator:
+            self.restart()
         if self._cursor == len(self._block):
             self._whole = Placement.of(self.next_block(rng), self.size)
         self._cursor += 1
@@ -161,7 +165,8 @@ class PlacementStream:
         """Return the placements sampled ahead and the number of used ones, for `set_state`."""
         return self._block, self._cursor  # blocks are replaced and never written to, so no copy is needed
 
-    def set_state(self, state: tuple[NDArray[np.int16], int]) -> None:
-        """Restore an earlier `state`."""
+    def set_state(self, state: tuple[NDArray[np.int16], int], rng: np.random.Generator) -> None:
+        """Restore an earlier `state`, to be continued by a generator."""
         self._block, self._cursor = state
+        self._generator = rng
         self._whole = Placement.of(self._block, self.size)

@@ -165,7 +165,7 @@ class CountingEnv(gymnasium.Env[NDArray[np.uint8], Any]):
         self._sprite = one_sprite(state.shape, state.color)
         if rewind_random:
             self.np_random.bit_generator.state = copy.deepcopy(state.generator)
-            self._placements.set_state(state.placements)
+            self._placements.set_state(state.placements, self.np_random)
         self._observation = state.observation.copy()
         return state.observation.copy()
 
