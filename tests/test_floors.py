@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = {
     "counting_env": [],  # flat
     "bisim_theory": [
+        ["__main__"],
         ["cli"],
         ["report"],
         ["analysis"],
@@ -21,6 +22,7 @@ FLOORS = {
         ["files", "progress", "console", "_aliases"],
     ],
     "pjepa_agent": [
+        ["__main__"],
         ["cli"],
         ["run"],
         ["figures", "training"],

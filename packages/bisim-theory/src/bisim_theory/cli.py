@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bisim_theory.console import Parser, print_error, print_result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from bisim_theory.analysis import Report
     from bisim_theory.theorem.check import Tolerance
@@ -63,6 +63,11 @@ def make_parser() -> Parser:
         "--compare",
         metavar="A,B,...",
         help="compare auxiliary functions before any training; names as for --auxiliary",
+    )
+    parser.add_argument(
+        "--label",
+        metavar="NAME",
+        help="label that serves as ground truth, or several: A,B (default: count, else the only whole-number label)",
     )
     parser.add_argument(
         "--pair",
@@ -130,7 +135,7 @@ def _check(options: argparse.Namespace) -> "Report":
     path, representation_path = resolve(options.path)
     _check_outputs(options, path, representation_path)
     data = read_transitions(path, actions=options.actions)
-    candidates = [] if options.compare is None else options.compare.split(",")
+    candidates = [] if options.compare is None else _names(options.compare, data.labels)
     # The model in the folder was trained with the stored p, so it cannot be checked with another one.
     other_p = bool(candidates) or (options.auxiliary is not None and data.auxiliary is not None)
     default = None if other_p else representation_path
@@ -146,12 +151,18 @@ def _check(options: argparse.Namespace) -> "Report":
             tolerance=tolerance,
             candidates=candidates,
             pairs=[(x, y) for x, y in options.pair],
+            label=options.label,
             progress_bar=progress_bar,
         )
     if representation_path is None or given is not None:
         return report
     why = "as a comparison, or another p, says nothing of its model"
     return dataclasses.replace(report, left_out=f"{representation_path}, {why}")
+
+
+def _names(argument: str, labels: "Container[str]") -> list[str]:
+    """Split an argument at commas, unless it is the exact name of a label."""
+    return [argument] if argument in labels else argument.split(",")
 
 
 def _check_outputs(options: argparse.Namespace, *inputs: Path | None) -> None:
@@ -204,3 +215,7 @@ def _naming(transitions: Path, representation: str | Path | None) -> "Iterator[N
         path = representation if isinstance(error, RepresentationError) else transitions
         text = str(error)
         raise DatasetError(text if text.startswith(str(path)) else f"{path}: {text}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -26,7 +26,7 @@ def print_error(program: str, error: BaseException) -> int:
 
 
 def print_result(text: str) -> None:
-    """Print a result on standard output.
+    """Print a result on standard output. A reader that closes the pipe, such as ``head``, has read enough.
 
     Raises:
         OSError: it cannot be written, as on a full disk.
@@ -35,6 +35,9 @@ def print_result(text: str) -> None:
         sys.stdout.reconfigure(errors="replace")  # for a terminal that lacks a character
     try:
         print(text, flush=True)
+    except BrokenPipeError:
+        with open(os.devnull, "w") as nowhere:  # where the flush at the interpreter's end then goes
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
     except OSError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the flush at the interpreter's end would fail again
         raise

@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,22 +15,46 @@ from typing import IO, Any
 def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
     """Open a temporary file next to `path` that replaces it when the block succeeds and is removed otherwise.
 
+    A link stays a link: the file that it leads to is replaced. A file that is replaced keeps its mode. A pipe, a device
+    or a standard stream of this process is written to as it is.
+
     Raises:
         OSError: the folder cannot be written to, or the disk is full; `path` is then unchanged.
     """
-    path = Path(path)
+    path, encoding = Path(path), None if "b" in mode else "utf-8"
     if not path.name or path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    stream = _stream(path)
+    if stream is not None:
+        with _named(path, path), open(stream, mode, encoding=encoding) as file:
+            yield file
+        return
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        with _named(path, temporary), open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
+        with _named(path, temporary), open(temporary, mode, encoding=encoding) as file:
             yield file
             file.flush()
+            with suppress(FileNotFoundError):
+                os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _flush_folder(path.parent)
+        os.replace(temporary, target)
+        _flush_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _stream(path: Path) -> Path | int | None:
+    """Return what to open where `path` cannot be replaced: a pipe or device itself, or a copy of a standard stream."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    for descriptor in (1, 2):  # a file that the shell has opened, which a new one in its place would not reach
+        with suppress(OSError):
+            if os.path.samestat(found, os.fstat(descriptor)):
+                return os.dup(descriptor)
+    return None if stat.S_ISREG(found.st_mode) else path
 
 
 def _flush_folder(folder: Path) -> None:

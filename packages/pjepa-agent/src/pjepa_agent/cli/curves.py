@@ -1,6 +1,7 @@
 """The command `pjepa-curves`. Nothing heavy is imported before the arguments are known to be good."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from bisim_theory.console import Parser, print_error, print_result
@@ -60,3 +61,7 @@ def _draw(options: argparse.Namespace, out: Path) -> int:
     except (RunError, OSError, MemoryError) as error:
         return print_error("pjepa-curves", error)
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

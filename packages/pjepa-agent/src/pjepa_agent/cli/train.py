@@ -196,3 +196,7 @@ def _summary(path: object, report: dict[str, object]) -> str:
             f"next: bisim-check {path}",
         ]
     )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,7 @@
+"""``python -m pjepa_agent`` is ``pjepa-train``."""
+
+import sys
+
+from pjepa_agent.cli.train import main
+
+sys.exit(main())
