@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bisim_theory import _aliases
 from bisim_theory.data.auxiliary import Values, auxiliary_values, offered, with_auxiliary
 from bisim_theory.data.folding import Conflicts, NoWellTrainedModelError, find_conflicts, fold, identify_by_content
+from bisim_theory.data.labels import default_label, label_names, label_values
 from bisim_theory.data.representation import Representation
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
 from bisim_theory.progress import ProgressCallback, silent
@@ -71,7 +72,7 @@ class Outcome:
         folded: whether the successors of one (observation, action) were merged.
         conflicts: (observation, action) pairs of `data` with several successors.
         content: effect of joining equal observations; None without observations.
-        label: name of the label that serves as ground truth, or None.
+        label: names of the labels that serve as ground truth, separated by commas, or None.
         comparison: candidates for p side by side; None unless requested.
         left_out: input that was found and not used, and why; None if there is none.
     """
@@ -93,7 +94,12 @@ class Outcome:
     @property
     def labels(self) -> NDArray[Any] | None:
         """Return the ground truth of every observation, (F,), or None."""
-        return None if self.label is None else self.data.labels[self.label]
+        return None if self.label is None else label_values(self.data, self.label)
+
+    def label_of(self, observation: int) -> str:
+        """Return names and values of an observation's label for a caption, empty without a label."""
+        names = [] if self.label is None else label_names(self.data, self.label)
+        return ", ".join(f"{name} {self.data.labels[name][observation]}" for name in names)
 
     if not TYPE_CHECKING:  # a type checker reports fields that an outcome lacks
 
@@ -205,6 +211,7 @@ def analyse(
     tolerance: Tolerance | None = None,
     candidates: Sequence[str] = (),
     pairs: Sequence[tuple[int, int]] = (),
+    label: str | None = None,
     progress_bar: ProgressBar = lambda title: nullcontext(silent),
 ) -> Report:
     """Compute everything that `bisim-check` reports.
@@ -218,6 +225,8 @@ def analyse(
         tolerance: thresholds for well-trained and collapsed; None uses the defaults.
         candidates: names of auxiliary functions to compare; see `bisim_theory.compare`.
         pairs: ids of pairs of observations to inspect.
+        label: name of the ground truth, or several names separated by commas; None takes ``count``, else the only
+            label of one integer per observation, else none.
         progress_bar: opens the progress bars.
 
     Raises:
@@ -227,7 +236,7 @@ def analyse(
         raise DatasetError(f"identity={identity!r}: must be occurrence or content")
     # Candidates may tell equal images apart, so they are evaluated before those are joined.
     values = {name: auxiliary_values(data, name) for name in candidates}
-    label = _ground_truth(data)
+    label = default_label(data) if label is None else ",".join(label_names(data, label))
     with progress_bar("reading images") as progress:
         all_data, content = _identify(data, identity, label, progress)
     data, representation = _choose_auxiliary(all_data, representation, auxiliary, values)
@@ -237,7 +246,7 @@ def analyse(
     if len(conflicts) and not folding:
         raise DatasetError(_conflicts_message(conflicts, identity))
 
-    labels = None if label is None else data.labels[label]
+    labels = None if label is None else label_values(data, label)
     comparison = None
     if values:
         with progress_bar("comparing") as progress:
@@ -273,14 +282,6 @@ def analyse(
     return Checked(**vars(found), representation=representation, check=check)
 
 
-def _ground_truth(data: TransitionDataset) -> str | None:
-    """Return ``"count"`` if the data has that label, else the only label of one integer per observation."""
-    if "count" in data.labels and data.labels["count"].ndim == 1:
-        return "count"
-    scalars = [name for name, value in data.labels.items() if value.ndim == 1 and value.dtype.kind in "iub"]
-    return scalars[0] if len(scalars) == 1 else None
-
-
 def _identify(
     data: TransitionDataset, identity: str, label: str | None, progress: ProgressCallback
 ) -> tuple[TransitionDataset, ContentNote | None]:
@@ -292,7 +293,10 @@ def _identify(
     ids = data.content_ids(progress)
     joined = identify_by_content(data, ids)
     sources = np.unique(data.source)
-    other = 0 if label is None else int((data.labels[label][sources] != data.labels[label][ids[sources]]).sum())
+    other = 0
+    if label is not None:
+        labels = label_values(data, label)
+        other = int((labels[sources] != labels[ids[sources]]).sum())
     note = ContentNote(ids, int((ids != np.arange(len(ids))).sum()), len(find_conflicts(joined)), other)
     return (joined if identity == "content" else data), note
 

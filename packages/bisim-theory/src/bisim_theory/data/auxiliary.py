@@ -32,12 +32,13 @@ class Values:
 
 
 def auxiliary_values(data: TransitionDataset, name: str) -> Values:
-    """Compute the auxiliary function of a name, or of several names joined by ``+``.
+    """Compute the auxiliary function of a name, or of several names joined by ``+``. A label's exact name comes first.
 
     Raises:
         DatasetError: the dataset does not offer it; the message lists those that it offers.
     """
-    parts = [_single(data, part) for part in name.split("+")]
+    names = [name] if name in data.labels else name.split("+")
+    parts = [_single(data, part) for part in names]
     if len(parts) == 1:
         return parts[0]
     columns = [_exact(part.value).reshape(len(data), -1) for part in parts]

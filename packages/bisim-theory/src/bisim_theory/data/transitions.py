@@ -75,7 +75,7 @@ class TransitionDataset:
         reward: (N,) finite floats, the reward of the step, so r of the successor, optional.
         terminated, truncated: (N,) bool, optional.
         episode: (N,) integer, optional.
-        labels: name -> (F,) or (F, k) finite numbers per observation, such as ``count``.
+        labels: name -> (F,) or (F, k) finite numbers per observation, such as ``count``; (F, 1) becomes (F,).
         metadata: any JSON object.
         size: F, where neither observations nor labels are given; None takes one more than the largest id.
 
@@ -215,6 +215,8 @@ def _array(name: str, value: ArrayLike) -> NDArray[Any]:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:
         raise DatasetError(f"{name}: is no array ({error})") from None
+    if np.ma.is_masked(value):
+        raise DatasetError(f"{name}: is masked in places; leave out what is masked, or fill it in")
     if array.dtype.hasobject:
         raise DatasetError(f"{name}: holds Python objects, must hold numbers")
     return array
@@ -272,7 +274,7 @@ def _label(name: str, value: ArrayLike) -> NDArray[Any]:
     if 0 in array.shape[1:]:
         raise DatasetError(f"{name}: has no columns")
     _finite(name, array)
-    return array
+    return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
 
 
 def usable(array: NDArray[Any]) -> NDArray[np.bool_]:

@@ -109,7 +109,8 @@ def _class_line(relation: Relation) -> str:
         )
     if relation.bisimulation_classes is None:
         return "whether the bisimilar pairs are an equivalence is not decided"
-    return f"an equivalence with {relation.bisimulation_classes:,} classes"
+    classes = relation.bisimulation_classes
+    return f"an equivalence with {classes:,} class{'' if classes == 1 else 'es'}"
 
 
 def _coverage_lines(report: RelationOnly | Checked) -> list[str]:
