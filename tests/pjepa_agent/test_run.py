@@ -1,21 +1,25 @@
 import contextlib
+import dataclasses
+import importlib
 import io
 import json
 import logging
 import math
 import socket
+import sys
 import threading
 
 import numpy as np
 import pytest
 import torch
-from bisim_theory import empirical_bisimulation, read_representation, read_transitions
+from bisim_theory import empirical_bisimulation, read_representation, read_transitions, write_transitions
 from bisim_theory.cli import main as bisim_check
 from pjepa_agent import load
+from pjepa_agent.collection.dataset import collect_dataset
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.schema import Config
 from pjepa_agent.evaluation.held_out import HeldOut
-from pjepa_agent.run import train_run
+from pjepa_agent.run import prepare, train_run
 from pjepa_agent.runs.directory import RunDirectory, RunError
 from pjepa_agent.runs.progress import TrainingProgress
 from pjepa_agent.training import Interrupted
@@ -269,3 +273,51 @@ def test_progress_shows_the_losses_of_any_objective_and_none_of_readouts(caplog)
     with caplog.at_level(logging.INFO, "pjepa_agent"):
         TrainingProgress(10, 0, io.StringIO()).metrics(row)
     assert caplog.messages == ["update 5/10: inverse_dynamics 0.5000, accuracy 0.750, 10.0 updates/s, 0:00 left"]
+
+
+@pytest.fixture
+def interrupted(tiny, tmp_path, monkeypatch):
+    """A run with a function of the user's as p that was stopped after its first update."""
+
+    def make(source):
+        monkeypatch.syspath_prepend(tmp_path)
+        (tmp_path / "own_p.py").write_text(source)
+        config = prepare(tiny().override(["objective.auxiliary=own_p:p"]))
+        run = RunDirectory.create(tmp_path / "run", config)
+        with pytest.raises(Interrupted):
+            train_run(run, config, "cpu", should_stop=lambda: True)
+        return run, config
+
+    yield make
+    sys.modules.pop("own_p", None)
+
+
+def test_a_function_that_changed_since_the_run_began_is_refused(interrupted, tmp_path):
+    run, config = interrupted("def p(images, labels):\n    return labels['count'] * 1.0\n")
+    before = run.checkpoint.read_bytes()
+    (tmp_path / "own_p.py").write_text("def p(images, labels):\n    return 8.0 - labels['count']\n")
+    sys.modules.pop("own_p")
+    importlib.invalidate_caches()
+    with pytest.raises(RunError, match=r"auxiliary: holds other values than own_p:p now has, so the function has"):
+        train_run(run, config, "cpu")
+    assert run.checkpoint.read_bytes() == before
+    assert not run.report.exists()
+
+
+def test_a_function_that_is_written_differently_is_the_same_function(interrupted, tmp_path):
+    run, config = interrupted("def p(images, labels):\n    return labels['count'] * 1.0\n")
+    (tmp_path / "own_p.py").write_text("def p(images, labels):\n    return 0.5 * (labels['count'] + labels['count'])\n")
+    sys.modules.pop("own_p")
+    importlib.invalidate_caches()
+    assert train_run(run, config, "cpu")["updates"] == 12
+
+
+@pytest.mark.parametrize(("name", "said"), [("FrozenLake-v1", "FrozenLake-v1"), (None, "an unnamed environment")])
+def test_transitions_of_another_world_are_refused(tiny, tmp_path, name, said):
+    run = RunDirectory.create(tmp_path / "run", tiny())
+    data = collect_dataset(tiny())
+    others = {} if name is None else {"environment": name}
+    write_transitions(run.transitions, dataclasses.replace(data, metadata=others))
+    with pytest.raises(RunError, match=rf"holds transitions of {said}, this run needs those of CountingEnv-v0; "):
+        train_run(run, tiny(), "cpu")
+    assert not run.metrics.exists()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import torch
 from bisim_theory import TransitionDataset, read_transitions, write_transitions
 from bisim_theory.files import write_json
@@ -194,7 +195,9 @@ def _dataset(
     """
     if run.transitions.is_file() and processes.size == 1:  # several collect anew, since they standardise p together
         data = read_transitions(run.transitions)
+        _check_origin(run, config, data)
         _check_dataset(run, config, data)
+        _check_auxiliary(run, config, data)
         return data, None
     logger.info("collecting %d transitions", config.collection.transitions)
     data = collect_data()
@@ -208,6 +211,29 @@ def _write_recent(run: RunDirectory, config: Config, trainer: Trainer) -> Transi
     data = dataclasses.replace(trainer.replay.dataset(), metadata=metadata(config, trainer.replay.auxiliary))
     write_transitions(run.transitions, data)
     return data
+
+
+def _check_origin(run: RunDirectory, config: Config, data: TransitionDataset) -> None:
+    """Raise `RunError` if the transitions are of another environment, which the run's measures do not fit."""
+    found, wanted = data.metadata.get("environment"), config.collection.environment
+    if found != wanted:
+        raise RunError(
+            f"{run.transitions}: holds transitions of {found or 'an unnamed environment'}, this run needs those of "
+            f"{wanted}; restore the run's own file, or begin a new run"
+        )
+
+
+def _check_auxiliary(run: RunDirectory, config: Config, data: TransitionDataset) -> None:
+    """Raise `RunError` if a function of the user's has other values than when the run began."""
+    name = config.objective.auxiliary
+    if ":" not in name or data.observation is None:
+        return
+    values = Auxiliary(config)(data.observation, data.labels)[data.source]
+    if values.shape != data.p.shape or not np.allclose(values, data.p, rtol=1e-4, atol=1e-6):
+        raise RunError(
+            f"{run.transitions}: auxiliary: holds other values than {name} now has, so the function has changed since "
+            "the run began; restore it, or begin a new run"
+        )
 
 
 def _check_dataset(run: RunDirectory, config: Config, data: TransitionDataset) -> None:
