@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -19,8 +20,10 @@ from pjepa_agent.collection.dataset import collect_dataset
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.schema import Config
 from pjepa_agent.evaluation.held_out import HeldOut
+from pjepa_agent.figures.run import write_figures
 from pjepa_agent.run import prepare, train_run
 from pjepa_agent.runs.directory import RunDirectory, RunError
+from pjepa_agent.runs.metrics import MetricsFile
 from pjepa_agent.runs.progress import TrainingProgress
 from pjepa_agent.training import Interrupted
 
@@ -321,3 +324,28 @@ def test_transitions_of_another_world_are_refused(tiny, tmp_path, name, said):
     with pytest.raises(RunError, match=rf"holds transitions of {said}, this run needs those of CountingEnv-v0; "):
         train_run(run, tiny(), "cpu")
     assert not run.metrics.exists()
+
+
+def test_a_picture_that_fails_costs_no_report(tiny, tmp_path, monkeypatch, caplog):
+    def fail(*arguments):
+        raise RuntimeError("latex\ncould not be found")
+
+    monkeypatch.setattr("pjepa_agent.figures.run.draw_pca", fail)
+    run, report = start(tmp_path / "run", tiny())
+    assert json.loads(run.report.read_text()) == report
+    assert f"{run.figures}: cannot be drawn (RuntimeError: latex could not be found)" in caplog.text
+
+
+@pytest.mark.usefixtures("rendered_figures")
+def test_the_users_settings_of_matplotlib_reach_no_picture(tmp_path):
+    metrics = MetricsFile(tmp_path / "metrics.csv")
+    metrics.append({"update": 0, "eval/nearest_centroid_accuracy": 0.1, "eval/within_across_ratio": 1.0})
+    metrics.append({"update": 5, "eval/nearest_centroid_accuracy": 0.9, "eval/within_across_ratio": 0.5})
+    embedding = np.random.default_rng(0).normal(size=(40, 3))
+    pictures = []
+    for settings in ({}, {"text.usetex": True, "axes.facecolor": "red", "savefig.dpi": 7}):
+        with matplotlib.rc_context(settings):
+            write_figures(tmp_path / str(len(settings)), embedding, np.arange(40) % 4, metrics)
+        pictures.append({path.name: path.read_bytes() for path in (tmp_path / str(len(settings))).iterdir()})
+    assert pictures[0].keys() == {"pca.png", "distances.png", "curves.png"}
+    assert pictures[0] == pictures[1]

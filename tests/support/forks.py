@@ -15,6 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
+DEFAULT_HANDLERS = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+    signal.SIGHUP: signal.SIG_DFL,
+}
+"""Handlers of signals as Python begins with them."""
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -78,7 +85,7 @@ def _end(function: Callable[[], object], files: list[BinaryIO]) -> None:
         atexit._clear()
         multiprocessing.util._finalizer_registry.clear()
         logging.getLogger().handlers.clear()
-        for number, handler in {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}.items():
+        for number, handler in DEFAULT_HANDLERS.items():
             signal.signal(number, handler)
         for descriptor, file in enumerate(files, 1):
             os.dup2(file.fileno(), descriptor)

@@ -146,7 +146,7 @@ def test_a_function_of_the_users_takes_the_rewards_place(tiny, tmp_path, capsys,
     assert not (tmp_path / "bad" / "metrics.csv").exists()
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_stopped_command_saves_says_how_to_go_on_and_does(tiny, tmp_path, monkeypatch, number, status):
     monkeypatch.setattr(presets, "PRESETS", {"laptop": tiny()})
     run_dir = tmp_path / "run"

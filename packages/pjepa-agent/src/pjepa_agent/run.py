@@ -261,7 +261,15 @@ def _write_results(run: RunDirectory, data: TransitionDataset, trainer: Trainer)
     logger.info("writing the representation of %d observations, and the figures", data.frames)
     write_run_representation(run, data, trainer.evaluated)
     embedding, counts = trainer.held_out.embed(trainer.evaluated)
-    write_figures(run.figures, embedding, counts, trainer.metrics)
+    try:
+        write_figures(run.figures, embedding, counts, trainer.metrics)
+    except OSError:  # a full disk, on which the report would not fit either
+        raise
+    except Exception as error:  # no picture is worth the report of a finished training
+        reason = " ".join(str(error).split())
+        logger.warning(
+            "%s: cannot be drawn (%s: %s); the run is whole without", run.figures, type(error).__name__, reason
+        )
 
 
 def _report(config: Config, trainer: Trainer, seconds: float, held_out: dict[str, Any]) -> dict[str, Any]:

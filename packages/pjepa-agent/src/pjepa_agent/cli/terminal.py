@@ -10,6 +10,9 @@ from pathlib import Path
 
 from bisim_theory.console import Parser
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals after which a training saves and ends: Ctrl-C, a scheduler, a terminal that is closed."""
+
 PICTURE_FORMATS = (".png", ".pdf", ".svg")
 
 
@@ -31,9 +34,14 @@ def log_to_terminal() -> None:
 
 @contextlib.contextmanager
 def collected_signals() -> Iterator[list[int]]:
-    """Collect the first SIGINT or SIGTERM in a list. A second one ends the process as usual."""
+    """Collect the first SIGINT, SIGTERM or SIGHUP in a list. A second one ends the process as usual.
+
+    A SIGHUP that is ignored, as under ``nohup``, stays ignored.
+    """
     received: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    if before.get(signal.SIGHUP) is signal.SIG_IGN:
+        del before[signal.SIGHUP]
 
     def restore() -> None:
         for number, handler in before.items():

@@ -97,7 +97,7 @@ def configure(options: argparse.Namespace) -> Config:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run `pjepa-train`. Exit status: 0 done, 2 bad input or usage, 130 or 143 interrupted and saved."""
+    """Run `pjepa-train`. Exit status: 0 done, 2 bad input or usage, 129, 130 or 143 interrupted and saved."""
     parser = make_parser()
     options = parser.parse_args(argv)
     log_to_terminal()

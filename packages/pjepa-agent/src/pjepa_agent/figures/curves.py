@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from pjepa_agent.evaluation.compactness import COMPACT, RunGroup
 from pjepa_agent.evaluation.theorem import LEVELS_MEASURED
-from pjepa_agent.figures.run import save_figure
+from pjepa_agent.figures.run import save_figure, unstyled
 from pjepa_agent.runs.metrics import ACCURACY
 
 PANELS = {
@@ -34,6 +34,7 @@ COLUMNS = 4
 """Panels in a row."""
 
 
+@unstyled
 def draw_group_curves(groups: Sequence[RunGroup], path: Path, compact: float = COMPACT) -> None:
     """Write a figure with one panel per measure and one line per group: the mean, shaded from lowest to highest seed.
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pjepa_agent.config.schema import Config
 from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.evaluation.reconstruction import Reconstruction, reconstruct, run_decoder
-from pjepa_agent.figures.run import POINTS, draw_distances, draw_pca, save_figure
+from pjepa_agent.figures.run import POINTS, draw_distances, draw_pca, save_figure, unstyled
 from pjepa_agent.runs.checkpoint import Which, load
 from pjepa_agent.runs.directory import RunDirectory, RunError
 
@@ -81,6 +81,7 @@ def name_of(config: Config) -> str:
     return f"{named}, seed {config.seed}"
 
 
+@unstyled
 def draw_figure_two(columns: Sequence[Column], path: Path, at: Which = "last") -> None:
     """Write a figure with one column per run: PCA, distances and reconstructions below each other.
 

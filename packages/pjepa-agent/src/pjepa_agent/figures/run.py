@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from bisim_theory.files import atomic_write
-from matplotlib import colormaps
+from matplotlib import colormaps, style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from pjepa_agent.runs.metrics import MetricsFile, objective_losses
 
 POINTS = 256
 """Embeddings drawn, as many as in the paper's Figure 2."""
+
+unstyled = style.context("default")
+"""Decorator of whatever draws: no matplotlibrc of the user's reaches a picture, nor a LaTeX that is missing."""
 
 LOSS_LABELS = {
     "losses/transition": r"transition $L_{dyn}$",
@@ -84,6 +87,7 @@ def draw_training_curves(figure: Figure, metrics: MetricsFile) -> None:
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, frameon=False)
 
 
+@unstyled
 def write_figures(folder: Path, embedding: NDArray[Any], counts: NDArray[np.int64], metrics: MetricsFile) -> None:
     """Write ``pca.png``, ``distances.png`` and ``curves.png``.
 
