@@ -320,3 +320,22 @@ def test_a_check_keeps_the_pairs_that_it_sampled():
             assert np.linalg.norm(embedding[x] - embedding[y]) == pytest.approx(level.distances.min())
         assert len(check.margin_ratio) == min(check.levels[0].pairs, most)
         assert (check.margin_ratio < 1).mean() == check.auxiliary_share
+
+
+def test_of_many_pairs_with_equal_labels_a_uniform_sample_is_kept():
+    """No pair of different labels is among them, and labels are drawn in proportion to their pairs."""
+    rng = np.random.default_rng(0)
+    data = random_dataset(rng, frames=32, coverage=1.0)
+    relation = empirical_bisimulation(data)
+    assert len(relation.sources) == 32
+    labels = np.arange(32) // 20  # 190 pairs of one label, 66 of the other
+    embedding = np.stack([rng.random(32), 1000.0 * labels], 1)
+    embedding[20:, 0] += 10 * np.arange(12)  # all of the other's are further apart than any of the first's
+    model = Representation(embedding, embedding[data.successor], data.p.astype(float))
+    for most, kept in ((256, 256), (250, 250), (12, 12)):
+        drawn = check_theorem(relation, model, Tolerance(sample=most), labels).same_label_distances
+        assert len(drawn) == kept
+        assert (drawn > 0).all()  # of no observation with itself
+        assert (drawn < 500).all()
+        if most > 12:
+            assert 66 / 256 - 0.08 < (drawn > 5).mean() < 66 / 256 + 0.08
