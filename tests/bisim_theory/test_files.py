@@ -79,10 +79,11 @@ def bisim_check(*arguments, **options):
     return subprocess.run(command, check=False, text=True, stderr=subprocess.PIPE, **options)
 
 
-def test_json_to_standard_output_reaches_a_file_that_the_shell_opened(tmp_path, corridor):
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "captured"])
+def test_json_to_standard_output_reaches_a_file_that_the_shell_opened(tmp_path, corridor, name):
     captured = tmp_path / "captured"
     with open(captured, "w") as file:
-        done = bisim_check(corridor, "--json", "/dev/stdout", stdout=file)
+        done = bisim_check(corridor, "--json", tmp_path / name, stdout=file)
     assert done.returncode == 0, done.stderr
     text = captured.read_text()
     end = text.index("\n}\n") + 3

@@ -168,11 +168,12 @@ def _names(argument: str, labels: "Container[str]") -> list[str]:
 def _check_outputs(options: argparse.Namespace, *inputs: Path | None) -> None:
     """Raise, before anything is computed, if an output cannot be written or would replace an input."""
     from bisim_theory.data.transitions import DatasetError
+    from bisim_theory.files import STANDARD_STREAMS
 
     taken = {Path(each).resolve() for each in (*inputs, options.representation) if each is not None}
     for name in ("json", "html"):
         given = getattr(options, name)
-        if given is None:
+        if given is None or given in STANDARD_STREAMS:
             continue
         path = Path(given)
         if not path.name or path.is_dir():

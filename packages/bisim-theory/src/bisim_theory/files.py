@@ -10,6 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+STANDARD_STREAMS = {"/dev/stdout": 1, "/dev/fd/1": 1, "/dev/stderr": 2, "/dev/fd/2": 2}
+"""Names of the standard streams, which mean them even where the system has no such files."""
+
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
@@ -46,6 +49,8 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
 
 def _stream(path: Path) -> Path | int | None:
     """Return what to open where `path` cannot be replaced: a pipe or device itself, or a copy of a standard stream."""
+    if str(path) in STANDARD_STREAMS:
+        return os.dup(STANDARD_STREAMS[str(path)])
     try:
         found = path.stat()
     except OSError:
