@@ -8,7 +8,7 @@ import shutil
 import h5py
 import numpy as np
 import pytest
-from bisim_theory import DatasetError, TransitionDataset, read_transitions, write_transitions
+from bisim_theory import DatasetError, TransitionDataset, analyse, read_transitions, to_text, write_transitions
 from bisim_theory.data.transitions import chunks
 from bisim_theory.formats import FORMATS, Format, resolve
 from gymnasium import spaces
@@ -434,3 +434,35 @@ def test_a_format_that_is_added_is_detected(tmp_path, monkeypatch):
 def test_a_folder_in_no_format_is_refused_with_those_that_are_read(tmp_path):
     with pytest.raises(DatasetError, match=r"is none of a storage of TorchRL, a Minari dataset, an HDF5 file, "):
         read_transitions(tmp_path)
+
+
+# What the reader assumed, and what it did not read
+
+
+def test_the_report_says_how_rows_were_read(tmp_path, write):
+    data = read_transitions(write(tmp_path / "d.h5", record(2)))
+    text = to_text(analyse(data, auxiliary="constant"))
+    assert f"Read as: {data.metadata['convention']}\n" in text
+    write_transitions(tmp_path / "t.npz", data)
+    assert read_transitions(tmp_path / "t.npz").metadata["convention"] == data.metadata["convention"]
+
+
+def test_the_report_prints_what_was_left_out_on_lines_of_its_own():
+    metadata = {
+        "convention": "x\n\x1b[31mVerdict: holds",
+        "left_out": ["one", 2, "three" * 1000],
+        "steps_without_successor": 1,
+        "labels_left_out": ["gap", "name"],
+    }
+    report = analyse(TransitionDataset([0, 1], [0, 0], [1, 1], [0, 1], metadata=metadata))
+    lines = to_text(report).splitlines()
+    assert r"Read as: x\n\x1b[31mVerdict: holds" in lines
+    assert "Left out: 1 step whose successor is not stored" in lines
+    assert "Left out: columns that cannot be labels: gap, name" in lines
+    assert [len(line) for line in lines if line.startswith(("Left out: one", "Left out: three"))] == [13, 513]
+
+
+def test_a_format_of_one_observation_takes_no_key(tmp_path):
+    write_transitions(tmp_path / "t.npz", TransitionDataset([0, 1], [0, 0], [1, 1], [0, 1]))
+    with pytest.raises(DatasetError, match="holds one observation; leave --observation out"):
+        read_transitions(tmp_path / "t.npz", observation="pixels")

@@ -60,6 +60,11 @@ def make_parser() -> Parser:
         help="make integer codes of continuous actions, by sign or by K equal bins per dimension",
     )
     parser.add_argument(
+        "--observation",
+        metavar="KEY",
+        help="take this of several observations in a dataset, such as pixels (default: the whole)",
+    )
+    parser.add_argument(
         "--compare",
         metavar="A,B,...",
         help="compare auxiliary functions before any training; names as for --auxiliary",
@@ -134,7 +139,7 @@ def _check(options: argparse.Namespace) -> "Report":
     tolerance = _tolerance(options.tolerance)
     path, representation_path = resolve(options.path)
     _check_outputs(options, path, representation_path)
-    data = read_transitions(path, actions=options.actions)
+    data = read_transitions(path, actions=options.actions, observation=options.observation)
     candidates = [] if options.compare is None else _names(options.compare, data.labels)
     # The model in the folder was trained with the stored p, so it cannot be checked with another one.
     other_p = bool(candidates) or (options.auxiliary is not None and data.auxiliary is not None)

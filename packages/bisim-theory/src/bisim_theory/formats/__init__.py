@@ -73,7 +73,9 @@ def resolve(path: str | os.PathLike[str]) -> tuple[Path, Path | None]:
     return given, representation if representation.is_file() else None
 
 
-def read_transitions(path: str | os.PathLike[str], *, actions: str | None = None) -> TransitionDataset:
+def read_transitions(
+    path: str | os.PathLike[str], *, actions: str | None = None, observation: str | None = None
+) -> TransitionDataset:
     """Read transitions. Observations stay in the file and are read when they are used.
 
     Args:
@@ -83,10 +85,13 @@ def read_transitions(path: str | os.PathLike[str], *, actions: str | None = None
         actions: how continuous actions become codes: ``"sign"`` or ``"bins:K"``; see
             `bisim_theory.formats.actions.encode_actions`. In ``.npz`` files it recomputes the codes from
             `action_value`.
+        observation: key of the observation in a dataset that holds several, such as ``"pixels"``; the others become
+            labels where they can. None takes the format's default.
 
     Returns:
-        The transitions. Only ``.npz`` files hold `auxiliary`; from other formats it is None. Their columns that cannot
-        be labels are left out and named in ``metadata["labels_left_out"]``.
+        The transitions. Only ``.npz`` files hold `auxiliary`; from other formats it is None. Of the metadata,
+        ``convention`` says how rows became transitions, ``left_out`` what was not read, ``labels_left_out`` which
+        columns cannot be labels, and ``steps_without_successor`` how many steps lack the observation they led to.
 
     Raises:
         DatasetError: the file is missing, damaged or does not follow the schema, the extra to read it is not installed,
@@ -95,4 +100,4 @@ def read_transitions(path: str | os.PathLike[str], *, actions: str | None = None
     place, _ = resolve(path)
     format = registry.detect(place, FORMATS)
     assert format is not None  # `resolve` has checked
-    return registry.read(place, format, actions)
+    return registry.read(place, format, actions, observation)

@@ -26,6 +26,20 @@ def steps_within(offsets: Ids, lengths: Ids) -> tuple[Ids, Ids]:
     return offsets[episode] + within, episode
 
 
+def describe(format: str, convention: str, actions: str | None, **more: Any) -> dict[str, Any]:
+    """Return the metadata that say how a dataset was read.
+
+    Args:
+        format: name of the format.
+        convention: one sentence that says how rows became transitions, and to which step a reward belongs.
+        actions: the abstraction of continuous actions, or None.
+        more: entries that are left out where they are empty or 0, such as `left_out`, sentences that say what was not
+            read, and `steps_without_successor`, a number.
+    """
+    said = {"format": format, "convention": convention, "action_abstraction": actions, **more}
+    return {name: value for name, value in said.items() if value}
+
+
 def fit_labels(columns: Mapping[str, NDArray[Any]]) -> tuple[dict[str, NDArray[Any]], list[str]]:
     """Select the columns of a file that can be labels, and name the others.
 

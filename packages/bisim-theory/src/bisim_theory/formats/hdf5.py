@@ -12,11 +12,16 @@ from numpy.typing import NDArray
 
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
 from bisim_theory.formats.actions import encode_actions
-from bisim_theory.formats.episodes import assemble, steps_within
+from bisim_theory.formats.episodes import assemble, describe, steps_within
 from bisim_theory.formats.frames import images_last
 from bisim_theory.formats.hdf5_arrays import Hdf5File, StoredDataset, is_hdf5
 from bisim_theory.formats.limits import check_expansion, shown, stored_bytes
 from bisim_theory.formats.registry import Format
+
+CONVENTION = (
+    "a row is a frame, the action taken from it, and the reward and the ends of the step into it; the next row of the "
+    "episode is its successor"
+)
 
 _OBSERVATIONS = ("pixels", "observation")
 _STEP = ("reward", "terminated", "truncated")
@@ -73,7 +78,7 @@ def _to_transitions(
     except DatasetError as error:
         raise DatasetError(f"{path}: {error}") from None
     step = {name: _column(path, name, columns.pop(name)[source + 1]) for name in _STEP if name in columns}
-    metadata = {"format": "stable-worldmodel HDF5"} | ({} if actions is None else {"action_abstraction": actions})
+    metadata = describe("stable-worldmodel HDF5", CONVENTION, actions)
     return assemble(
         str(path),
         {name: column for name, column in columns.items() if column.ndim and len(column) == rows},

@@ -30,6 +30,8 @@ MOST_JSON_BYTES = 1 << 24
 
 LONGEST_NAME = 200
 
+LONGEST_SENTENCE = 500
+
 
 def stored_bytes(*paths: Path) -> int:
     """Return the bytes that files occupy on disk; holes of sparse files do not count."""
@@ -120,6 +122,12 @@ def shown(value: Any) -> str:
     """Format a value from a file for a message: ASCII, and not too long."""
     text = ascii(value)
     return text if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME]}..."
+
+
+def printable(text: str) -> str:
+    """Return a sentence from a file for a line of output: without control characters, and not too long."""
+    plain_text = text if text.isprintable() else ascii(text)[1:-1]
+    return plain_text if len(plain_text) <= LONGEST_SENTENCE else f"{plain_text[:LONGEST_SENTENCE]}..."
 
 
 def usable_name(name: str) -> bool:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
 from bisim_theory.formats.actions import encode_actions
-from bisim_theory.formats.episodes import assemble, steps_within
+from bisim_theory.formats.episodes import assemble, describe, steps_within
 from bisim_theory.formats.frames import JoinedFrames, images_last
 from bisim_theory.formats.hdf5_arrays import Hdf5File, StoredDataset
 from bisim_theory.formats.limits import (
@@ -29,6 +29,11 @@ from bisim_theory.formats.limits import (
 from bisim_theory.formats.registry import Format
 
 METADATA, DATA = "metadata.json", "main_data.hdf5"
+CONVENTION = (
+    "step t of an episode leads from its observation t to t + 1 and has action, reward and ends t; every episode holds "
+    "one observation more than steps"
+)
+
 _STEP = {"rewards": "reward", "terminations": "terminated", "truncations": "truncated"}
 _DEEPEST, _MOST_INFOS = 8, 1000
 
@@ -184,11 +189,11 @@ def _to_transitions(
         code, value = encode_actions(joined.pop("actions"), actions)
     except DatasetError as error:
         raise DatasetError(f"{folder}: {error}") from None
-    about = {"format": "Minari", "dataset_id": shown(metadata.get("dataset_id", "")).strip("'")}
+    dataset_id = shown(metadata.get("dataset_id", "")).strip("'")
     return assemble(
         str(folder),
         {name: np.concatenate([column.read() for column in columns]) for name, columns in infos.items()},
-        about if actions is None else {**about, "action_abstraction": actions},
+        describe("Minari", CONVENTION, actions, dataset_id=dataset_id),
         source=source,
         action=code,
         successor=source + 1,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset, piece_rows
 from bisim_theory.formats.actions import encode_actions
-from bisim_theory.formats.episodes import assemble
+from bisim_theory.formats.episodes import assemble, describe
 from bisim_theory.formats.frames import JoinedFrames, PickedFrames, images_last
 from bisim_theory.formats.limits import (
     byte_count,
@@ -28,6 +28,11 @@ from bisim_theory.formats.limits import (
     whole_number,
 )
 from bisim_theory.formats.registry import Format
+
+CONVENTION = (
+    "a row is a step, whose reward, ends and successor stand under next; the successor is the observation of the next "
+    "row of the trajectory where the two are equal"
+)
 
 METADATA, FILLED = "meta.json", "storage_metadata.json"
 _DEEPEST = 8
@@ -195,7 +200,7 @@ def _to_transitions(
         code, value = encode_actions(entries["action"].read(rows), actions)
     except DatasetError as error:
         raise DatasetError(f"{folder}: {error}") from None
-    metadata = {"format": "TorchRL"} | ({} if actions is None else {"action_abstraction": actions})
+    metadata = describe("TorchRL", CONVENTION, actions)
     return assemble(
         str(folder),
         _labels(entries, rows, own),

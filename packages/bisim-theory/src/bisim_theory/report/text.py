@@ -1,9 +1,13 @@
 """Format a report as plain text."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from bisim_theory.analysis import Checked, Impossible, PairNote, RelationOnly, Report
 from bisim_theory.data.folding import NoWellTrainedModelError
+from bisim_theory.formats.limits import printable
 from bisim_theory.relation.base import Relation
 from bisim_theory.relation.comparison import Candidate, Comparison
 from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded
@@ -14,6 +18,9 @@ MERGES_SHOWN = 12
 
 LEVELS_SHOWN = 24
 """Largest number of levels that are listed."""
+
+MOST_LEFT_OUT = 12
+"""Largest number of lines about what was not read."""
 
 BAR = 50
 """Characters of a bar. Each stands for an equal share of all pairs."""
@@ -53,8 +60,27 @@ def _data_lines(report: Report) -> list[str]:
             lines.append(
                 f"  {report.content.other_label:,} sources look like one with another {report.label}, whose is taken"
             )
-    if report.left_out is not None:
-        lines.append(f"Left out: {report.left_out}")
+    return [
+        *lines,
+        *_reading_lines(data.metadata),
+        *([] if report.left_out is None else [f"Left out: {report.left_out}"]),
+    ]
+
+
+def _reading_lines(metadata: Mapping[str, Any]) -> list[str]:
+    """Say how a dataset was read, and what of it was not."""
+    lines = []
+    convention, left_out = metadata.get("convention"), metadata.get("left_out")
+    if isinstance(convention, str):
+        lines.append(f"Read as: {printable(convention)}")
+    steps = metadata.get("steps_without_successor")
+    if isinstance(steps, int) and steps > 0:
+        lines.append(f"Left out: {steps:,} step{'' if steps == 1 else 's'} whose successor is not stored")
+    if isinstance(left_out, list):
+        lines += [f"Left out: {printable(each)}" for each in left_out[:MOST_LEFT_OUT] if isinstance(each, str)]
+    columns = metadata.get("labels_left_out")
+    if isinstance(columns, list) and columns:
+        lines.append(printable(f"Left out: columns that cannot be labels: {', '.join(map(str, columns))}"))
     return lines
 
 
