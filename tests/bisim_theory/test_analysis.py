@@ -64,4 +64,4 @@ def test_the_old_name_of_the_progress_bar_warns():
     titles = []
     with pytest.warns(DeprecationWarning, match=r"analyse\(.*bar\) is now analyse\(.*progress_bar\)"):
         analyse(dataset(), bar=lambda title: titles.append(title) or nullcontext(lambda done, whole: None))
-    assert titles == ["reading images", "folding", "pairs"]
+    assert titles == ["reading observations", "folding", "pairs"]

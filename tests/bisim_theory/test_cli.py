@@ -1,6 +1,7 @@
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -89,7 +90,7 @@ def test_conflicts_stop_with_both_ways_out(tmp_path, capsys):
     path = write(tmp_path / "d.npz", arrays)
     status, out, _ = run(capsys, path)
     assert status == 0
-    assert "2 observations look exactly like an earlier one" in out
+    assert "Equal images: 2 have exactly the content of an earlier one" in out
     status, out, err = run(capsys, path, "--identity", "content", "--json", tmp_path / "out.json")
     assert (status, out) == (2, "")
     assert "--fold" in err
@@ -325,13 +326,29 @@ def test_equal_images_that_are_told_apart_are_pointed_out(tmp_path, capsys):
     assert json.loads((tmp_path / "out.json").read_text())["look_alike_pairs"] == 1
 
 
+@pytest.mark.parametrize("images", [True, False])
+def test_vectors_are_not_called_images(tmp_path, capsys, images):
+    arrays = images_alike()
+    if not images:
+        arrays["observation"] = arrays["observation"].reshape(4, -1)
+    write(tmp_path / "transitions.npz", arrays)
+    page = tmp_path / "out.html"
+    said = []
+    for options in ([], ["--identity", "content", "--fold"], ["--compare", "count,random,constant"]):
+        status, out, err = run(capsys, tmp_path, "--html", page, *options)
+        assert (status, err) in ((0, ""), (4, ""))
+        text = re.sub(r"(?s)<(style|svg).*?</\1>|<img[^>]*>|data:[^\"]*", "", page.read_text())
+        said += re.findall(r"(?i)\b(?:image|frame|picture)\w*|\blooks?\b", out + text)
+    assert bool(said) == images, said
+
+
 def test_pairs_and_labels_go_through_the_contents(tmp_path, capsys):
     arrays = {**images_alike(), "auxiliary": [0, 0, 1, 0], "successor": [1, 2, 3, 1]}
     write(tmp_path / "transitions.npz", arrays)
     status, out, _ = run(capsys, tmp_path, "--identity", "content", "--pair", 3, 1)
     assert status == 0
     assert "Pair 3, 1: distinguished at level 3" in out or "Pair 3, 1: distinguished at level 2" in out
-    assert "1 sources look like one with another count, whose is taken" in out
+    assert "1 sources have the content of one with another count, whose is taken" in out
 
 
 def test_what_lies_beside_the_data_and_is_not_used_is_named(tmp_path, capsys):

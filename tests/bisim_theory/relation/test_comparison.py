@@ -139,6 +139,40 @@ def test_suggestions_are_for_actions_not_yet_seen():
             assert 0 < each.newly_certified <= len(relation.sources)
 
 
+def test_no_two_suggestions_ask_for_the_same():
+    fewer = 0
+    for seed in range(20):
+        data = random_dataset(np.random.default_rng(seed), frames=40, actions=2, coverage=0.5)
+        relation, rng = empirical_bisimulation(data), np.random.default_rng(seed)
+        labels, content = rng.integers(3, size=data.frames), rng.integers(4, size=data.frames)
+        apart, joined = (collect_next(relation, labels, 40, each) for each in (None, content))
+        for found, ids in ((apart, np.arange(data.frames)), (joined, content)):
+            asked = [
+                (ids[each.observation], each.action) if each.successor is None else ids[each.successor]
+                for each in found
+            ]
+            assert len(set(asked)) == len(asked) > 0
+        assert {(each.action, each.newly_certified) for each in joined} <= {
+            (each.action, each.newly_certified) for each in collect_next(relation, labels, 40)
+        }
+        fewer += len(joined) < len(apart)
+    assert fewer == 20
+
+
+def test_another_source_is_suggested_where_the_first_looks_like_one_that_was():
+    # Two kinds (counts 1 and 2), from none of which action 1 was tried; sources 1 and 3 look alike, 4 does not.
+    data = TransitionDataset(
+        [0, 1, 3, 4, 5, 6], [1, 0, 0, 0, 1, 1], [5, 0, 0, 0, 6, 0], [0, 0, 0, 0, 0, 1],
+        labels={"count": np.array([0, 1, 9, 2, 2, 1, 2])},
+    )  # fmt: skip
+    relation = empirical_bisimulation(data)
+    untried = {each.observation for each in collect_next(relation, data.labels["count"], 9) if each.action == 1}
+    assert untried == {1, 3}
+    alike = np.array([0, 1, 2, 1, 4, 5, 6])
+    again = {each.observation for each in collect_next(relation, data.labels["count"], 9, alike) if each.action == 1}
+    assert again in ({1, 4}, {3})
+
+
 def test_the_order_of_the_candidates_changes_nothing():
     data = counting_episodes()
     found = {}

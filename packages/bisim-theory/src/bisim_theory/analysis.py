@@ -143,9 +143,9 @@ class WithRelation(Outcome):
 
     @functools.cached_property
     def look_alike_pairs(self) -> int | None:
-        """Count the distinguished pairs with equal images, which no encoder can separate.
+        """Count the distinguished pairs of equal content, which no encoder can separate.
 
-        None without images, and where equal images are one observation.
+        None where contents are not known, and where equal ones are one observation.
         """
         if self.content is None or self.identity == "content":
             return None
@@ -237,7 +237,7 @@ def analyse(
     # Candidates may tell equal images apart, so they are evaluated before those are joined.
     values = {name: auxiliary_values(data, name) for name in candidates}
     label = default_label(data) if label is None else ",".join(label_names(data, label))
-    with progress_bar("reading images") as progress:
+    with progress_bar("reading observations") as progress:
         all_data, content = _identify(data, identity, label, progress)
     data, representation = _choose_auxiliary(all_data, representation, auxiliary, values)
     if representation is not None:
@@ -271,8 +271,7 @@ def analyse(
         **vars(outcome),
         relation=relation,
         embeddings=embeddings_needed(relation, labels),
-        # Without a table of levels every pair costs a search, and suggestions need too many.
-        suggestions=collect_next(relation, labels) if labels is not None and relation.exact else (),
+        suggestions=_suggest(relation, labels, content),
         pairs=_inspect_pairs(pairs, relation, content if identity == "content" else None),
     )
     if representation is None:
@@ -327,6 +326,13 @@ def _conflicts_message(conflicts: Conflicts, identity: str) -> str:
         "merge what they force with --fold"
         + (", or tell every frame apart with --identity occurrence" if identity == "content" else "")
     )
+
+
+def _suggest(relation: Relation, labels: NDArray[Any] | None, content: ContentNote | None) -> Sequence[Suggestion]:
+    """Return what to collect next. Without a table of levels every pair costs a search, and this needs too many."""
+    if labels is None or not relation.exact:
+        return ()
+    return collect_next(relation, labels, content=None if content is None else content.ids)
 
 
 def _inspect_pairs(pairs: Sequence[tuple[int, int]], relation: Relation, joined: ContentNote | None) -> list[PairNote]:

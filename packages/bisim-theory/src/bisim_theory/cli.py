@@ -42,7 +42,7 @@ def make_parser() -> Parser:
         "--identity",
         choices=("occurrence", "content"),
         default="occurrence",
-        help="identify observations by their ids (default) or by their images",
+        help="identify observations by their ids (default) or by their content",
     )
     parser.add_argument(
         "--fold",

@@ -42,31 +42,45 @@ class Suggestion:
 
 
 @former_parameters("data", "relation", "labels", "most")
-def collect_next(relation: Relation, labels: NDArray[Any], most: int = 5) -> list[Suggestion]:
+def collect_next(
+    relation: Relation, labels: NDArray[Any], most: int = 5, content: Ids | None = None
+) -> list[Suggestion]:
     """Find the (observation, action) pairs that are expected to raise the certified share most, best first.
 
     An unknown outcome is assumed to behave like the outcomes of the same action from other sources with the same
     label. Only pairs of the observation itself are counted, not those of its predecessors. Each behaviour and label
-    gets at most one suggestion for an action.
+    gets at most one suggestion for an action, and no two suggestions ask for the same action from equal observations,
+    or to go on from equal ones.
 
     Args:
         relation: R_D*.
         labels: (F,) the ground truth.
         most: largest number of suggestions.
+        content: (F,) ids that are equal for observations of equal content, as of `TransitionDataset.content_ids`; None
+            where only equal ids are equal observations.
     """
-    return _GainSearch(relation, labels).best(most)
+    if content is None:
+        content = np.arange(relation.data.frames)
+    return _GainSearch(relation, labels, content).best(most)
 
 
 class _GainSearch:
-    def __init__(self, relation: Relation, labels: NDArray[Any]) -> None:
+    def __init__(self, relation: Relation, labels: NDArray[Any], content: Ids) -> None:
+        self.content = content
         self.data, self.relation, self.behaviour = relation.data, relation, relation.behaviour
         self.rng = np.random.default_rng(0)
         behaviour = relation.behaviour
         label = relation.label_codes(labels)
         # Sources of one behaviour and label, a kind, gain the same.
-        kinds, self.kind_of, size = np.unique(
+        kinds, kind_of, size = np.unique(
             np.stack([behaviour.class_of, label], 1), axis=0, return_inverse=True, return_counts=True
         )
+        self.members = relation.sources[np.argsort(kind_of.reshape(-1), kind="stable")]
+        self.first_member = np.concatenate([[0], np.cumsum(size)])
+        # What was done, as one number of observation and action, and a row of the data for each.
+        self.codes = len(behaviour.actions)
+        action = np.searchsorted(behaviour.actions, self.data.action)
+        self.done, self.row_of_done = np.unique(self.data.source * self.codes + action, return_index=True)
         self.chosen, self.alike = np.arange(len(kinds)), size
         if len(kinds) > CLASSES:
             chosen = np.sort(self.rng.choice(len(kinds), CLASSES, replace=False, p=size / size.sum()))
@@ -81,26 +95,45 @@ class _GainSearch:
         certified = self.relation.apart(classes, classes)[of_kind][:, of_kind]
         open_ = (self.kind_label[:, None] != self.kind_label) & ~certified
         gains = np.stack([self._gain(action, open_) for action in range(len(self.successor))])
-        suggestions = []
-        for flat in np.argsort(-gains, axis=None, kind="stable")[:most].tolist():
+        suggestions: list[Suggestion] = []
+        asked: set[tuple[int, int | None]] = set()
+        for flat in np.argsort(-gains, axis=None, kind="stable").tolist():
             action, kind = divmod(flat, gains.shape[1])
-            if gains[action, kind] <= 0:
+            if gains[action, kind] <= 0 or len(suggestions) == most:
                 break
             code = int(self.behaviour.actions[action])
-            observation, successor = self._example(kind, code)
-            alike = int(self.alike[kind])
-            suggestions.append(Suggestion(observation, code, successor, float(gains[action, kind]), alike))
+            example = self._example(kind, action, asked)
+            if example is not None:
+                gain, alike = float(gains[action, kind]), int(self.alike[kind])
+                suggestions.append(Suggestion(example[0], code, example[1], gain, alike))
         return suggestions
 
-    def _example(self, kind: int, action: int) -> tuple[int, int | None]:
-        """Find a source of a kind from which the action is untried; else any one, and its observed successor."""
-        members = self.relation.sources[self.kind_of.reshape(-1) == self.chosen[kind]]
-        rows = self.data.action == action
-        untried = members[~np.isin(members, self.data.source[rows])]
-        if len(untried):
-            return int(untried[0]), None
-        row = np.flatnonzero(rows & (self.data.source == members[0]))[0]
-        return int(members[0]), int(self.data.successor[row])
+    def _example(self, kind: int, action: int, asked: set[tuple[int, int | None]]) -> tuple[int, int | None] | None:
+        """Find a source of a kind from which the action is untried, else one with its observed successor.
+
+        Args:
+            kind: the kind.
+            action: index of the action.
+            asked: contents from which an action (None: any) was suggested already. What is found is added.
+
+        Returns:
+            The source, and the successor to go on from; None where all that could be suggested was.
+        """
+        begin, end = self.first_member[self.chosen[kind] : self.chosen[kind] + 2]
+        members = self.members[begin:end]
+        row = np.minimum(np.searchsorted(self.done, members * self.codes + action), len(self.done) - 1)
+        tried = self.done[row] == members * self.codes + action
+        if not tried.all():
+            places, after = members[~tried], action
+            found: list[tuple[int, int | None]] = [(x, None) for x in places.tolist()]
+        else:
+            places, after = self.data.successor[self.row_of_done[row]], None
+            found = list(zip(members.tolist(), places.tolist(), strict=True))
+        for content, example in zip(self.content[places].tolist(), found, strict=True):
+            if (content, after) not in asked:
+                asked.add((content, after))
+                return example
+        return None
 
     def _gain(self, action: int, open_: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Compute (K,) the expected number of sources that the action distinguishes from one source of each kind."""

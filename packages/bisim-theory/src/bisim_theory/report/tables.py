@@ -104,7 +104,7 @@ def data_rows(report: Report) -> list[Row]:
         return rows
     return [
         *rows,
-        ("Observations that look exactly like an earlier one", f"{content.coinciding:,}"),
+        ("Observations with exactly the content of an earlier one", f"{content.coinciding:,}"),
         ("Conflicts, were observations told apart by content", f"{content.conflicts:,}"),
     ]
 

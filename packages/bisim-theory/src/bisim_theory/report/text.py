@@ -7,6 +7,7 @@ import numpy as np
 
 from bisim_theory.analysis import Checked, Impossible, PairNote, RelationOnly, Report
 from bisim_theory.data.folding import NoWellTrainedModelError
+from bisim_theory.data.transitions import TransitionDataset
 from bisim_theory.formats.limits import printable
 from bisim_theory.relation.base import Relation
 from bisim_theory.relation.comparison import Candidate, Comparison
@@ -45,7 +46,8 @@ def to_text(report: Report) -> str:
 def _data_lines(report: Report) -> list[str]:
     data = report.data
     lines = [
-        f"Data: {len(data):,} transitions, {len(np.unique(data.action))} actions, {data.frames:,} frames, p: "
+        f"Data: {len(data):,} transitions, {len(np.unique(data.action))} actions, "
+        f"{data.frames:,} {'frames' if data.images else 'observations'}, p: "
         f"{report.auxiliary}; "
         f"told apart by {report.identity}, {len(np.unique(data.source)):,} observations are sources",
         f"Conflicts (one observation and action, several successors): {report.conflicts}"
@@ -53,12 +55,13 @@ def _data_lines(report: Report) -> list[str]:
     ]
     if report.content is not None:
         lines.append(
-            f"Equal images: {report.content.coinciding:,} observations look exactly like an earlier one; "
+            f"Equal {_noun(data)}: {report.content.coinciding:,} have exactly the content of an earlier one; "
             f"told apart by content, conflicts: {report.content.conflicts:,}"
         )
         if report.identity == "content" and report.content.other_label:
             lines.append(
-                f"  {report.content.other_label:,} sources look like one with another {report.label}, whose is taken"
+                f"  {report.content.other_label:,} sources have the content of one with another {report.label}, "
+                "whose is taken"
             )
     return [
         *lines,
@@ -84,6 +87,11 @@ def _reading_lines(metadata: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _noun(data: TransitionDataset) -> str:
+    """Return what the observations of a dataset are called."""
+    return "images" if data.images else "observations"
+
+
 def _contradiction_lines(contradiction: NoWellTrainedModelError) -> list[str]:
     merges = [f"  {merge}" for merge in contradiction.chain]
     if len(merges) > MERGES_SHOWN:
@@ -105,7 +113,8 @@ def _relation_lines(report: RelationOnly | Checked) -> list[str]:
     ]
     if report.look_alike_pairs:
         lines.append(
-            f"  {report.look_alike_pairs:,} distinguished pairs are equal images, which no encoder keeps apart: "
+            f"  {report.look_alike_pairs:,} distinguished pairs are equal {_noun(report.data)}, which no encoder keeps "
+            "apart: "
             "--identity content --fold says what follows"
         )
     return [*lines, _embeddings_line(report.embeddings), *_coverage_lines(report)]
