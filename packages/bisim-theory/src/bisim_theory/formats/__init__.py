@@ -8,13 +8,8 @@ from pathlib import Path
 
 from bisim_theory.data.transitions import DatasetError, TransitionDataset
 from bisim_theory.formats import hdf5, minari, npz, registry, torchrl
-from bisim_theory.formats.npz import (
-    StoredArray,
-    StoredFrames,
-    read_representation,
-    write_representation,
-    write_transitions,
-)
+from bisim_theory.formats.npz import read_representation, write_representation, write_transitions
+from bisim_theory.formats.npz_arrays import StoredArray, StoredFrames
 from bisim_theory.formats.registry import Format
 
 __all__ = [

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory.data.transitions import DatasetError
+from bisim_theory.formats.frames import LazyFrames
 from bisim_theory.formats.limits import FREE_BYTES, byte_count, first_line, plain, shown
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -20,7 +21,7 @@ def is_hdf5(path: Path) -> bool:
         return file.read(len(SIGNATURE)) == SIGNATURE or path.suffix in (".h5", ".hdf5")
 
 
-class StoredDataset:
+class StoredDataset(LazyFrames):
     """One array of an HDF5 file; only its header has been read.
 
     Args:
@@ -50,9 +51,9 @@ class StoredDataset:
         """Bytes of the array in memory."""
         return byte_count(self.shape, self.dtype.itemsize)
 
-    def __getitem__(self, rows: slice) -> NDArray[Any]:
-        """Read the rows of a slice."""
-        return self._read(rows)
+    def read_range(self, start: int, stop: int) -> NDArray[Any]:
+        """Read the rows of a range."""
+        return self._read(slice(start, stop))
 
     def _read(self, rows: Any) -> NDArray[Any]:
         # Opened for each read: HDF5 keeps a cache for every open array, and there may be thousands.
@@ -69,7 +70,7 @@ class StoredDataset:
 
 
 class Hdf5File:
-    """An HDF5 file, open for reading.
+    """An HDF5 file, open for reading. Pickled it is a path, and opened again.
 
     Args:
         path: the file.
@@ -84,10 +85,13 @@ class Hdf5File:
 
         self.path, self._h5py = path, h5py
         try:
-            self._recent: tuple[str, Any] = ("", h5py.File(path, "r"))
-            self._root = self._recent[1]
+            self._root = h5py.File(path, "r")
         except Exception as error:
             raise DatasetError(f"{path}: is no HDF5 file, or a damaged one ({first_line(error)})") from None
+        self._recent: tuple[str, Any] = ("", self._root)
+
+    def __reduce__(self) -> tuple[type["Hdf5File"], tuple[Path]]:
+        return Hdf5File, (self.path,)
 
     def names(self, group: str = "") -> dict[str, bool]:
         """Return name -> whether it is a group, of the members of a group; links to elsewhere are left out."""
@@ -112,11 +116,12 @@ class Hdf5File:
         Raises:
             DatasetError: it is missing or damaged, or a link to elsewhere.
         """
-        if name in ("", self._recent[0]):
-            return self._recent[1] if name else self._root
+        recent, node = self._recent  # once, as another thread may replace it
+        if name in ("", recent):
+            return node if name else self._root
         parent, _, last = name.rpartition("/")
         group = self.node(parent)
-        if group is not self._recent[1]:
+        if group is not node:
             self._recent = (parent, group)  # arrays of one group are mostly opened in a row
         try:
             own = self._is_own(group, last)

@@ -145,6 +145,13 @@ def plain(array: NDArray[Any]) -> NDArray[Any]:
     return array.view(np.uint8) != 0 if array.dtype == np.bool_ else array
 
 
+def damaged(what: str, error: Exception) -> DatasetError:
+    """Return the error for something that cannot be read; a file that is gone or closed to us is not called damaged."""
+    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
+        return DatasetError(f"{what}: cannot be read ({error.strerror or first_line(error)})")
+    return DatasetError(f"{what}: is damaged ({first_line(error)})")
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message."""
     return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,160 +1,27 @@
 """The ``.npz`` files of this package: transitions and representations."""
 
-import contextlib
 import json
 import os
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from bisim_theory.data.representation import OPTIONAL, Representation
 from bisim_theory.data.transitions import DatasetError, TransitionDataset
 from bisim_theory.files import atomic_write
 from bisim_theory.formats.actions import encode_values
-from bisim_theory.formats.limits import (
-    PIECE,
-    byte_count,
-    check_expansion,
-    first_line,
-    parse_json,
-    plain,
-    shown,
-    stored_bytes,
-    usable_name,
-)
+from bisim_theory.formats.limits import check_expansion, first_line, parse_json, shown, stored_bytes, usable_name
+from bisim_theory.formats.npz_arrays import StoredArray, StoredFrames
 from bisim_theory.formats.registry import Format
 
 _REQUIRED = ("source", "action", "successor")
 _OPTIONAL = ("auxiliary", "action_value", "reward", "terminated", "truncated", "episode")
 _REPRESENTATION = ("embedding", "predicted_embedding", "predicted_auxiliary")
-
-# NumPy writes only these two; the others may expand without bound in one call.
-_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-
-
-# A damaged file can raise almost anything from zipfile, zlib and NumPy's header parser. Reading therefore catches every
-# Exception, and the message names the file and the array.
-
-
-class StoredArray:
-    """One array of an ``.npz`` file; only its header has been read.
-
-    Args:
-        path: the file.
-        name: the name of the array.
-
-    Raises:
-        DatasetError: the array cannot be read, or holds Python objects.
-    """
-
-    def __init__(self, path: Path, name: str) -> None:
-        self.path, self.name = path, name
-        with self._open() as (file, size):
-            version = npy.read_magic(file)
-            read_header: Callable[..., tuple[tuple[int, ...], bool, np.dtype[Any]]] = (
-                npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-            )
-            shape, self._fortran, self.dtype = read_header(file)
-            self.shape = tuple(int(n) for n in shape)
-            self._start = file.tell()
-            self._check(size - self._start)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the array in memory."""
-        return byte_count(self.shape, self.dtype.itemsize)
-
-    def _check(self, found: int) -> None:
-        if self.dtype.hasobject:
-            raise DatasetError(f"{self.path}: {self.name}: holds Python objects, which are never loaded; save numbers")
-        if self.dtype.kind not in "biufU" or self.dtype.itemsize == 0:
-            raise DatasetError(f"{self.path}: {self.name}: must hold numbers, is {shown(str(self.dtype))}")
-        if min(self.shape, default=0) < 0:
-            raise DatasetError(f"{self.path}: {self.name}: has the shape {self.shape}")
-        if self.nbytes != found:
-            raise DatasetError(f"{self.path}: {self.name}: declares {self.nbytes} bytes and has {found}")
-
-    @contextlib.contextmanager
-    def _open(self) -> Iterator[tuple[IO[bytes], int]]:
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                info = archive.getinfo(f"{self.name}.npy")
-                if info.compress_type not in _COMPRESSIONS:
-                    raise DatasetError(f"{self.path}: {self.name}: is compressed in a way that NumPy does not write")
-                with archive.open(info) as file:
-                    yield file, info.file_size
-        except DatasetError:
-            raise
-        except Exception as error:
-            raise DatasetError(f"{self.path}: {self.name}: is damaged ({first_line(error)})") from None
-
-    def _rows(self, file: IO[bytes], start: int, stop: int, row_bytes: int) -> NDArray[Any]:
-        if file.tell() != self._start + start * row_bytes:
-            file.seek(self._start + start * row_bytes)
-        data = _read_exactly(file, (stop - start) * row_bytes)
-        return data.view(self.dtype).reshape(stop - start, *self.shape[1:])
-
-    def read(self) -> NDArray[Any]:
-        """Read the whole array."""
-        with self._open() as (file, _):
-            file.seek(self._start)
-            data = _read_exactly(file, self.nbytes)
-            if file.read(1):  # reading to the end makes zipfile compare the checksum
-                raise DatasetError(f"{self.path}: {self.name}: is longer than it declares")
-            return plain(data.view(self.dtype).reshape(self.shape, order="F" if self._fortran else "C"))
-
-
-class StoredFrames(StoredArray):
-    """Observations of an ``.npz`` file; a slice that begins where the last one ended continues reading there."""
-
-    def __init__(self, path: Path, name: str) -> None:
-        super().__init__(path, name)
-        if self._fortran and len(self.shape) > 1:
-            raise DatasetError(f"{path}: {name}: is in Fortran order; save np.ascontiguousarray of it")
-        self._stack = contextlib.ExitStack()
-        self._file: IO[bytes] | None = None
-        self._next = 0
-
-    def __getitem__(self, rows: slice) -> NDArray[Any]:
-        """Read the frames of a slice. In compressed data, seeking backwards starts again at the beginning."""
-        if not isinstance(rows, slice) or rows.step not in (None, 1):
-            raise TypeError("frames in a file are read by slices of step 1, as in frames[10:20]")
-        start, stop, _ = rows.indices(self.shape[0])
-        stop = max(stop, start)
-        row_bytes = byte_count(self.shape[1:], self.dtype.itemsize)
-        try:
-            if self._file is None or start != self._next:
-                self._stack.close()
-                archive = self._stack.enter_context(zipfile.ZipFile(self.path))
-                self._file = self._stack.enter_context(archive.open(f"{self.name}.npy"))
-            frames = self._rows(self._file, start, stop, row_bytes)
-            if stop == self.shape[0]:
-                self._file.read(1)  # the end: zipfile compares the checksum
-                self._stack.close()
-                self._file = None
-        except Exception as error:
-            self._stack.close()
-            self._file = None
-            raise DatasetError(f"{self.path}: {self.name}: is damaged ({first_line(error)})") from None
-        self._next = stop
-        return plain(frames)
-
-
-def _read_exactly(file: IO[bytes], size: int) -> NDArray[np.uint8]:
-    """Read the next `size` bytes. Memory grows with the bytes delivered, not with those declared."""
-    data = bytearray()
-    while len(data) < size:
-        piece = file.read(min(PIECE, size - len(data)))
-        if not piece:
-            raise EOFError("ends too early")
-        data += piece
-    return np.frombuffer(data, np.uint8)
 
 
 def _array_names(path: Path) -> list[str]:

@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset, piece_rows
 from bisim_theory.formats.actions import encode_actions
 from bisim_theory.formats.episodes import assemble, describe
-from bisim_theory.formats.frames import JoinedFrames, PickedFrames, images_last
+from bisim_theory.formats.frames import JoinedFrames, MappedFrames, PickedFrames, images_last
 from bisim_theory.formats.limits import (
     byte_count,
     check_expansion,
     inside,
-    plain,
     read_json,
     shown,
     stored_bytes,
@@ -63,21 +62,20 @@ class _Entry:
         """Bytes of a row; the type must be in `_TYPES`."""
         return byte_count(self.shape[1:], np.dtype(_TYPES[self.dtype]).itemsize)
 
-    def open(self, rows: int) -> NDArray[Any]:
-        """Map the first rows read-only."""
+    def open(self, rows: int) -> MappedFrames:
+        """Open the first rows."""
         path = inside(self.root, *self.parts[:-1], f"{self.parts[-1]}.memmap")
         if self.dtype not in _TYPES:
             raise DatasetError(f"{path}: has the type {shown(self.dtype)}, which NumPy does not know")
-        dtype = np.dtype("u1" if self.dtype == "bool" else _TYPES[self.dtype])
+        dtype = np.dtype(_TYPES[self.dtype])
         expected, found = byte_count(self.shape, dtype.itemsize), path.stat().st_size
         if expected != found or expected == 0:
             raise DatasetError(f"{path}: has {found} bytes, {METADATA} says {self.shape} {self.dtype}")
-        return np.memmap(path, dtype, "r", shape=self.shape)[:rows]
+        return MappedFrames(path, dtype, (rows, *self.shape[1:]))
 
     def read(self, rows: int) -> NDArray[Any]:
         """Read the first rows; columns (N, 1) become (N,)."""
-        values = np.array(self.open(rows))
-        values = values != 0 if self.dtype == "bool" else values
+        values = self.open(rows)[:]
         return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
 
 
@@ -238,7 +236,7 @@ def _next_rows(trajectory: NDArray[Any] | None, done: NDArray[np.bool_]) -> Ids:
     return following
 
 
-def _successors(frames: NDArray[Any], following: NDArray[Any], next_row: Ids) -> tuple[Ids, Ids]:
+def _successors(frames: MappedFrames, following: MappedFrames, next_row: Ids) -> tuple[Ids, Ids]:
     """Return the ids of the successors, and the rows whose ``next`` frame has an id of its own."""
     same = next_row >= 0
     size = piece_rows(frames)
@@ -269,7 +267,7 @@ def _labels(entries: dict[str, _Entry], rows: int, own: Ids) -> dict[str, NDArra
             continue
         fits = entry.dtype in _TYPES and len(entry.shape) in (1, 2)
         if fits and (entry.shape, entry.dtype) == (after.shape, after.dtype):
-            labels[name] = np.concatenate([plain(entry.read(rows)), plain(after.read(rows))[own]])
+            labels[name] = np.concatenate([entry.read(rows), after.read(rows)[own]])
     return labels
 
 
