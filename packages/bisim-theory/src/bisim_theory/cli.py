@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bisim_theory.console import Parser, print_error, print_result
+from bisim_theory.console import Parser, plain_warnings, print_error, print_result
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
@@ -95,6 +95,7 @@ def make_parser() -> Parser:
     return parser
 
 
+@plain_warnings()
 def main(argv: list[str] | None = None) -> int:
     """Run ``bisim-check`` and return its exit status; see its help."""
     options = make_parser().parse_args(argv)

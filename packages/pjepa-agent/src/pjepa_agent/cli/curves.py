@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bisim_theory.console import Parser, print_error, print_result
+from bisim_theory.console import Parser, plain_warnings, print_error, print_result
 
 from pjepa_agent.cli.terminal import picture_path
 
@@ -33,6 +33,7 @@ def make_parser() -> Parser:
     return parser
 
 
+@plain_warnings()
 def main(argv: list[str] | None = None) -> int:
     """Run `pjepa-curves`. Exit status: 0 done, 2 bad input or usage, 130 interrupted."""
     parser = make_parser()

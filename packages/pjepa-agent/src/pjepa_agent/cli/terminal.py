@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -27,7 +28,11 @@ def without_garbage_collection() -> Iterator[None]:
 
 
 def log_to_terminal() -> None:
-    """Write the package's log, and warnings of other packages, to standard error."""
+    """Write the package's log, and what other packages warn of in theirs, to standard error.
+
+    Called before PyTorch is imported, whose C++ part reads then what to log.
+    """
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("pjepa_agent").setLevel(logging.INFO)
 

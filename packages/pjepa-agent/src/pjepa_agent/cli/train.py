@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bisim_theory.console import Parser, print_error, print_result
+from bisim_theory.console import Parser, plain_warnings, print_error, print_result
 
 from pjepa_agent.cli.fields import Help, Override, add_field_options
 from pjepa_agent.cli.terminal import collected_signals, log_to_terminal, without_garbage_collection
@@ -96,6 +96,7 @@ def configure(options: argparse.Namespace) -> Config:
     return config.override(options.set or ())
 
 
+@plain_warnings()
 def main(argv: list[str] | None = None) -> int:
     """Run `pjepa-train`. Exit status: 0 done, 2 bad input or usage, 129, 130 or 143 interrupted and saved."""
     parser = make_parser()
