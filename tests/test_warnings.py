@@ -38,7 +38,8 @@ def pjepa_train(folder, monkeypatch):
     from pjepa_agent.cli import train
 
     (folder / "loud_function.py").write_text(
-        "from test_warnings_of_this import warn\nwarn()\ndef p(images, labels):\n    warn()\n    raise OSError('no data')\n"
+        "from test_warnings_of_this import warn\nwarn()\n"
+        "def p(images, labels):\n    warn()\n    raise OSError('no data')\n"
     )
     monkeypatch.chdir(folder)
     monkeypatch.setitem(sys.modules, "test_warnings_of_this", sys.modules[__name__])

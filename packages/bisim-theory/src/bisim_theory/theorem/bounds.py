@@ -48,11 +48,13 @@ def distance_bounds(
     walk = _Walk(observed_graph(data), data, transition_residual, auxiliary_residual, lipschitz)
     bounds = np.zeros(len(x))
     state = walk.begin(np.asarray(x), np.asarray(y))
-    for _ in range(depth):
-        np.maximum.at(bounds, state.query, (walk.margin(state) - state.cost) / state.scale)
-        state = walk.step(state, bounds)
-        if not len(state.query):
-            break
+    # A constant to the power of a long path may overflow, or be zero. Such a path is not followed: bounds stay valid.
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        for _ in range(depth):
+            np.maximum.at(bounds, state.query, (walk.margin(state) - state.cost) / state.scale)
+            state = walk.step(state, bounds)
+            if not len(state.query):
+                break
     return bounds
 
 
@@ -109,7 +111,7 @@ class _Walk:
         query, u, v, cost, scale = (np.concatenate(column) for column in zip(*parts, strict=True))
         # No bound exceeds the largest difference of p over L_P, so a path that costs more cannot improve one.
         most = (self._reach - cost) / scale
-        useful = (u >= 0) & (v >= 0) & (u != v) & (most > bounds[query])
+        useful = (u >= 0) & (v >= 0) & (u != v) & (scale > 0) & (most > bounds[query])
         order = np.flatnonzero(useful)[np.lexsort((cost[useful], v[useful], u[useful], query[useful]))]
         key = np.stack([query[order], u[order], v[order]])
         first = np.concatenate([[True], (key[:, 1:] != key[:, :-1]).any(0)]) if len(order) else np.empty(0, bool)

@@ -37,6 +37,14 @@ def log_to_terminal() -> None:
     logging.getLogger("pjepa_agent").setLevel(logging.INFO)
 
 
+def quiet_libraries() -> None:
+    """Leave out of the log what libraries say of their own work. Called once they are imported, as they set it too."""
+    logging.getLogger("torchrl").setLevel(logging.WARNING)  # it announces every storage that it allocates
+    if "TORCH_LOGS" not in os.environ:
+        for compiler in ("torch._dynamo", "torch._inductor"):
+            logging.getLogger(compiler).setLevel(logging.ERROR)
+
+
 @contextlib.contextmanager
 def collected_signals() -> Iterator[list[int]]:
     """Collect the first SIGINT, SIGTERM or SIGHUP in a list. A second one ends the process as usual.

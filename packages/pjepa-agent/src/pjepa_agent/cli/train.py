@@ -2,7 +2,6 @@
 
 import argparse
 import itertools
-import logging
 import signal
 import sys
 import time
@@ -12,7 +11,12 @@ from typing import TYPE_CHECKING
 from bisim_theory.console import Parser, plain_warnings, print_error, print_result
 
 from pjepa_agent.cli.fields import Help, Override, add_field_options
-from pjepa_agent.cli.terminal import collected_signals, log_to_terminal, without_garbage_collection
+from pjepa_agent.cli.terminal import (
+    collected_signals,
+    log_to_terminal,
+    quiet_libraries,
+    without_garbage_collection,
+)
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.presets import PRESETS, make_config
 from pjepa_agent.config.schema import EXPERIMENTS, Config
@@ -133,7 +137,7 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
         from pjepa_agent.runs.directory import RunDirectory, RunError
         from pjepa_agent.training import Interrupted, TrainingError
 
-    logging.getLogger("torchrl").setLevel(logging.WARNING)  # TorchRL announces every storage that it allocates
+    quiet_libraries()
     try:
         with init_processes() as processes:
             device = choose_device(options.device)
