@@ -263,9 +263,10 @@ def test_p_is_chosen_where_the_file_does_not_say(tmp_path, capsys):
     write(tmp_path / "transitions.npz", arrays, reward=[0.0, 0, 1, 1], count=[0, 1, 2, 3])
     status, out, _ = run(capsys, tmp_path, "--auxiliary", "reward")
     assert status == 0
-    assert "Data: 3 transitions" in out  # nothing leads to observation 0, so its reward is not known
+    assert "Data: 4 transitions" in out
+    assert "p of 1 sources is unknown" in out  # nothing leads to observation 0
     status, out, _ = run(capsys, tmp_path, "--auxiliary", "reward+count", "--json", tmp_path / "out.json")
-    assert json.loads((tmp_path / "out.json").read_text())["distinguished_pairs_per_level"] == [3]
+    assert json.loads((tmp_path / "out.json").read_text())["distinguished_pairs_per_level"] == [3, 3]
     # A representation goes with it, where the file has no p of its own.
     write(tmp_path / "representation.npz", model())
     status, out, _ = run(capsys, tmp_path, "--auxiliary", "reward")
@@ -308,7 +309,7 @@ def test_a_pair_with_an_observation_that_is_never_a_source(tmp_path, capsys):
     write(tmp_path / "transitions.npz", {**CHAIN, "successor": [1, 2, 3, 4]})
     status, out, _ = run(capsys, tmp_path, "--pair", 0, 4)
     assert status == 0
-    assert "Pair 0, 4: not both are sources, so R and B do not speak of it; it may be merged" in out
+    assert "Pair 0, 4: of one the data has neither action nor p, so R and B do not speak of it; it may be" in out
 
 
 def images_alike():

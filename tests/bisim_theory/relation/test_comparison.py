@@ -1,6 +1,15 @@
+import dataclasses
+
 import numpy as np
 import pytest
-from bisim_theory import DatasetError, TransitionDataset, compare, empirical_bisimulation, to_text
+from bisim_theory import (
+    DatasetError,
+    NoWellTrainedModelError,
+    TransitionDataset,
+    compare,
+    empirical_bisimulation,
+    to_text,
+)
 from bisim_theory.analysis import analyse
 from bisim_theory.data.auxiliary import auxiliary_values, offered, with_auxiliary
 from bisim_theory.relation.collect_next import collect_next
@@ -23,6 +32,7 @@ def counting_episodes(episodes=40, steps=6, target=2, seed=0):
         ids[:, 1:].ravel(),
         observation=images,
         reward=(count[:, 1:] == target).ravel().astype(float),
+        terminated=np.tile(np.arange(steps) == steps - 1, episodes) & (count[:, 1:] == 0).ravel(),
         labels={"count": count.ravel()},
     )
 
@@ -31,10 +41,11 @@ def test_candidates_are_what_training_on_them_would_be_told():
     data = counting_episodes()
     found = compare(data, ["reward", "count", "random", "constant", "reward+count"], data.labels["count"])
     known = auxiliary_values(data, "reward").known
-    assert found.left_out == (~known).sum() == 40  # nothing tells the reward of an episode's first observation
+    assert (~known).sum() == 40  # nothing tells the reward of an episode's first observation, which takes part
+    assert (found.transitions, found.left_out, found.sources) == (240, 0, 240)
     by_name = {each.name: each for each in found.candidates}
     for name, each in by_name.items():
-        relation = empirical_bisimulation(with_auxiliary(data, auxiliary_values(data, name), name, known))
+        relation = empirical_bisimulation(with_auxiliary(data, auxiliary_values(data, name), name))
         assert list(each.pairs_per_level) == relation.distinguished_pairs_per_level
         assert each.certified_share == relation.certified_share(data.labels["count"])
         assert each.behaviours == relation.behaviour.classes
@@ -46,26 +57,37 @@ def test_candidates_are_what_training_on_them_would_be_told():
     assert by_name["random"].certified_share == 1
     assert by_name["random"].within_label > 0
     assert 0 < by_name["reward"].certified_share < 1
-    assert by_name["reward+count"].pairs_per_level == by_name["count"].pairs_per_level
+    # The reward is known where it is together with the count, which then tells it.
+    at_known = dataclasses.replace(auxiliary_values(data, "count"), known=known)
+    relation = empirical_bisimulation(with_auxiliary(data, at_known, "count"))
+    assert list(by_name["reward+count"].pairs_per_level) == relation.distinguished_pairs_per_level
 
 
 def test_any_array_of_values_is_a_candidate():
     data = counting_episodes()
     parity = data.labels["count"] % 2
     found = compare(
-        data, {"parity": parity, "by transition": parity[data.source], "pair": np.stack([parity, parity], 1)}
+        data, {"parity": parity, "pair": np.stack([parity, parity], 1), "by transition": parity[data.source]}
     )
-    assert len({tuple(each.pairs_per_level) for each in found.candidates}) == 1
+    parity_of_all, pair, by_transition = (each.pairs_per_level for each in found.candidates)
+    assert parity_of_all == pair
+    # Values by transition are those of sources, so nothing is known of leaves.
+    of_sources = TransitionDataset(data.source, data.action, data.successor, parity[data.source])
+    assert list(by_transition) == empirical_bisimulation(of_sources).distinguished_pairs_per_level
+    assert [each.leaves for each in found.candidates] == [40, 40, 0]
     assert found.left_out == 0
     for wrong in (parity[:-1], parity.astype(str), np.full(data.frames, np.nan), parity[None]):
         with pytest.raises(DatasetError, match="auxiliary 'mine'"):
             compare(data, {"mine": wrong})
 
 
-def test_reward_that_is_no_function_of_the_observation_is_refused():
+def test_a_reward_that_is_no_function_of_the_observation_is_a_finding():
     data = TransitionDataset([0, 1], [0, 0], [2, 2], reward=[0.0, 1.0])
-    with pytest.raises(DatasetError, match="observation 2 was reached with the rewards"):
+    with pytest.raises(NoWellTrainedModelError, match=r"observation 2 .* 0\.0 and 1\.0 \(transitions 0 and 1\)"):
         auxiliary_values(data, "reward")
+    for report in (analyse(data, auxiliary="reward"), analyse(data, candidates=["reward"])):
+        assert report.verdict == "no-well-trained-model"
+        assert report.contradiction.rows == (0, 1)
 
 
 def test_unknown_names_are_answered_with_what_there_is():
@@ -79,13 +101,14 @@ def test_unknown_names_are_answered_with_what_there_is():
 
 def test_a_candidate_without_any_model_is_told_from_the_others():
     images = np.zeros((4, 2, 2, 3), np.uint8)
+    images[2:] = 1
     data = TransitionDataset([0, 1], [0, 0], [2, 3], observation=images, labels={"count": np.array([0, 0, 1, 1]),
                              "hidden": np.array([0, 1, 0, 1])})  # fmt: skip
     report = analyse(data, None, "content", True, auxiliary="count", candidates=["count", "hidden"])
     count, hidden = report.comparison.candidates
     assert count.contradiction is None
-    assert "observation 0 has two auxiliary values" in hidden.contradiction
-    assert "no well-trained model exists: observation 0" in to_text(report)
+    assert hidden.contradiction == "observations 0 and 1 are equal and have p = 0 and 1"
+    assert "no well-trained model exists: observations 0 and 1" in to_text(report)
 
 
 def test_bars_show_levels_in_proportion():
@@ -93,8 +116,8 @@ def test_bars_show_levels_in_proportion():
     report = analyse(data, auxiliary="count", candidates=["count", "constant"])
     text = to_text(report)
     bars = [line.split()[-1] for line in text.splitlines() if line.startswith("  ") and "\N{MIDDLE DOT}" in line]
-    pairs = report.comparison.pairs
-    share = report.comparison.candidates[0].pairs_per_level[0] / pairs
+    count = report.comparison.candidates[0]
+    share = count.pairs_per_level[0] / count.pairs
     assert [len(bar) for bar in bars] == [50, 50]
     assert bars[0].count("1") == round(50 * share)
     assert bars[1] == "\N{MIDDLE DOT}" * 50
@@ -178,7 +201,7 @@ def test_the_order_of_the_candidates_changes_nothing():
     found = {}
     for names in (["reward", "count"], ["count", "reward"]):
         report = analyse(data, candidates=names)
-        assert (report.comparison.transitions, report.comparison.left_out) == (200, 40)
+        assert (report.comparison.transitions, report.comparison.left_out) == (240, 0)
         found[tuple(names)] = {each.name: each for each in report.comparison.candidates}
     first, second = found.values()
     assert first == second
@@ -206,16 +229,20 @@ def test_advice_never_repeats_what_was_done():
     kinds = set()
     for seed in range(6):
         data = counting_episodes(episodes=12, steps=3, seed=seed)
-        data = with_auxiliary(data, auxiliary_values(data, "reward"), "reward")
+        if seed % 2:  # nothing is known of what is never a source, so one has to go on from there
+            data = dataclasses.replace(data, auxiliary=data.labels["count"][data.source] == 2)
+        else:
+            data = with_auxiliary(data, auxiliary_values(data, "reward"), "reward")
         relation = empirical_bisimulation(data)
         labels = data.labels["count"]
         rows = zip(data.source.tolist(), data.action.tolist(), data.successor.tolist(), strict=True)
         done = {(x, a): y for x, a, y in rows}
         for each in collect_next(relation, labels, most=30):
             assert done.get((each.observation, each.action)) == each.successor
+            assert each.observation not in data.successor[data.terminated]
             assert each.successor not in relation.sources
-            same = relation.class_of(relation.sources) == relation.class_of(each.observation)
-            assert each.alike == (same & (labels[relation.sources] == labels[each.observation])).sum()
+            same = relation.class_of(relation.observations) == relation.class_of(each.observation)
+            assert each.alike == (same & (labels[relation.observations] == labels[each.observation])).sum()
             kinds.add(each.successor is None)
     assert kinds == {True, False}
 

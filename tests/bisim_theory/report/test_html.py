@@ -132,7 +132,7 @@ def test_no_well_trained_model_shows_the_chain_and_the_pair():
 def test_one_observation_with_two_values_of_p():
     data = TransitionDataset([0, 0], [0, 1], [1, 1], [0, 1], observation=frames(2))
     reader = read_page(analyse(data))
-    assert "Observation 0 has two auxiliary values, 0 and 1." in reader.text
+    assert "Observation 0 has two auxiliary values, 0 and 1 (transitions 0 and 1)." in reader.text
     assert not reader.all("img")
 
 

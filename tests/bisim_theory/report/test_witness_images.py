@@ -4,6 +4,7 @@ import io
 import numpy as np
 import pytest
 from bisim_theory import DatasetError, Representation, TransitionDataset, analyse
+from bisim_theory.data.auxiliary import Values, with_auxiliary
 from bisim_theory.report.html import write_page
 from bisim_theory.report.witness_images import (
     MAX_FRAMES_SHOWN,
@@ -57,11 +58,15 @@ def test_a_path_that_leaves_for_a_merged_observation_ends_there():
     assert "not observed of both" in reader.text
 
 
-def test_looking_up_an_observation_that_is_never_a_source():
-    lookup = TransitionLookup(chains())
+def test_looking_up_an_observation_of_unknown_p():
+    data = chains()
+    known = np.arange(data.frames) != 5
+    lookup = TransitionLookup(
+        with_auxiliary(data, Values(np.arange(data.frames) / 4, known)),
+    )
     assert lookup.along(0, [1, 1, 2, 1]) == [0, 1, 2]
     assert lookup.p(4) == 1.0
-    assert lookup.p(10_000) is None
+    assert lookup.p(5) is None
 
 
 class Once:

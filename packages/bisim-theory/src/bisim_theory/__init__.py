@@ -15,7 +15,9 @@ from bisim_theory import _aliases
 if TYPE_CHECKING:
     from bisim_theory.analysis import Checked, Impossible, RelationOnly, Report, analyse
     from bisim_theory.data.auxiliary import auxiliary_values
-    from bisim_theory.data.folding import NoWellTrainedModelError, find_conflicts, fold, identify_by_content
+    from bisim_theory.data.contradiction import NoWellTrainedModelError
+    from bisim_theory.data.folding import find_conflicts, fold
+    from bisim_theory.data.identity import identify_by_content
     from bisim_theory.data.representation import Representation
     from bisim_theory.data.transitions import DatasetError, TransitionDataset
     from bisim_theory.formats import read_representation, read_transitions, write_representation, write_transitions
@@ -80,10 +82,10 @@ _HOMES = {
     "check_theorem": "bisim_theory.theorem.check",
     "Comparison": "bisim_theory.relation.comparison",
     "compare": "bisim_theory.relation.comparison",
-    "NoWellTrainedModelError": "bisim_theory.data.folding",
+    "NoWellTrainedModelError": "bisim_theory.data.contradiction",
     "find_conflicts": "bisim_theory.data.folding",
     "fold": "bisim_theory.data.folding",
-    "identify_by_content": "bisim_theory.data.folding",
+    "identify_by_content": "bisim_theory.data.identity",
     "nearest_distinguished": "bisim_theory.theorem.nearest",
     "collect_next": "bisim_theory.relation.collect_next",
     "to_json": "bisim_theory.report.json",

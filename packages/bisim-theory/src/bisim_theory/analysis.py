@@ -3,46 +3,35 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory import _aliases
-from bisim_theory.data.auxiliary import Values, auxiliary_values, offered, with_auxiliary
-from bisim_theory.data.folding import Conflicts, NoWellTrainedModelError, find_conflicts, fold, identify_by_content
+from bisim_theory.data.auxiliary import Values, auxiliary_values, offered, stored_values, with_auxiliary
+from bisim_theory.data.contradiction import NoWellTrainedModelError
+from bisim_theory.data.folding import Conflicts, find_conflicts, fold
+from bisim_theory.data.identity import ContentNote, choose_identity, describe_content, join
 from bisim_theory.data.labels import default_label, label_names, label_values
-from bisim_theory.data.representation import Representation
+from bisim_theory.data.representation import Representation, RepresentationError
+from bisim_theory.data.terminals import Terminals, absorb
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
 from bisim_theory.progress import ProgressCallback, silent
 from bisim_theory.relation.base import Relation
 from bisim_theory.relation.closure import cannot_collapse
 from bisim_theory.relation.collect_next import Suggestion, collect_next
-from bisim_theory.relation.comparison import Comparison, compare
+from bisim_theory.relation.comparison import Comparison, compare, values_of
 from bisim_theory.relation.compute import empirical_bisimulation
 from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded, embeddings_needed
 from bisim_theory.theorem.check import TheoremCheck, Tolerance, Verdict, check_theorem
 
+_SAME_EMBEDDING = 1e-3
+"""Distance in units of the embeddings' root mean square up to which two are one, as rounding depends on the batch."""
+
 ProgressBar = Callable[[str], AbstractContextManager[ProgressCallback]]
 """Opens a progress bar with the given title."""
-
-
-@dataclass(frozen=True, eq=False)
-class ContentNote:
-    """Describe how joining observations of equal content changes the data.
-
-    Attributes:
-        ids: (F,) ids in which observations of equal content have the same id.
-        coinciding: number of observations whose content equals that of an earlier one.
-        conflicts: number of (observation, action) pairs with several successors after joining.
-        other_label: number of sources whose content equals that of an earlier observation with another label.
-    """
-
-    ids: Ids
-    coinciding: int
-    conflicts: int
-    other_label: int
 
 
 @dataclass(frozen=True)
@@ -51,7 +40,7 @@ class PairNote:
 
     Attributes:
         pair: ids of the observations.
-        level: level at which the pair enters R_D*, 0 in B_D*; None if one of the two is never a source.
+        level: level at which the pair enters R_D*, 0 in B_D*; None if the data says nothing of one of the two.
         witness: shortest actions after which p differs; None in B_D* and without a level.
         cannot_collapse: whether the pair is in the closure relation N.
     """
@@ -67,13 +56,14 @@ class Outcome:
     """Hold what every outcome of an analysis has.
 
     Attributes:
-        data: transitions for which p is known, with p.
-        identity: ``"occurrence"`` or ``"content"``.
+        data: all transitions, with p of every observation of which it is known.
+        identity: ``"occurrence"`` or ``"content"``, whichever was asked for or chosen.
         folded: whether the successors of one (observation, action) were merged.
         conflicts: (observation, action) pairs of `data` with several successors.
         content: effect of joining equal observations; None without observations.
         label: names of the labels that serve as ground truth, separated by commas, or None.
         comparison: candidates for p side by side; None unless requested.
+        terminals: what became of terminal observations; None where they stay leaves.
         left_out: input that was found and not used, and why; None if there is none.
     """
 
@@ -84,6 +74,7 @@ class Outcome:
     content: ContentNote | None
     label: str | None
     comparison: Comparison | None = None
+    terminals: Terminals | None = None
     left_out: str | None = None
 
     @property
@@ -140,6 +131,11 @@ class WithRelation(Outcome):
     embeddings: EmbeddingsNeeded
     suggestions: Sequence[Suggestion] = ()
     pairs: Sequence[PairNote] = ()
+
+    @functools.cached_property
+    def unknown_sources(self) -> int:
+        """Number of sources of unknown p, which take part with their dynamics."""
+        return int((~stored_values(self.data).known[self.relation.sources]).sum())
 
     @functools.cached_property
     def look_alike_pairs(self) -> int | None:
@@ -204,7 +200,7 @@ Report = Impossible | RelationOnly | Checked
 def analyse(
     data: TransitionDataset,
     representation: Representation | None = None,
-    identity: str = "occurrence",
+    identity: str = "auto",
     folding: bool = False,
     *,
     auxiliary: str | None = None,
@@ -212,6 +208,7 @@ def analyse(
     candidates: Sequence[str] = (),
     pairs: Sequence[tuple[int, int]] = (),
     label: str | None = None,
+    terminal: str = "leaf",
     progress_bar: ProgressBar = lambda title: nullcontext(silent),
 ) -> Report:
     """Compute everything that `bisim-check` reports.
@@ -219,7 +216,8 @@ def analyse(
     Args:
         data: the transitions.
         representation: a model's arrays on `data`; None computes the relation alone.
-        identity: ``"occurrence"`` gives every id an observation of its own, ``"content"`` joins equal images.
+        identity: ``"occurrence"`` gives every id an observation of its own, ``"content"`` joins equal ones, ``"auto"``
+            does so unless one (observation, action) then has several successors that are not folded.
         folding: whether to merge the successors of one (observation, action), as a well-trained model must.
         auxiliary: name of p; None uses the stored values, else the first candidate.
         tolerance: thresholds for well-trained and collapsed; None uses the defaults.
@@ -227,44 +225,60 @@ def analyse(
         pairs: ids of pairs of observations to inspect.
         label: name of the ground truth, or several names separated by commas; None takes ``count``, else the only
             label of one integer per observation, else none.
+        terminal: ``"leaf"`` takes terminal observations as the data has them, ``"absorb"`` lets every action lead from
+            them to themselves.
         progress_bar: opens the progress bars.
 
     Raises:
         DatasetError: transitions are not deterministic and `folding` is off, or an argument does not fit the data.
     """
-    if identity not in ("occurrence", "content"):
-        raise DatasetError(f"identity={identity!r}: must be occurrence or content")
-    # Candidates may tell equal images apart, so they are evaluated before those are joined.
-    values = {name: auxiliary_values(data, name) for name in candidates}
+    if terminal not in ("leaf", "absorb"):
+        raise DatasetError(f"terminal={terminal!r}: must be leaf or absorb")
     label = default_label(data) if label is None else ",".join(label_names(data, label))
     with progress_bar("reading observations") as progress:
-        all_data, content = _identify(data, identity, label, progress)
-    data, representation = _choose_auxiliary(all_data, representation, auxiliary, values)
+        content = describe_content(data, label, progress)
+    identity = choose_identity(identity, folding, content)
+    ids = content.ids if content is not None and identity == "content" else None
+    name = _name_of_auxiliary(data, auxiliary, candidates)
+    values = values_of(data, candidates, ids)
+    p = _values_of_auxiliary(data, name, values, ids)
     if representation is not None:
-        representation.check_against(data)
-    conflicts = find_conflicts(data)
+        representation.check_against(data if isinstance(p, NoWellTrainedModelError) else with_auxiliary(data, p))
+        _require_function(representation, ids)
+
+    rows = join(data, np.arange(data.frames) if ids is None else ids)
+    conflicts = find_conflicts(rows) if content is None or ids is None else content.found
     if len(conflicts) and not folding:
         raise DatasetError(_conflicts_message(conflicts, identity))
-
+    rows, terminals = absorb(rows) if terminal == "absorb" else (rows, None)
     labels = None if label is None else label_values(data, label)
     comparison = None
     if values:
         with progress_bar("comparing") as progress:
-            comparison = compare(all_data, values, labels, folding, progress)
+            comparison = compare(rows, values, labels, folding, progress)
+    left_out = None
+    if representation is not None and terminals is not None and terminals.rows:
+        representation = None
+        left_out = "the model, which has no prediction of the rows that --terminal absorb adds; train on such rows"
     outcome = Outcome(
-        data=data,
+        data=replace(rows, metadata=rows.metadata if name is None else {**rows.metadata, "auxiliary": name}),
         identity=identity,
         folded=folding,
         conflicts=conflicts,
         content=content,
         label=label,
         comparison=comparison,
+        terminals=terminals,
+        left_out=left_out,
     )
     try:
+        if isinstance(p, NoWellTrainedModelError):
+            raise p
+        outcome = replace(outcome, data=with_auxiliary(rows, p, name))
         with progress_bar("folding") as progress:
-            representative = fold(data, progress=progress) if folding else None
+            representative = fold(outcome.data, progress=progress) if folding else None
         with progress_bar("pairs") as progress:
-            relation = empirical_bisimulation(data, representative, progress)
+            relation = empirical_bisimulation(outcome.data, representative, progress)
     except NoWellTrainedModelError as error:
         return Impossible(**vars(outcome), contradiction=error, representation=representation)
     found = RelationOnly(
@@ -272,7 +286,7 @@ def analyse(
         relation=relation,
         embeddings=embeddings_needed(relation, labels),
         suggestions=_suggest(relation, labels, content),
-        pairs=_inspect_pairs(pairs, relation, content if identity == "content" else None),
+        pairs=_inspect_pairs(pairs, relation, ids),
     )
     if representation is None:
         return found
@@ -281,43 +295,58 @@ def analyse(
     return Checked(**vars(found), representation=representation, check=check)
 
 
-def _identify(
-    data: TransitionDataset, identity: str, label: str | None, progress: ProgressCallback
-) -> tuple[TransitionDataset, ContentNote | None]:
-    """Join equal images if `identity` asks for it; note what joining changes in either case."""
-    if data.observation is None:
-        if identity == "content":
-            raise DatasetError("observation: is needed for --identity content, and this dataset has none")
-        return data, None
-    ids = data.content_ids(progress)
-    joined = identify_by_content(data, ids)
-    sources = np.unique(data.source)
-    other = 0
-    if label is not None:
-        labels = label_values(data, label)
-        other = int((labels[sources] != labels[ids[sources]]).sum())
-    note = ContentNote(ids, int((ids != np.arange(len(ids))).sum()), len(find_conflicts(joined)), other)
-    return (joined if identity == "content" else data), note
+def _name_of_auxiliary(data: TransitionDataset, name: str | None, candidates: Sequence[str]) -> str | None:
+    """Return the name of p: the one asked for, else None for the stored values, else the first candidate.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    if name is not None:
+        return name
+    if data.auxiliary is not None or data.observation_auxiliary is not None:
+        return None
+    if not candidates:
+        raise DatasetError(f"auxiliary: is not in this dataset; choose --auxiliary {'|'.join(offered(data))}")
+    return candidates[0]
 
 
-def _choose_auxiliary(
-    data: TransitionDataset, representation: Representation | None, name: str | None, values: Mapping[str, Values]
-) -> tuple[TransitionDataset, Representation | None]:
-    """Attach p to the transitions; keep those rows of both arguments for which it is known.
+def _values_of_auxiliary(
+    data: TransitionDataset,
+    name: str | None,
+    values: Mapping[str, Values | NoWellTrainedModelError],
+    ids: Ids | None,
+) -> Values | NoWellTrainedModelError:
+    """Return p of every observation, or the reason why it is no function of the observation.
 
     Args:
-        data: the transitions.
-        representation: a model's arrays on `data`, or None.
-        name: the p to attach; None keeps the stored one, else takes the first of `values`.
-        values: candidates for p that are known already.
+        data: transitions, before equal observations are joined.
+        name: the name of p; None takes the stored values.
+        values: candidates that are known already.
+        ids: (F,) ids in which observations that are one have one id, or None.
     """
-    if name is None and data.auxiliary is not None:
-        return data, representation
-    if name is None and not values:
-        raise DatasetError(f"auxiliary: is not in this dataset; choose --auxiliary {'|'.join(offered(data))}")
-    name = name or next(iter(values))
-    chosen = values[name] if name in values else auxiliary_values(data, name)
-    return with_auxiliary(data, chosen, name), None if representation is None else representation.of_rows(chosen.known)
+    try:
+        if name is None:
+            return stored_values(data, ids)
+        return values[name] if name in values else auxiliary_values(data, name, ids)
+    except NoWellTrainedModelError as error:
+        return error
+
+
+def _require_function(representation: Representation, ids: Ids | None) -> None:
+    """Raise `RepresentationError` where observations of equal content have different embeddings."""
+    if ids is None:
+        return
+    embedding = representation.embedding
+    squared = np.zeros(len(ids))
+    others = np.flatnonzero(ids != np.arange(len(ids)))
+    squared[others] = np.square(embedding[others].astype(np.float64) - embedding[ids[others]]).sum(1)
+    worst = int(squared.argmax())
+    scale = float(np.square(embedding, dtype=np.float64).sum(1).mean())
+    if squared[worst] > _SAME_EMBEDDING**2 * scale:
+        raise RepresentationError(
+            f"embedding: observations {ids[worst]} and {worst} are equal and have embeddings "
+            f"{np.sqrt(squared[worst]):.4g} apart; E is a function of the observation, evaluated with nothing random"
+        )
 
 
 def _conflicts_message(conflicts: Conflicts, identity: str) -> str:
@@ -335,8 +364,8 @@ def _suggest(relation: Relation, labels: NDArray[Any] | None, content: ContentNo
     return collect_next(relation, labels, content=None if content is None else content.ids)
 
 
-def _inspect_pairs(pairs: Sequence[tuple[int, int]], relation: Relation, joined: ContentNote | None) -> list[PairNote]:
-    """Look up level, witness and closure of each pair; `joined` translates ids where equal images were joined."""
+def _inspect_pairs(pairs: Sequence[tuple[int, int]], relation: Relation, ids: Ids | None) -> list[PairNote]:
+    """Look up level, witness and closure of each pair; `ids` translates where equal observations were joined."""
     if not pairs:
         return []
     given, data = np.array(pairs), relation.data
@@ -344,11 +373,11 @@ def _inspect_pairs(pairs: Sequence[tuple[int, int]], relation: Relation, joined:
         raise DatasetError(
             f"--pair: must be ids of observations, 0..{data.frames - 1}; {given.min()}..{given.max()} are asked for"
         )
-    ids = given if joined is None else joined.ids[given]
-    forbidden = cannot_collapse(data, ids[:, 0], ids[:, 1], relation.representative)
+    joined = given if ids is None else ids[given]
+    forbidden = cannot_collapse(data, joined[:, 0], joined[:, 1], relation.representative)
     notes = []
-    for pair, (x, y), never in zip(pairs, ids.tolist(), forbidden.tolist(), strict=True):
-        known = bool(np.isin([x, y], relation.sources).all())
+    for pair, (x, y), never in zip(pairs, joined.tolist(), forbidden.tolist(), strict=True):
+        known = bool(np.isin([x, y], relation.observations).all())
         level = int(relation.level(x, y)) if known else None
         notes.append(PairNote(pair, level, relation.witness(x, y) if known else None, never))
     return notes

@@ -40,9 +40,10 @@ def make_parser() -> Parser:
     )
     parser.add_argument(
         "--identity",
-        choices=("occurrence", "content"),
-        default="occurrence",
-        help="identify observations by their ids (default) or by their content",
+        choices=("auto", "occurrence", "content"),
+        default="auto",
+        help="tell observations apart by their ids or by their content; auto takes the content where the data is then "
+        "deterministic, or folded",
     )
     parser.add_argument(
         "--fold",
@@ -53,6 +54,13 @@ def make_parser() -> Parser:
         "--auxiliary",
         metavar="NAME",
         help="auxiliary function p in place of the stored one: reward, a label such as count, random, constant, or a+b",
+    )
+    parser.add_argument(
+        "--terminal",
+        choices=("leaf", "absorb"),
+        default="leaf",
+        help="take observations that end an episode as the data has them (default), or let every action lead from them "
+        "to themselves",
     )
     parser.add_argument(
         "--actions",
@@ -143,7 +151,8 @@ def _check(options: argparse.Namespace) -> "Report":
     data = read_transitions(path, actions=options.actions, observation=options.observation)
     candidates = [] if options.compare is None else _names(options.compare, data.labels)
     # The model in the folder was trained with the stored p, so it cannot be checked with another one.
-    other_p = bool(candidates) or (options.auxiliary is not None and data.auxiliary is not None)
+    stored = data.auxiliary is not None or data.observation_auxiliary is not None
+    other_p = bool(candidates) or (options.auxiliary is not None and stored)
     default = None if other_p else representation_path
     given = default if options.representation is None else options.representation
     representation = None if given is None else read_representation(given)
@@ -158,6 +167,7 @@ def _check(options: argparse.Namespace) -> "Report":
             candidates=candidates,
             pairs=[(x, y) for x, y in options.pair],
             label=options.label,
+            terminal=options.terminal,
             progress_bar=progress_bar,
         )
     if representation_path is None or given is not None:

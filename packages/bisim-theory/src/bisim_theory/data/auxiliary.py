@@ -1,13 +1,13 @@
 """Auxiliary functions p by name, among which a user can choose before training."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bisim_theory.data.transitions import DatasetError, TransitionDataset, usable
+from bisim_theory.data.contradiction import NoWellTrainedModelError
+from bisim_theory.data.transitions import NO_AUXILIARY, DatasetError, Ids, TransitionDataset, usable
 
 NAMES = {
     "auxiliary": "the values stored in the file",
@@ -20,29 +20,68 @@ NAMES = {
 
 @dataclass(frozen=True, eq=False)
 class Values:
-    """p of the source of every transition.
+    """p of every observation of which it is known.
 
     Attributes:
-        value: (N,) or (N, k).
-        known: (N,) bool; False where p is unknown, as the reward of an episode's first observation is.
+        value: (F,) or (F, k); 0 where unknown.
+        known: (F,) bool; False where p is unknown, as the reward of an episode's first observation is.
     """
 
     value: NDArray[Any]
     known: NDArray[np.bool_]
 
 
-def auxiliary_values(data: TransitionDataset, name: str) -> Values:
+@dataclass(frozen=True, eq=False)
+class Statements:
+    """What the data says of p: one value of one observation each.
+
+    Several may speak of one observation. If they differ, p is no function of the observation.
+
+    Attributes:
+        observation: (M,) ids.
+        value: (M,) or (M, k).
+        row: (M,) the transition that says so; None where the observation itself does, as of a label.
+    """
+
+    observation: Ids
+    value: NDArray[Any]
+    row: Ids | None = None
+
+
+def auxiliary_values(data: TransitionDataset, name: str, ids: Ids | None = None) -> Values:
     """Compute the auxiliary function of a name, or of several names joined by ``+``. A label's exact name comes first.
+
+    Args:
+        data: the transitions, before equal observations are joined.
+        name: one of `offered`, or several.
+        ids: (F,) ids in which observations that are one have one id (`TransitionDataset.content_ids`); None tells all
+            of them apart. Statements of p then speak of the observation of that id.
 
     Raises:
         DatasetError: the dataset does not offer it; the message lists those that it offers.
+        NoWellTrainedModelError: an observation has two values.
     """
     names = [name] if name in data.labels else name.split("+")
-    parts = [_single(data, part) for part in names]
+    parts = [_settle(data, _statements(data, part), ids) for part in names]
     if len(parts) == 1:
         return parts[0]
-    columns = [_exact(part.value).reshape(len(data), -1) for part in parts]
+    columns = [_exact(part.value).reshape(data.frames, -1) for part in parts]
     return Values(np.concatenate(columns, 1), np.logical_and.reduce([part.known for part in parts]))
+
+
+def stored_values(data: TransitionDataset, ids: Ids | None = None) -> Values:
+    """Return p as it is stored in the dataset; see `auxiliary_values`.
+
+    Raises:
+        DatasetError: the dataset has no auxiliary.
+        NoWellTrainedModelError: an observation has two values.
+    """
+    if data.auxiliary is None and data.observation_auxiliary is not None and ids is None:
+        assert data.observation_auxiliary_known is not None
+        return Values(data.observation_auxiliary, data.observation_auxiliary_known)
+    if data.auxiliary is None and data.observation_auxiliary is None:
+        raise DatasetError(NO_AUXILIARY)
+    return _settle(data, _stored(data), ids)
 
 
 def _exact(value: NDArray[Any]) -> NDArray[Any]:
@@ -52,48 +91,100 @@ def _exact(value: NDArray[Any]) -> NDArray[Any]:
     return value
 
 
-def _single(data: TransitionDataset, name: str) -> Values:
-    known = np.ones(len(data), bool)
-    if data.auxiliary is not None and name in ("auxiliary", data.metadata.get("auxiliary")):
-        return Values(data.auxiliary, known)
+def _statements(data: TransitionDataset, name: str) -> Statements:
+    """Return what the data says of the auxiliary function of a single name."""
+    everything = np.arange(data.frames)
+    stored = data.auxiliary is not None or data.observation_auxiliary is not None
+    if stored and name in ("auxiliary", data.metadata.get("auxiliary")):
+        return _stored(data)
     if name in data.labels:
-        return Values(data.labels[name][data.source], known)
-    if name == "reward" and data.reward is not None:
-        return _reward(data)
+        return Statements(everything, data.labels[name])
+    if name == "reward" and data.reward is not None:  # the reward of a step is that of its successor
+        return Statements(data.successor, data.reward, np.arange(len(data)))
     if name == "random" and data.observation is not None:
         # A random linear map is injective on finitely many observations with probability one, and R_D* depends only on
         # where p is equal.
-        return Values(data.content_ids()[data.source], known)
+        return Statements(everything, data.content_ids())
     if name == "constant":
-        return Values(np.zeros(len(data)), known)
+        return Statements(everything, np.zeros(data.frames))
     raise DatasetError(f"auxiliary={name!r}: this dataset offers {', '.join(offered(data))}")
+
+
+def _stored(data: TransitionDataset) -> Statements:
+    """Return the stored values: those of the sources of transitions, and those of observations."""
+    rows = np.arange(len(data))
+    if data.observation_auxiliary is None:
+        assert data.auxiliary is not None
+        return Statements(data.source, data.auxiliary, rows)
+    assert data.observation_auxiliary_known is not None
+    known = np.flatnonzero(data.observation_auxiliary_known)
+    if data.auxiliary is None:
+        return Statements(known, data.observation_auxiliary[known])
+    observation = np.concatenate([data.source, known])
+    return Statements(observation, np.concatenate([data.auxiliary, data.observation_auxiliary[known]]))
+
+
+def _settle(data: TransitionDataset, statements: Statements, ids: Ids | None) -> Values:
+    """Give every observation the value that is stated of it, and the observations of one id one value."""
+    observation = statements.observation if ids is None else ids[statements.observation]
+    value = np.zeros((data.frames, *statements.value.shape[1:]), statements.value.dtype)
+    stated_by = np.full(data.frames, -1)
+    value[observation], stated_by[observation] = statements.value, np.arange(len(observation))
+    differs = (value[observation] != statements.value).reshape(len(observation), -1).any(1)
+    if differs.any():
+        one = int(differs.argmax())
+        raise _two_values(statements, one, int(stated_by[observation[one]]))
+    known = stated_by >= 0
+    return Values(value, known) if ids is None else Values(value[ids], known[ids])
+
+
+def _two_values(statements: Statements, one: int, other: int) -> NoWellTrainedModelError:
+    first, second = sorted((one, other))
+    pair = (int(statements.observation[first]), int(statements.observation[second]))
+    rows = None if statements.row is None else (int(statements.row[first]), int(statements.row[second]))
+    values = (statements.value[first].tolist(), statements.value[second].tolist())
+    return NoWellTrainedModelError(pair, values, [], rows, equal=True)
+
+
+def value_codes(values: NDArray[Any]) -> Ids:
+    """Compute (M,) integer codes of values (M,) or (M, k), equal iff the values are equal in every component."""
+    values = values.reshape(len(values), -1)
+    if values.shape[1] == 1:
+        return np.unique(values[:, 0], return_inverse=True)[1].reshape(-1)
+    plain = values + 0.0 if values.dtype.kind == "f" else values  # -0.0 becomes 0.0, which has other bytes
+    rows = np.ascontiguousarray(plain)
+    as_bytes = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1])))[:, 0]
+    return np.unique(as_bytes, return_inverse=True)[1].reshape(-1)
+
+
+def auxiliary_codes(data: TransitionDataset) -> Ids:
+    """Compute (F,) integer codes of p, equal iff p is equal in every component, -1 where p is unknown.
+
+    Only observations that occur in a transition have a code.
+
+    Raises:
+        DatasetError: the dataset has no auxiliary.
+        NoWellTrainedModelError: an observation has two values.
+    """
+    values = stored_values(data)
+    occurs = np.zeros(data.frames, bool)
+    occurs[data.source] = occurs[data.successor] = True
+    coded = occurs & values.known
+    codes = np.full(data.frames, -1)
+    codes[coded] = value_codes(values.value[coded])
+    return codes
 
 
 def offered(data: TransitionDataset) -> list[str]:
     """Return the names of the auxiliary functions that a dataset offers."""
+    stored = data.auxiliary is not None or data.observation_auxiliary is not None
     has = {
-        "auxiliary": data.auxiliary is not None,
-        "reward": data.reward is not None or data.metadata.get("auxiliary") == "reward",
+        "auxiliary": stored,
+        "reward": data.reward is not None or (stored and data.metadata.get("auxiliary") == "reward"),
         "random": data.observation is not None,
         "constant": True,
     }
     return [name for name in NAMES if has[name]] + list(data.labels)
-
-
-def _reward(data: TransitionDataset) -> Values:
-    """Return r of every source: the reward of a step is that of its successor."""
-    assert data.reward is not None
-    value = np.zeros(data.frames, data.reward.dtype)
-    known = np.zeros(data.frames, bool)
-    value[data.successor], known[data.successor] = data.reward, True
-    wrong = np.flatnonzero(value[data.successor] != data.reward)
-    if len(wrong):
-        row = int(wrong[0])
-        raise DatasetError(
-            f"reward: observation {data.successor[row]} was reached with the rewards {data.reward[row]} and "
-            f"{value[data.successor[row]]}, so the reward is no function of the observation here"
-        )
-    return Values(value[data.source], known[data.source])
 
 
 def given_values(data: TransitionDataset, name: str, value: ArrayLike) -> Values:
@@ -101,6 +192,7 @@ def given_values(data: TransitionDataset, name: str, value: ArrayLike) -> Values
 
     Raises:
         DatasetError: the array has another shape, or is not finite.
+        NoWellTrainedModelError: a source has two values.
     """
     array = np.asarray(value)
     if array.ndim not in (1, 2) or array.dtype.kind not in "fiub" or len(array) not in (len(data), data.frames):
@@ -110,25 +202,23 @@ def given_values(data: TransitionDataset, name: str, value: ArrayLike) -> Values
         )
     if not usable(array).all():
         raise DatasetError(f"auxiliary {name!r}: is not finite everywhere")
-    return Values(array if len(array) == len(data) else array[data.source], np.ones(len(data), bool))
+    if len(array) == len(data):
+        return _settle(data, Statements(data.source, array, np.arange(len(data))), None)
+    return Values(array, np.ones(data.frames, bool))
 
 
-def with_auxiliary(
-    data: TransitionDataset, values: Values, name: str, rows: NDArray[np.bool_] | None = None
-) -> TransitionDataset:
-    """Keep the transitions where p is known, or those chosen by `rows`; set p, and put its name into the metadata.
+def with_auxiliary(data: TransitionDataset, values: Values, name: str | None = None) -> TransitionDataset:
+    """Set p of every observation; put its name, if given, into the metadata.
 
     Raises:
-        DatasetError: no transition is left.
+        DatasetError: p is known at no observation that occurs in a transition.
     """
-    kept = values.known if rows is None else rows
-    if not kept.any():
-        raise DatasetError(
-            "auxiliary: is unknown at every source, as the reward is in episodes of one step; choose another one"
-        )
-    columns: Mapping[str, Any] = {
-        name: None if getattr(data, name) is None else getattr(data, name)[kept]
-        for name in ("source", "action", "successor", "action_value", "reward", "terminated", "truncated", "episode")
-    }
-    metadata = {**data.metadata, "auxiliary": name}
-    return replace(data, auxiliary=values.value[kept], metadata=metadata, size=data.frames, **columns)
+    if not (values.known[data.source].any() or values.known[data.successor].any()):
+        raise DatasetError("auxiliary: is unknown at every observation; choose another one")
+    return replace(
+        data,
+        auxiliary=None,
+        observation_auxiliary=values.value,
+        observation_auxiliary_known=values.known,
+        metadata=data.metadata if name is None else {**data.metadata, "auxiliary": name},
+    )

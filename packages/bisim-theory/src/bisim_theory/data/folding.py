@@ -2,39 +2,15 @@
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bisim_theory.data.auxiliary import auxiliary_codes, stored_values
+from bisim_theory.data.contradiction import Merge, NoWellTrainedModelError
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
 from bisim_theory.progress import ProgressCallback, silent
-
-
-def identify_by_content(data: TransitionDataset, ids: Ids | None = None) -> TransitionDataset:
-    """Give observations with equal images one id, that of the first of them.
-
-    Args:
-        data: transitions with images.
-        ids: `data.content_ids()`, if it was computed before.
-
-    Raises:
-        DatasetError: the dataset has no images.
-    """
-    ids = data.content_ids() if ids is None else ids
-    return replace(data, source=ids[data.source], successor=ids[data.successor])
-
-
-def auxiliary_codes(data: TransitionDataset) -> Ids:
-    """Compute (N,) integer codes of p, equal iff p is equal in every component."""
-    values = data.p.reshape(len(data), -1)
-    if values.shape[1] == 1:
-        return np.unique(values[:, 0], return_inverse=True)[1].reshape(-1)
-    plain = values + 0.0 if values.dtype.kind == "f" else values  # -0.0 becomes 0.0, which has other bytes
-    rows = np.ascontiguousarray(plain)
-    as_bytes = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1])))[:, 0]
-    return np.unique(as_bytes, return_inverse=True)[1].reshape(-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +20,14 @@ class Conflicts:
     Attributes:
         observation, action: (K,) ids and codes of the pairs.
         successors: (K,) number of different successors of each.
+        repeated: number of (observation, action) pairs that were observed more than once, K of them with several
+            successors. Where it is 0, determinism was not tested.
     """
 
     observation: Ids
     action: Ids
     successors: Ids
+    repeated: int = 0
 
     def __len__(self) -> int:
         return len(self.observation)
@@ -72,62 +51,10 @@ def find_conflicts(data: TransitionDataset) -> Conflicts:
     new_successor = np.concatenate([[True], ~same_pair | (successor[1:] != successor[:-1])])
     successors = np.add.reduceat(new_successor, begins, dtype=np.int64)
     several = successors > 1
-    return Conflicts(source[begins][several], action[begins][several], successors[several])
-
-
-@dataclass(frozen=True)
-class Merge:
-    """Two observations to which any well-trained model gives one embedding.
-
-    Attributes:
-        first, second: their ids.
-        action: code of the action that led to both.
-        first_source, second_source: the observations that it led from: one observation, or two merged before.
-    """
-
-    first: int
-    second: int
-    action: int
-    first_source: int
-    second_source: int
-
-    def __str__(self) -> str:
-        origin = (
-            f"both follow {self.first_source}"
-            if self.first_source == self.second_source
-            else f"they follow {self.first_source} and {self.second_source}, merged before,"
-        )
-        return f"{self.first} = {self.second}: {origin} under action {self.action}"
-
-
-class NoWellTrainedModelError(Exception):
-    """No (E, T, P) is well-trained on the data, as one embedding would need two values of p.
-
-    Attributes:
-        pair: two observations that must share an embedding (or one observation twice).
-        values: the two values of p.
-        chain: the forced merges that prove it, in order; empty where one observation itself has two values.
-    """
-
-    def __init__(self, pair: tuple[int, int], values: tuple[Any, Any], chain: list[Merge]) -> None:
-        self.pair, self.values, self.chain = pair, values, chain
-        x, y = pair
-        if x == y:
-            text = f"observation {x} has two auxiliary values, {_shown(values[0])} and {_shown(values[1])}"
-        else:
-            p = f"{_shown(values[0])} and {_shown(values[1])}"
-            text = f"observations {x} and {y} must share one embedding and have p = {p}"
-        super().__init__(text)
-
-
-def _shown(value: Any) -> str:
-    """Format a value of p, shortened to its first numbers where they are many."""
-    if not isinstance(value, list) or len(value) <= _NUMBERS_SHOWN:
-        return str(value)
-    return f"[{', '.join(f'{each:.4g}' for each in value[:_NUMBERS_SHOWN])}, ... {len(value)} numbers]"
-
-
-_NUMBERS_SHOWN = 4
+    rows = np.diff(np.append(begins, len(source)))
+    return Conflicts(
+        source[begins][several], action[begins][several], successors[several], repeated=int((rows > 1).sum())
+    )
 
 
 class _Folder:
@@ -135,11 +62,11 @@ class _Folder:
 
     def __init__(self, data: TransitionDataset) -> None:
         self.data = data
-        self.codes = auxiliary_codes(data)
+        self.codes = auxiliary_codes(data).tolist()
         self.parent = np.arange(data.frames).tolist()
         self.members: dict[int, int] = {}  # root -> size, where it is not 1
         self.rows: dict[int, dict[int, int]] = {}  # root -> action -> a row with the successor
-        self.valued: dict[int, int] = {}  # root -> a row with p
+        self.valued = {x: x for x, code in enumerate(self.codes) if code >= 0}  # root -> a member with p
         self.forest: dict[int, list[tuple[int, Merge | None]]] = {}
         self.pending: deque[tuple[int, int, Merge | None]] = deque()
 
@@ -153,20 +80,19 @@ class _Folder:
         self.pending.extend((x, y, None) for x, y in merges)
         self._settle()
         for row, (source, action) in enumerate(zip(self.data.source.tolist(), self.data.action.tolist(), strict=True)):
-            root = self.find(source)
-            self._note_value(root, row)
-            self._note_row(root, action, row)
+            self._note_row(self.find(source), action, row)
             self._settle()
             if row % 10_000 == 0:
                 progress(row, len(self.data))
         return np.array([self.find(x) for x in range(self.data.frames)])
 
-    def _note_value(self, root: int, row: int) -> None:
-        other = self.valued.setdefault(root, row)
-        if self.codes[other] != self.codes[row]:
-            x, y = int(self.data.source[other]), int(self.data.source[row])
-            values = (self.data.p[other].tolist(), self.data.p[row].tolist())
-            raise NoWellTrainedModelError((x, y), values, self._explain(x, y))
+    def _note_value(self, root: int, x: int) -> None:
+        other = self.valued.setdefault(root, x)
+        if self.codes[other] != self.codes[x]:
+            value = stored_values(self.data).value
+            raise NoWellTrainedModelError(
+                (other, x), (value[other].tolist(), value[x].tolist()), self._explain(other, x)
+            )
 
     def _note_row(self, root: int, action: int, row: int) -> None:
         other = self.rows.setdefault(root, {}).setdefault(action, row)

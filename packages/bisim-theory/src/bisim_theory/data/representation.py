@@ -1,7 +1,7 @@
 """A model's embeddings and predictions on a dataset, as plain arrays: the objects of Theorems 1 and 3."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,15 @@ _DIMENSIONS = {
     "predicted_embedding": (2,),
     "predicted_auxiliary": (1, 2),
     "predicted_embedding_canonical": (2,),
+    "predicted_observation_auxiliary": (1, 2),
 }
 
-OPTIONAL = ("predicted_embedding_canonical", "lipschitz_dynamics", "lipschitz_auxiliary")
+OPTIONAL = (
+    "predicted_embedding_canonical",
+    "predicted_observation_auxiliary",
+    "lipschitz_dynamics",
+    "lipschitz_auxiliary",
+)
 """Optional fields, which may be None."""
 
 
@@ -37,6 +43,8 @@ class Representation:
         predicted_embedding_canonical: (N, d) floats, T(E(source), a) at one canonical action a for each code; optional,
             for continuous actions. T in Theorem 3 depends on the code alone, so the hypothesis is checked with this
             where it is given.
+        predicted_observation_auxiliary: (F,) or (F, k) floats, P(E(o)) of every observation, also of those that are
+            never sources, such as the goal that ends an episode; optional.
         lipschitz_dynamics, lipschitz_auxiliary: Lipschitz constants of T(., a) and P, optional. They turn residuals
             into lower bounds on distances (`bisim_theory.theorem.bounds`).
 
@@ -50,6 +58,7 @@ class Representation:
     predicted_embedding_canonical: NDArray[np.floating[Any]] | None = None
     lipschitz_dynamics: float | None = None
     lipschitz_auxiliary: float | None = None
+    predicted_observation_auxiliary: NDArray[np.floating[Any]] | None = None
 
     def __post_init__(self) -> None:
         for name, dimensions in _DIMENSIONS.items():
@@ -79,35 +88,20 @@ class Representation:
             if value is not None and not 0 < value <= LARGEST:
                 raise DatasetError(f"{name}: must be a positive number, is {value}")
 
-    def of_rows(self, rows: NDArray[np.bool_]) -> "Representation":
-        """Keep some of the transitions.
-
-        Raises:
-            RepresentationError: `rows` is not (N,).
-        """
-        if len(rows) != len(self.predicted_embedding) or len(rows) != len(self.predicted_auxiliary):
-            raise RepresentationError(
-                f"predicted_embedding: has {len(self.predicted_embedding)} rows for {len(rows)} transitions"
-            )
-        canonical = self.predicted_embedding_canonical
-        return replace(
-            self,
-            predicted_embedding=self.predicted_embedding[rows],
-            predicted_auxiliary=self.predicted_auxiliary[rows],
-            predicted_embedding_canonical=None if canonical is None else canonical[rows],
-        )
-
     def check_against(self, data: TransitionDataset) -> None:
         """Raise `RepresentationError` unless the arrays have a row for each observation and transition of `data`."""
         expected = {
             "embedding": (data.frames,),
             "predicted_embedding": (len(data),),
-            "predicted_auxiliary": data.p.shape,
+            "predicted_auxiliary": (len(data), *data.auxiliary_shape),
+            "predicted_observation_auxiliary": (data.frames, *data.auxiliary_shape),
         }
         for name, shape in expected.items():
-            found = getattr(self, name).shape[: len(shape)]
-            if found != shape or (name == "predicted_auxiliary" and getattr(self, name).ndim != len(shape)):
-                raise RepresentationError(f"{name}: is {getattr(self, name).shape}, the transitions ask for {shape}")
+            array = getattr(self, name)
+            if array is None:
+                continue
+            if array.shape[: len(shape)] != shape or ("auxiliary" in name and array.ndim != len(shape)):
+                raise RepresentationError(f"{name}: is {array.shape}, the transitions ask for {shape}")
 
     @classmethod
     def of(
@@ -126,6 +120,9 @@ class Representation:
             raise DatasetError(f"encode: must return (B, d), returned {pieces[0].shape}")
         action = data.action[:, None] if data.action_value is None else data.action_value
         canonical = None if data.action_value is None else canonical_actions(data)
+        of_observation = None
+        if data.observation_auxiliary is not None:
+            of_observation = _in_pieces("auxiliary", auxiliary, embedding)
         predicted, values, at_canonical = [], [], []
         for start in range(0, len(data), ROWS_AT_ONCE):
             rows = slice(start, start + ROWS_AT_ONCE)
@@ -139,9 +136,16 @@ class Representation:
             np.concatenate(predicted),
             np.concatenate(values),
             np.concatenate(at_canonical) if at_canonical else None,
+            predicted_observation_auxiliary=of_observation,
         )
         representation.check_against(data)
         return representation
+
+
+def _in_pieces(name: str, function: Callable[[NDArray[Any]], Any], embedding: NDArray[Any]) -> NDArray[Any]:
+    """Apply a callable to all embeddings (F, d), some rows at a time."""
+    pieces = [embedding[start : start + ROWS_AT_ONCE] for start in range(0, len(embedding), ROWS_AT_ONCE)]
+    return np.concatenate([_rows(name, function(piece), len(piece)) for piece in pieces])
 
 
 def canonical_actions(data: TransitionDataset) -> NDArray[np.floating[Any]]:

@@ -1,7 +1,7 @@
 """The dataset D of observed transitions (Appendix B.1 of the paper) as integer arrays, and its validation."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol, cast
 
@@ -31,6 +31,8 @@ class Frames(Protocol):
     def __getitem__(self, rows: slice, /) -> NDArray[Any]:
         """Return the frames of a slice."""
 
+
+NO_AUXILIARY = "auxiliary: is not in this dataset; choose what p is, as with --auxiliary reward"
 
 MOST_UNUSED_IDS = 1_000_000
 """Most ids without a transition where the largest id alone determines the number of observations."""
@@ -70,6 +72,9 @@ class TransitionDataset:
         action: (N,) integer codes of the actions.
         successor: (N,) integer ids of the observations that the actions led to, never the first of the next episode.
         auxiliary: (N,) or (N, k) finite numbers, p of the *source*; None where p is chosen later.
+        observation_auxiliary: (F,) or (F, k) numbers, p of every observation, so also of those that are never sources;
+            finite where known. Where `auxiliary` is given too, the two agree.
+        observation_auxiliary_known: (F,) bool, where `observation_auxiliary` is known; None where it is everywhere.
         observation: (F, H, W, C) uint8 images, or any other numbers (F, ...), finite, optional.
         action_value: (N, A) finite floats, the continuous actions behind the codes, optional.
         reward: (N,) finite floats, the reward of the step, so r of the successor, optional.
@@ -96,6 +101,8 @@ class TransitionDataset:
     labels: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     size: int | None = None
+    observation_auxiliary: NDArray[Any] | None = None
+    observation_auxiliary_known: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
@@ -123,7 +130,43 @@ class TransitionDataset:
         for name in _reserved() & set(self.labels):
             raise DatasetError(f"labels: {name!r} is the name of another array; give the label another one")
         put("labels", {name: _label(name, value) for name, value in self.labels.items()})
+        self._check_observation_auxiliary(put)
         self._check_frames()
+        self._check_agreement()
+
+    def _check_observation_auxiliary(self, put: Callable[[str, Any], None]) -> None:
+        """Check p of observations; what stands where it is unknown becomes 0."""
+        name, known = "observation_auxiliary", self.observation_auxiliary_known
+        if self.observation_auxiliary is None:
+            if known is not None:
+                raise DatasetError(f"{name}_known: is given without {name}")
+            return
+        array = _array(name, self.observation_auxiliary)
+        if known is not None:
+            known = _booleans(f"{name}_known", known, len(array) if array.ndim else 0)
+            array = np.where(known.reshape(-1, *[1] * (array.ndim - 1)), array, array.dtype.type(0))
+        put(name, _numbers(name, array, len(array) if array.ndim else 0, (1, 2)))
+        put(f"{name}_known", np.ones(len(array), bool) if known is None else known)
+
+    def _check_agreement(self) -> None:
+        """Raise `DatasetError` where `auxiliary` and `observation_auxiliary` differ at a source."""
+        if self.auxiliary is None or self.observation_auxiliary is None:
+            return
+        assert self.observation_auxiliary_known is not None
+        of_source = self.observation_auxiliary[self.source]
+        if of_source.shape != self.auxiliary.shape:
+            raise DatasetError(
+                f"observation_auxiliary: is {self.observation_auxiliary.shape}, auxiliary is {self.auxiliary.shape}; "
+                "give both as many columns"
+            )
+        differs = (of_source != self.auxiliary).reshape(len(self), -1).any(1)
+        wrong = np.flatnonzero(differs & self.observation_auxiliary_known[self.source])
+        if len(wrong):
+            row = int(wrong[0])
+            raise DatasetError(
+                f"auxiliary: row {row} gives its source, observation {self.source[row]}, another p than "
+                "observation_auxiliary does; leave one of the two out"
+            )
 
     def _check_frames(self) -> None:
         if self.observation is not None:
@@ -136,6 +179,8 @@ class TransitionDataset:
         lengths = {name: len(value) for name, value in self.labels.items()}
         if self.observation is not None:
             lengths["observation"] = self.observation.shape[0]
+        if self.observation_auxiliary is not None:
+            lengths["observation_auxiliary"] = len(self.observation_auxiliary)
         if self.size is not None:
             lengths["size"] = self.size
         if len(set(lengths.values())) > 1:
@@ -157,14 +202,35 @@ class TransitionDataset:
 
     @property
     def p(self) -> NDArray[Any]:
-        """(N,) or (N, k) `auxiliary`.
+        """(N,) or (N, k) p of the source of every transition.
+
+        Raises:
+            DatasetError: the dataset has no auxiliary, or it is unknown at a source.
+        """
+        if self.auxiliary is None and self.observation_auxiliary is not None:
+            assert self.observation_auxiliary_known is not None
+            unknown = np.flatnonzero(~self.observation_auxiliary_known[self.source])
+            if len(unknown):
+                raise DatasetError(
+                    f"observation_auxiliary: is unknown at observation {self.source[unknown[0]]}, the source of "
+                    f"transition {unknown[0]}"
+                )
+            return np.asarray(self.observation_auxiliary[self.source])
+        if self.auxiliary is None:
+            raise DatasetError(NO_AUXILIARY)
+        return self.auxiliary
+
+    @property
+    def auxiliary_shape(self) -> tuple[int, ...]:
+        """Shape of one value of p: () or (k,).
 
         Raises:
             DatasetError: the dataset has no auxiliary.
         """
-        if self.auxiliary is None:
-            raise DatasetError("auxiliary: is not in this dataset; choose what p is, as with --auxiliary reward")
-        return self.auxiliary
+        stored = self.auxiliary if self.observation_auxiliary is None else self.observation_auxiliary
+        if stored is None:
+            raise DatasetError(NO_AUXILIARY)
+        return stored.shape[1:]
 
     @property
     def images(self) -> bool:
@@ -181,6 +247,8 @@ class TransitionDataset:
             return int(self.observation.shape[0])
         for value in self.labels.values():
             return len(value)
+        if self.observation_auxiliary is not None:
+            return len(self.observation_auxiliary)
         if self.size is not None:
             return self.size
         return int(max(self.source.max(), self.successor.max())) + 1

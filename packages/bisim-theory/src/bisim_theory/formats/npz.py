@@ -20,7 +20,16 @@ from bisim_theory.formats.npz_arrays import StoredArray, StoredFrames
 from bisim_theory.formats.registry import Format
 
 _REQUIRED = ("source", "action", "successor")
-_OPTIONAL = ("auxiliary", "action_value", "reward", "terminated", "truncated", "episode")
+_OPTIONAL = (
+    "auxiliary",
+    "observation_auxiliary",
+    "observation_auxiliary_known",
+    "action_value",
+    "reward",
+    "terminated",
+    "truncated",
+    "episode",
+)
 _REPRESENTATION = ("embedding", "predicted_embedding", "predicted_auxiliary")
 
 

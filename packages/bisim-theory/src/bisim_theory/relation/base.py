@@ -17,7 +17,7 @@ PAIRS_AT_ONCE = 1_000_000
 
 
 class Pairs(ABC):
-    """An indexable collection of unordered pairs of sources, never held in memory as a list."""
+    """An indexable collection of unordered pairs of observations, never held in memory as a list."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -34,16 +34,20 @@ class Pairs(ABC):
 
 
 class Relation(ABC):
-    """R_D* and B_D* over the sources of a dataset.
+    """R_D* and B_D* over the observations of which a dataset says something: its sources and its leaves.
 
-    A pair of sources is in R_D* at level t if it enters at round t of Definition 4's iteration: at level 1 where p
-    differs, at level t where some action observed from both leads to a pair of level t - 1 and none to a lower one.
+    A pair is in R_D* at level t if it enters at round t of Definition 4's iteration: at level 1 where p is known of
+    both and differs, at level t where some action observed from both leads to a pair of level t - 1 and none to a
+    lower one.
     Level 0 means that the pair is in B_D*, which is an equivalence only where coverage allows: see `classes`. Under
-    full coverage (every action observed from every source, every successor a source) R_D* and B_D* are R* and B* of
-    Definitions 1 to 3.
+    full coverage (every action observed from every source, every successor a source, every p known) R_D* and B_D* are
+    R* and B* of Definitions 1 to 3.
+
+    Definition 4 knows p of sources alone. A leaf, such as the goal that ends an episode, is reached and never acted
+    from. Theorem 3's proof holds for leaves too if P(E(o)) = p(o) wherever p is known.
 
     Attributes:
-        behaviour: sources by identical observed behaviour.
+        behaviour: observations by identical observed behaviour.
         exact: False where numbers of pairs are estimates from a sample.
     """
 
@@ -57,18 +61,18 @@ class Relation(ABC):
     @functools.cached_property
     @abstractmethod
     def distinguished_pairs_per_level(self) -> list[int]:
-        """Number of unordered pairs of sources that enter R_D* at level 1, 2, ..."""
+        """Number of unordered pairs of observations that enter R_D* at level 1, 2, ..."""
 
     @abstractmethod
     def pairs_at(self, level: int) -> Pairs:
-        """Return all unordered pairs of sources that enter R_D* at a level."""
+        """Return all unordered pairs of observations that enter R_D* at a level."""
 
     @abstractmethod
     def equal_label_pairs(self, code: Ids) -> int:
-        """Count the unordered pairs in R_D* of sources with equal codes.
+        """Count the unordered pairs in R_D* of observations with equal codes.
 
         Args:
-            code: (n,) one integer for each of `sources`.
+            code: (n,) one integer for each of `observations`.
         """
 
     @functools.cached_property
@@ -79,7 +83,7 @@ class Relation(ABC):
     @functools.cached_property
     @abstractmethod
     def classes(self) -> Ids | None:
-        """(n,) class 0, 1, ... of every source; None where B_D* is no equivalence, or where that is not decided."""
+        """(n,) class 0, 1, ... of every observation; None where B_D* is no equivalence, or this is not decided."""
 
     @abstractmethod
     def clique(self) -> Ids:
@@ -108,29 +112,39 @@ class Relation(ABC):
         return self.class_levels(a[:, None], b) != 0
 
     @property
+    def observations(self) -> Ids:
+        """(n,) ids of the observations that the relation is over, sorted: sources and leaves."""
+        return self.behaviour.observations
+
+    @property
     def sources(self) -> Ids:
-        """(n,) ids of the observations that act as sources, sorted."""
+        """Ids of the observations that act as sources, sorted."""
         return self.behaviour.sources
 
+    @property
+    def leaves(self) -> int:
+        """Number of observations that are reached, never acted from, and of known p."""
+        return len(self.observations) - len(self.sources)
+
     def positions(self, ids: ArrayLike) -> Ids:
-        """Return the positions of observation ids in `sources`.
+        """Return the positions of observation ids in `observations`.
 
         Raises:
-            DatasetError: an id is never a source.
+            DatasetError: an id is never a source, and its p is unknown.
         """
         wanted = np.asarray(ids)
-        found = np.searchsorted(self.sources, wanted)
-        found = np.minimum(found, len(self.sources) - 1)
-        missing = np.atleast_1d(wanted)[np.atleast_1d(self.sources[found] != wanted)]
+        found = np.searchsorted(self.observations, wanted)
+        found = np.minimum(found, len(self.observations) - 1)
+        missing = np.atleast_1d(wanted)[np.atleast_1d(self.observations[found] != wanted)]
         if len(missing):
-            raise DatasetError(f"observation {missing[0]} is never a source, so it has no level")
+            raise DatasetError(f"observation {missing[0]} is never a source and its p is unknown, so it has no level")
         return found
 
     def class_of(self, ids: ArrayLike) -> Ids:
         """Return the classes of behaviour of observation ids.
 
         Raises:
-            DatasetError: an id is never a source.
+            DatasetError: an id is never a source, and its p is unknown.
         """
         return np.asarray(self.behaviour.class_of[self.positions(ids)])
 
@@ -138,7 +152,7 @@ class Relation(ABC):
         """Return the levels of pairs of observation ids (any shape, broadcast); 0 where the pair is in B_D*.
 
         Raises:
-            DatasetError: an id is never a source.
+            DatasetError: an id is never a source, and its p is unknown.
         """
         return self.class_levels(self.class_of(x), self.class_of(y))
 
@@ -149,19 +163,19 @@ class Relation(ABC):
         empty where p itself differs.
 
         Raises:
-            DatasetError: an id is never a source.
+            DatasetError: an id is never a source, and its p is unknown.
         """
         return shortest_witness(self, int(self.class_of(x)), int(self.class_of(y)))
 
     @property
     def distinguished_pairs(self) -> int:
-        """Number of unordered pairs of sources in R_D*."""
+        """Number of unordered pairs of observations in R_D*."""
         return sum(self.distinguished_pairs_per_level)
 
     @property
     def bisimilar_pairs(self) -> int:
-        """Number of unordered pairs of different sources in B_D*."""
-        n = len(self.sources)
+        """Number of unordered pairs of different observations in B_D*."""
+        n = len(self.observations)
         return n * (n - 1) // 2 - self.distinguished_pairs
 
     @property
@@ -170,11 +184,11 @@ class Relation(ABC):
         return None if self.classes is None else int(self.classes.max()) + 1
 
     def first_member(self, of_class: int) -> int:
-        """Return the id of the first source of a class of behaviour."""
+        """Return the id of the first observation of a class of behaviour."""
         return int(self.behaviour.members(of_class)[0])
 
     def certified_share(self, labels: NDArray[Any]) -> float | None:
-        """Return the share in R_D* of the pairs of sources with different labels; None without such a pair.
+        """Return the share in R_D* of the pairs of observations with different labels; None without such a pair.
 
         Args:
             labels: (F,) one label per observation, the ground truth.
@@ -191,15 +205,15 @@ class Relation(ABC):
         return self.equal_label_pairs(self.label_codes(labels))
 
     def label_codes(self, labels: ArrayLike) -> Ids:
-        """Return (n,) codes 0, 1, ... of the sources' labels.
+        """Return (n,) codes 0, 1, ... of the observations' labels.
 
         Raises:
             DatasetError: `labels` is not (F,).
         """
         array = np.asarray(labels)
-        if array.ndim != 1 or len(array) <= self.sources[-1]:
+        if array.ndim != 1 or len(array) <= self.observations[-1]:
             raise DatasetError(f"labels: must be (F,), one for each observation, are {array.shape}")
-        return np.unique(array[self.sources], return_inverse=True)[1]
+        return np.unique(array[self.observations], return_inverse=True)[1]
 
     def sample_pairs(self, level: int, most: int, rng: np.random.Generator) -> tuple[Ids, Ids, bool]:
         """Return pairs that enter at `level`: all, once each, if they are at most `most`; else a uniform sample.

@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bisim_theory._aliases import former_parameters
-from bisim_theory.data.folding import auxiliary_codes
+from bisim_theory.data.auxiliary import auxiliary_codes
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
-from bisim_theory.relation.graph import Edges
+from bisim_theory.relation.graph import UNKNOWN, Edges
 
 
 class Closure:
     """A union-find over observations whose merges are closed under the observed transitions.
 
     Args:
-        value: (V,) code of p per vertex, -1 where p is unknown.
+        value: (V,) code of p per vertex, `UNKNOWN` where it is not known.
         source, action, successor: (E,) transitions; several successors of one source and action are merged.
 
     Raises:
@@ -48,8 +48,10 @@ class Closure:
     def of(cls, data: TransitionDataset, representative: Ids | None = None) -> "Closure":
         """Make every observation a vertex, or its representative where observations were folded."""
         names = np.arange(data.frames) if representative is None else representative
-        value = np.full(data.frames, -1)
-        value[names[data.source]] = auxiliary_codes(data)
+        codes = auxiliary_codes(data)
+        known = codes >= 0
+        value = np.full(data.frames, UNKNOWN)
+        value[names[known]] = codes[known]
         return cls(value, names[data.source], data.action, names[data.successor])
 
     def find(self, x: int) -> int:
@@ -85,7 +87,7 @@ class Closure:
             self.steps += 1
             if a == b:
                 continue
-            if self._value[a] != self._value[b] and -1 not in (self._value[a], self._value[b]):
+            if self._value[a] != self._value[b] and UNKNOWN not in (self._value[a], self._value[b]):
                 return False, done
             if self._size[a] < self._size[b]:
                 a, b = b, a

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory._aliases import former_parameters
+from bisim_theory.data.terminals import ended
 from bisim_theory.data.transitions import Ids
 from bisim_theory.relation.base import Relation
 
@@ -22,7 +23,7 @@ class Suggestion:
     """An action to take from an observation, before going on for some steps.
 
     Attributes:
-        observation: id of a source.
+        observation: id of a source, or of a leaf that did not end its episode.
         action: code of an action from it that was not observed, or whose successor is never a source.
         successor: id of that successor, from which to go on; None where the action was not observed.
         newly_certified: expected number of sources with another label that become distinguished from the observation.
@@ -75,18 +76,23 @@ class _GainSearch:
         kinds, kind_of, size = np.unique(
             np.stack([behaviour.class_of, label], 1), axis=0, return_inverse=True, return_counts=True
         )
-        self.members = relation.sources[np.argsort(kind_of.reshape(-1), kind="stable")]
+        self.members = relation.observations[np.argsort(kind_of.reshape(-1), kind="stable")]
         self.first_member = np.concatenate([[0], np.cumsum(size)])
         # What was done, as one number of observation and action, and a row of the data for each.
         self.codes = len(behaviour.actions)
         action = np.searchsorted(behaviour.actions, self.data.action)
         self.done, self.row_of_done = np.unique(self.data.source * self.codes + action, return_index=True)
+        # Nothing follows an observation that ended its episode.
+        self.ended = np.zeros(self.data.frames, bool)
+        self.ended[ended(self.data)] = True
+        actable = np.bincount(kind_of.reshape(-1), ~self.ended[relation.observations], len(kinds)) > 0
         self.chosen, self.alike = np.arange(len(kinds)), size
         if len(kinds) > CLASSES:
             chosen = np.sort(self.rng.choice(len(kinds), CLASSES, replace=False, p=size / size.sum()))
             scale = size.sum() / size[chosen].sum()
             kinds, self.chosen, self.alike, size = kinds[chosen], chosen, size[chosen], size[chosen] * scale
         self.kind_class, self.kind_label, self.size = kinds[:, 0], kinds[:, 1], size.astype(np.float64)
+        self.actable = actable[self.chosen]
         self.successor = np.full((len(behaviour.actions), behaviour.classes), -1)
         self.successor[behaviour.edges.action, behaviour.edges.source] = behaviour.edges.successor
 
@@ -121,6 +127,7 @@ class _GainSearch:
         """
         begin, end = self.first_member[self.chosen[kind] : self.chosen[kind] + 2]
         members = self.members[begin:end]
+        members = members[~self.ended[members]]
         row = np.minimum(np.searchsorted(self.done, members * self.codes + action), len(self.done) - 1)
         tried = self.done[row] == members * self.codes + action
         if not tried.all():
@@ -141,7 +148,7 @@ class _GainSearch:
         gain = np.zeros(len(reached))
         seen = np.flatnonzero(reached >= 0)
         for label in np.unique(self.kind_label):
-            mine = (self.kind_label == label) & (reached < 0)
+            mine = (self.kind_label == label) & (reached < 0) & self.actable
             outcomes = self._outcomes(seen[self.kind_label[seen] == label], reached)
             if not len(outcomes) or not mine.any():
                 continue

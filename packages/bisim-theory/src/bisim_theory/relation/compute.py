@@ -4,7 +4,7 @@ from bisim_theory._aliases import former_parameters
 from bisim_theory.data.transitions import Ids, TransitionDataset
 from bisim_theory.progress import ProgressCallback, silent
 from bisim_theory.relation.base import Relation
-from bisim_theory.relation.graph import observed_graph
+from bisim_theory.relation.graph import UNKNOWN, observed_graph
 from bisim_theory.relation.level_table import table_relation
 from bisim_theory.relation.refinement import Refine, group, refine_in_memory
 from bisim_theory.relation.sampled_levels import SampledRelation
@@ -36,14 +36,14 @@ def empirical_bisimulation(
         refine: computes the classes of identical behaviour; not called for trajectories.
 
     Returns:
-        The relation over the sources of `data`.
+        The relation over the sources and leaves of `data`.
 
     Raises:
         DatasetError: transitions are not deterministic, or the dataset has no auxiliary.
         NoWellTrainedModelError: an observation has several values of p.
     """
     graph = observed_graph(data, representative)
-    if single_action(graph.edges):
+    if single_action(graph.edges) and (graph.auxiliary != UNKNOWN).all():
         return trajectory_relation(graph)
     behaviour = group(graph, refine(graph))
     return table_relation(behaviour, progress) if behaviour.classes <= MOST_CLASSES else SampledRelation.of(behaviour)

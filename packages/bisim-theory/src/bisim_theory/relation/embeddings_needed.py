@@ -67,7 +67,7 @@ def _by_label(closure: Closure, relation: Relation, labels: NDArray[Any]) -> int
     """Merge the behaviours whose first sources have one label; return the number of colours, None if not allowed."""
     behaviour = relation.behaviour
     first = behaviour.order[behaviour.ends - behaviour.sizes]
-    label = labels[relation.sources[first]]
+    label = labels[relation.observations[first]]
     _, first_with, of_class = np.unique(label, return_index=True, return_inverse=True)
     for each, to in enumerate(first_with[of_class].tolist()):
         if not closure.merge(each, to):
@@ -79,7 +79,7 @@ def _closure_of_classes(relation: Relation) -> Closure:
     """Build the closure over classes of behaviour and over non-sources that are reached in several ways."""
     data, behaviour, names = relation.data, relation.behaviour, relation.representative
     vertex = np.full(data.frames, -1)
-    vertex[names[behaviour.sources]] = behaviour.class_of
+    vertex[names[behaviour.observations]] = behaviour.class_of
     source, successor = vertex[names[data.source]], vertex[names[data.successor]]
     loose = successor < 0
     reached = np.unique(np.stack([names[data.successor[loose]], source[loose], data.action[loose]], 1), axis=0)

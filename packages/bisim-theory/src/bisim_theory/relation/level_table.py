@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bisim_theory.data.transitions import Ids
 from bisim_theory.progress import ProgressCallback, silent
 from bisim_theory.relation.base import Pairs, Relation
-from bisim_theory.relation.graph import Behaviour, ranges
+from bisim_theory.relation.graph import UNKNOWN, Behaviour, ranges
 
 Table = NDArray[np.unsignedinteger[Any]]
 
@@ -79,13 +79,16 @@ class _Filling:
         number, edges = behaviour.classes, behaviour.edges
         self.table: Table = np.empty((number, number), np.uint8)
         np.not_equal(behaviour.auxiliary[:, None], behaviour.auxiliary, out=self.table)
+        unknown = behaviour.auxiliary == UNKNOWN
+        self.table[unknown] = self.table[:, unknown] = 0
         of_action = [edges.action == action for action in range(len(behaviour.actions))]
         self.columns = [_Column.of(edges.source[rows], edges.successor[rows], number) for rows in of_action]
         self.pull_cost = sum(len(column.source) ** 2 for column in self.columns)
 
     def run(self) -> Table:
-        counts = np.bincount(self.behaviour.auxiliary)
-        new = (self.behaviour.classes**2 - int((counts.astype(np.int64) ** 2).sum())) // 2
+        known = self.behaviour.auxiliary[self.behaviour.auxiliary != UNKNOWN]
+        counts = np.bincount(known)
+        new = (len(known) ** 2 - int((counts.astype(np.int64) ** 2).sum())) // 2
         level, frontier = 1, None
         while new:
             if level == np.iinfo(self.table.dtype).max:
@@ -143,7 +146,7 @@ class TableRelation(Relation):
     """R_D* as a table.
 
     Attributes:
-        behaviour: sources by identical observed behaviour.
+        behaviour: observations by identical observed behaviour.
         table: (C, C) levels of pairs of classes.
     """
 
@@ -164,7 +167,7 @@ class TableRelation(Relation):
 
     @functools.cached_property
     def distinguished_pairs_per_level(self) -> list[int]:
-        """Number of unordered pairs of sources that enter R_D* at level 1, 2, ..."""
+        """Number of unordered pairs of observations that enter R_D* at level 1, 2, ..."""
         sizes = self.behaviour.sizes
         counts = np.zeros(int(self.table.max()) + 1, np.int64)
         for size, row in zip(sizes, self.table, strict=True):
@@ -172,7 +175,7 @@ class TableRelation(Relation):
         return (counts[1:] // 2).tolist()
 
     def equal_label_pairs(self, code: Ids) -> int:
-        """Count the unordered pairs in R_D* of sources with equal codes (n,)."""
+        """Count the unordered pairs in R_D* of observations with equal codes (n,)."""
         order = np.lexsort((self.behaviour.class_of, code))
         ends = np.flatnonzero(np.diff(code[order], append=code.max() + 1)) + 1
         pairs = 0
@@ -185,7 +188,7 @@ class TableRelation(Relation):
         return pairs // 2
 
     def pairs_at(self, level: int) -> Pairs:
-        """Return all unordered pairs of sources that enter R_D* at a level."""
+        """Return all unordered pairs of observations that enter R_D* at a level."""
         sizes = self.behaviour.sizes
         per_class = np.empty(len(self.table), np.int64)
         for start, rows in self._blocks():
@@ -220,7 +223,7 @@ class TableRelation(Relation):
 
     @functools.cached_property
     def classes(self) -> Ids | None:
-        """(n,) class 0, 1, ... of every source where B_D* is an equivalence, else None."""
+        """(n,) class 0, 1, ... of every observation where B_D* is an equivalence, else None."""
         if self.intransitive_triple is not None:
             return None
         return self._row_kind[self.behaviour.class_of]
@@ -248,7 +251,7 @@ class TableRelation(Relation):
 class _TablePairs(Pairs):
     relation: TableRelation
     level: int
-    per_class: Ids  # pairs of a source of each class with one of a later class
+    per_class: Ids  # pairs of an observation of each class with one of a later class
 
     @functools.cached_property
     def _ends(self) -> Ids:
@@ -273,4 +276,4 @@ class _TablePairs(Pairs):
             columns = behaviour.order[ranges(before[after], sizes[after])]
             x[rows] = behaviour.order[before[a] + within[rows] // len(columns)]
             y[rows] = columns[within[rows] % len(columns)]
-        return behaviour.sources[x], behaviour.sources[y]
+        return behaviour.observations[x], behaviour.observations[y]

@@ -19,7 +19,8 @@ def group(graph: ObservedGraph, class_of_vertex: Ids) -> Behaviour:
     return Behaviour(
         data=graph.data,
         representative=graph.representative,
-        sources=graph.sources,
+        observations=graph.observations,
+        is_source=graph.is_source,
         class_of=class_of_vertex[graph.vertex_of],
         auxiliary=graph.auxiliary[first],
         actions=graph.actions,

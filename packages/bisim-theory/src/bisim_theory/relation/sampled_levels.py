@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from bisim_theory.data.transitions import DatasetError, Ids
 from bisim_theory.relation.base import Pairs, Relation
-from bisim_theory.relation.graph import Behaviour
+from bisim_theory.relation.graph import UNKNOWN, Behaviour
 
 SAMPLED_PAIRS = 20_000
-"""Pairs of sources that are drawn uniformly to estimate numbers of pairs."""
+"""Pairs of observations that are drawn uniformly to estimate numbers of pairs."""
 
 CANDIDATES = 400
 """Classes that are drawn uniformly to search for pairwise distinguished ones."""
@@ -26,8 +26,8 @@ class SampledRelation(Relation):
     """R_D* without a table: exact for any given pair, estimated where pairs are counted.
 
     Attributes:
-        behaviour: sources by identical observed behaviour.
-        x, y, levels: positions of sampled pairs of sources, uniform among all pairs, and their levels.
+        behaviour: observations by identical observed behaviour.
+        x, y, levels: positions of sampled pairs of observations, uniform among all pairs, and their levels.
     """
 
     behaviour: Behaviour
@@ -40,7 +40,7 @@ class SampledRelation(Relation):
     def of(cls, behaviour: Behaviour) -> "SampledRelation":
         """Draw pairs from a fixed seed and compute their levels."""
         rng = np.random.default_rng(0)
-        n = len(behaviour.sources)
+        n = len(behaviour.observations)
         x = rng.integers(n, size=SAMPLED_PAIRS)
         y = (x + rng.integers(1, n, size=SAMPLED_PAIRS)) % n
         classes = zip(behaviour.class_of[x].tolist(), behaviour.class_of[y].tolist(), strict=True)
@@ -53,22 +53,22 @@ class SampledRelation(Relation):
         return np.array([walk(self.behaviour, i, j) for i, j in pairs], np.int64).reshape(a.shape)
 
     def _estimate(self, sampled: int) -> int:
-        n = len(self.sources)
+        n = len(self.observations)
         return round(n * (n - 1) / 2 * sampled / len(self.levels))
 
     @functools.cached_property
     def distinguished_pairs_per_level(self) -> list[int]:
-        """Estimated number of unordered pairs of sources that enter R_D* at level 1, 2, ..."""
+        """Estimated number of unordered pairs of observations that enter R_D* at level 1, 2, ..."""
         return [self._estimate(number) for number in np.bincount(self.levels)[1:].tolist()]
 
     def equal_label_pairs(self, code: Ids) -> int:
-        """Estimate the number of unordered pairs in R_D* of sources with equal codes (n,)."""
+        """Estimate the number of unordered pairs in R_D* of observations with equal codes (n,)."""
         return self._estimate(int(((code[self.x] == code[self.y]) & (self.levels > 0)).sum()))
 
     def pairs_at(self, level: int) -> Pairs:
         """Return the sampled pairs of a level."""
         chosen = np.flatnonzero(self.levels == level)
-        return _SampledPairs(self.sources[self.x[chosen]], self.sources[self.y[chosen]])
+        return _SampledPairs(self.observations[self.x[chosen]], self.observations[self.y[chosen]])
 
     @functools.cached_property
     def intransitive_triple(self) -> tuple[int, int, int] | None:
@@ -79,7 +79,7 @@ class SampledRelation(Relation):
             for z in self.y[bisimilar].tolist():
                 c = int(self.behaviour.class_of[z])
                 if walk(self.behaviour, b, c) == 0 and walk(self.behaviour, a, c) != 0:
-                    return int(self.sources[x]), int(self.sources[y]), int(self.sources[z])
+                    return int(self.observations[x]), int(self.observations[y]), int(self.observations[z])
         return None
 
     @property
@@ -109,7 +109,7 @@ def walk(behaviour: Behaviour, a: int, b: int) -> int:
         return 0
     level, frontier, seen = 1, [(a, b)], {(a, b)}
     while frontier:
-        if any(p[i] != p[j] for i, j in frontier):
+        if any(p[i] != p[j] and UNKNOWN not in (p[i], p[j]) for i, j in frontier):
             return level
         reached = []
         for i, j in frontier:

@@ -77,7 +77,7 @@ class TrajectoryRelation(Relation):
     """R_D* of trajectories; classes are numbered in the sorted order of their trajectories.
 
     Attributes:
-        behaviour: sources by identical trajectories.
+        behaviour: observations by identical trajectories.
         common: (C - 1,) length of the prefix that each trajectory shares with the next one, counting each p and each
             action as one; even where the two first differ in p.
     """
@@ -134,7 +134,7 @@ class TrajectoryRelation(Relation):
 
     @functools.cached_property
     def distinguished_pairs_per_level(self) -> list[int]:
-        """Number of unordered pairs of sources that enter R_D* at level 1, 2, ..."""
+        """Number of unordered pairs of observations that enter R_D* at level 1, 2, ..."""
         levels, pairs = self._pairs_per_boundary()
         counts = np.zeros(int(levels.max(initial=0)) + 1, np.int64)
         np.add.at(counts, levels, pairs)
@@ -142,7 +142,7 @@ class TrajectoryRelation(Relation):
         return np.trim_zeros(counts, "b")[1:].tolist()
 
     def _pairs_per_boundary(self) -> tuple[Ids, Ids]:
-        """Return the level (0 in B_D*) and the number of pairs of sources of every rectangle."""
+        """Return the level (0 in B_D*) and the number of pairs of observations of every rectangle."""
         before = np.concatenate([[0], self.behaviour.ends])
         r = self._rectangles
         rows, columns = before[r.middle] - before[r.start], before[r.stop] - before[r.middle]
@@ -150,7 +150,7 @@ class TrajectoryRelation(Relation):
         return np.where(common % 2 == 0, common // 2 + 1, 0), rows * columns
 
     def equal_label_pairs(self, code: Ids) -> int:
-        """Count the unordered pairs in R_D* of sources with equal codes (n,)."""
+        """Count the unordered pairs in R_D* of observations with equal codes (n,)."""
         # Trajectories are sorted within each label. The -1 between two labels is odd, as for pairs in B_D*.
         order = np.lexsort((self.behaviour.class_of, code))
         classes, labels = self.behaviour.class_of[order], code[order]
@@ -160,7 +160,7 @@ class TrajectoryRelation(Relation):
         return int(pairs[common % 2 == 0].sum())
 
     def pairs_at(self, level: int) -> Pairs:
-        """Return all unordered pairs of sources that enter R_D* at a level."""
+        """Return all unordered pairs of observations that enter R_D* at a level."""
         levels, pairs = self._pairs_per_boundary()
         return _TrajectoryPairs(self.behaviour, self._rectangles, np.flatnonzero(levels == level), pairs)
 
@@ -182,7 +182,7 @@ class TrajectoryRelation(Relation):
 
     @functools.cached_property
     def classes(self) -> Ids | None:
-        """(n,) class 0, 1, ... of every source where B_D* is an equivalence, else None."""
+        """(n,) class 0, 1, ... of every observation where B_D* is an equivalence, else None."""
         if self.intransitive_triple is not None:
             return None
         return np.concatenate([[0], np.cumsum(self.common % 2 == 0)])[self.behaviour.class_of]
@@ -263,7 +263,7 @@ class _TrajectoryPairs(Pairs):
         before = np.concatenate([[0], self.behaviour.ends])
         r = self.rectangles
         columns = before[r.stop[boundary]] - before[r.middle[boundary]]
-        order, sources = self.behaviour.order, self.behaviour.sources
+        order, ids = self.behaviour.order, self.behaviour.observations
         x = order[before[r.start[boundary]] + within // columns]
         y = order[before[r.middle[boundary]] + within % columns]
-        return sources[x], sources[y]
+        return ids[x], ids[y]

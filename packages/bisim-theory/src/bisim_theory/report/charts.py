@@ -253,7 +253,7 @@ def comparison(found: Comparison) -> Chart:
         panels = figure.subplots(1, len(ratios), sharey=True, width_ratios=ratios)
         deepest = max(len(each.pairs_per_level) for each in candidates)
         for row, each in enumerate(candidates):
-            _shares(panels[0], row, each, max(found.pairs, 1))
+            _shares(panels[0], row, each, max(each.pairs, 1))
             _number(panels[1], row, _needed(each), embeddings[row])
             if certified:
                 share = each.certified_share
@@ -277,14 +277,14 @@ def comparison(found: Comparison) -> Chart:
             handles=_legend(deepest), loc="outside lower left", ncols=SHADES + 2, handlelength=1, columnspacing=1.2
         )
 
-    said = "; ".join(f"{each.name}: {_spoken(each, found.pairs)}" for each in candidates)
+    said = "; ".join(f"{each.name}: {_spoken(each)}" for each in candidates)
     return _svg(draw, (8.6, 1.35 + 0.36 * len(candidates)), "comparison", f"Auxiliary functions compared. {said}")
 
 
-def _spoken(candidate: Candidate, pairs: int) -> str:
+def _spoken(candidate: Candidate) -> str:
     if candidate.contradiction is not None:
         return "no well-trained model exists"
-    share = sum(candidate.pairs_per_level) / max(pairs, 1)
+    share = sum(candidate.pairs_per_level) / max(candidate.pairs, 1)
     return f"{share:.1%} of pairs told apart, embeddings needed: {_needed(candidate)}"
 
 

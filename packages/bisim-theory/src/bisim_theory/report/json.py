@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from bisim_theory.analysis import Checked, Impossible, RelationOnly, Report
-from bisim_theory.data.folding import NoWellTrainedModelError
+from bisim_theory.data.contradiction import NoWellTrainedModelError
+from bisim_theory.data.terminals import Terminals
 from bisim_theory.relation.comparison import Candidate, Comparison
 from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded
 from bisim_theory.theorem.check import QUANTILES, LevelCheck, TheoremCheck
@@ -18,6 +19,8 @@ NAMES = (
     "schema",
     "observations",
     "sources",
+    "leaves",
+    "unknown_sources",
     "transitions",
     "actions",
     "identity",
@@ -25,6 +28,8 @@ NAMES = (
     "conflicts",
     "coinciding_observations",
     "conflicts_by_content",
+    "repeated_by_content",
+    "terminal",
     "exact",
     "signature_classes",
     "bisimulation_classes",
@@ -71,6 +76,8 @@ def _outcome(report: Report) -> dict[str, Any]:
         "conflicts": len(report.conflicts),
         "coinciding_observations": None if content is None else content.coinciding,
         "conflicts_by_content": None if content is None else content.conflicts,
+        "repeated_by_content": None if content is None else content.repeated,
+        "terminal": {"mode": "leaf"} if report.terminals is None else _terminal(report.terminals),
         "auxiliary": report.auxiliary,
         "label": report.label,
         "comparison": None if report.comparison is None else _comparison(report.comparison),
@@ -78,9 +85,15 @@ def _outcome(report: Report) -> dict[str, Any]:
     }
 
 
+def _terminal(terminals: Terminals) -> dict[str, Any]:
+    return {"mode": "absorb", **dataclasses.asdict(terminals)}
+
+
 def _relation(report: RelationOnly | Checked) -> dict[str, Any]:
     relation = report.relation
     return {
+        "leaves": relation.leaves,
+        "unknown_sources": report.unknown_sources,
         "exact": relation.exact,
         "signature_classes": relation.behaviour.classes,
         "bisimulation_classes": relation.bisimulation_classes,
@@ -152,6 +165,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
 def _candidate(candidate: Candidate) -> dict[str, Any]:
     return {
         "name": candidate.name,
+        "leaves": candidate.leaves,
         "signature_classes": candidate.behaviours,
         "bisimulation_classes": candidate.classes,
         **_embeddings(candidate.embeddings),
@@ -167,5 +181,6 @@ def _contradiction(error: NoWellTrainedModelError) -> dict[str, Any]:
     return {
         "pair": list(error.pair),
         "values": list(error.values),
+        "transitions": None if error.rows is None else list(error.rows),
         "chain": [vars(merge) for merge in error.chain],
     }

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 
 from bisim_theory.analysis import Checked, Impossible, PairNote, RelationOnly, Report
-from bisim_theory.data.folding import NoWellTrainedModelError
+from bisim_theory.data.contradiction import NoWellTrainedModelError
+from bisim_theory.data.identity import ContentNote
+from bisim_theory.data.terminals import Terminals
 from bisim_theory.data.transitions import TransitionDataset
 from bisim_theory.formats.limits import printable
 from bisim_theory.relation.base import Relation
@@ -49,20 +51,24 @@ def _data_lines(report: Report) -> list[str]:
         f"Data: {len(data):,} transitions, {len(np.unique(data.action))} actions, "
         f"{data.frames:,} {'frames' if data.images else 'observations'}, p: "
         f"{report.auxiliary}; "
-        f"told apart by {report.identity}, {len(np.unique(data.source)):,} observations are sources",
+        f"told apart by {report.identity}, {_observations(report)}",
         f"Conflicts (one observation and action, several successors): {report.conflicts}"
         + (", merged by folding" if report.folded else ""),
     ]
     if report.content is not None:
         lines.append(
             f"Equal {_noun(data)}: {report.content.coinciding:,} have exactly the content of an earlier one; "
-            f"told apart by content, conflicts: {report.content.conflicts:,}"
+            f"told apart by content, {_determinism(report.content)}"
         )
+        if report.identity == "occurrence":
+            lines.append("  whether a well-trained model exists is decided by --identity content --fold")
         if report.identity == "content" and report.content.other_label:
             lines.append(
                 f"  {report.content.other_label:,} sources have the content of one with another {report.label}, "
                 "whose is taken"
             )
+    if report.terminals is not None:
+        lines.append(f"Terminal observations: {_terminals(report.terminals)}")
     return [
         *lines,
         *_reading_lines(data.metadata),
@@ -92,6 +98,30 @@ def _noun(data: TransitionDataset) -> str:
     return "images" if data.images else "observations"
 
 
+def _observations(report: Report) -> str:
+    """Count sources, leaves and observations of unknown p."""
+    data = report.data
+    said = f"{len(np.unique(data.source)):,} observations are sources"
+    if isinstance(report, Impossible):
+        return said
+    leaves, unknown = report.relation.leaves, report.unknown_sources
+    if leaves:
+        said += f", {leaves:,} more are only reached and have a known p"
+    return said + (f"; p of {unknown:,} sources is unknown" if unknown else "")
+
+
+def _determinism(content: ContentNote) -> str:
+    """Say how often an action was repeated, and with which outcome."""
+    if not content.repeated:
+        return "no observation and action repeat, so determinism was not tested"
+    return f"{content.repeated:,} observations and actions repeat, conflicts: {content.conflicts:,}"
+
+
+def _terminals(terminals: Terminals) -> str:
+    said = f"{terminals.absorbing:,} absorb: every action is taken to lead back ({terminals.rows:,} rows added)"
+    return said + (f"; {terminals.sources:,} are sources and keep their rows" if terminals.sources else "")
+
+
 def _contradiction_lines(contradiction: NoWellTrainedModelError) -> list[str]:
     merges = [f"  {merge}" for merge in contradiction.chain]
     if len(merges) > MERGES_SHOWN:
@@ -101,7 +131,7 @@ def _contradiction_lines(contradiction: NoWellTrainedModelError) -> list[str]:
 
 def _relation_lines(report: RelationOnly | Checked) -> list[str]:
     relation = report.relation
-    n = len(relation.sources)
+    n = len(relation.observations)
     total = max(n * (n - 1) // 2, 1)
     lines = [
         f"Largest bisimulation (Definition 4): {relation.behaviour.classes:,} different observed behaviours",
@@ -151,7 +181,7 @@ def _class_line(relation: Relation) -> str:
 def _coverage_lines(report: RelationOnly | Checked) -> list[str]:
     if report.labels is None or report.certified_share is None:
         return []
-    lines = [f"  certified share: {report.certified_share:.3f} of the pairs of sources that differ in {report.label}"]
+    lines = [f"  certified share: {report.certified_share:.3f} of the pairs that differ in {report.label}"]
     within = report.relation.distinguished_within_label(report.labels)
     if within:
         lines.append(f"  {within:,} distinguished pairs have one {report.label}: the data tells them apart too")
@@ -171,7 +201,7 @@ def _pair_line(note: PairNote) -> str:
         return f"Pair {x}, {y}: distinguished at level {note.level}, p differs {after}"
     if note.level is None:
         may = "no well-trained model merges it (closure relation N)" if note.cannot_collapse else "it may be merged"
-        return f"Pair {x}, {y}: not both are sources, so R and B do not speak of it; {may}"
+        return f"Pair {x}, {y}: of one the data has neither action nor p, so R and B do not speak of it; {may}"
     if note.cannot_collapse:
         return f"Pair {x}, {y}: bisimilar, and still no well-trained model merges it (closure relation N)"
     return f"Pair {x}, {y}: bisimilar; a well-trained model may merge it"
@@ -240,15 +270,15 @@ def _conclusion_lines(check: TheoremCheck) -> list[str]:
 
 def _comparison_lines(comparison: Comparison, label: str | None) -> list[str]:
     """Tabulate candidates for p, and draw for each a bar of the pairs that it distinguishes, by level."""
-    used = f"{comparison.transitions:,} transitions"
-    if comparison.left_out:
-        used += f", {comparison.left_out:,} left out, of which some candidate is not known"
     width = max(len("auxiliary"), *(len(each.name) for each in comparison.candidates))
     header = f"  {'auxiliary':{width}}  behaviours  classes  embeddings  levels  certified"
-    lines = [f"Auxiliary functions compared ({used}):", header + ("" if label is None else f"  within {label}")]
+    lines = [
+        f"Auxiliary functions compared ({comparison.transitions:,} transitions):",
+        header + ("" if label is None else f"  within {label}"),
+    ]
     lines += [_candidate_row(each, width, label) for each in comparison.candidates]
     lines += ["  which pairs each protects (digit: level, dot: not distinguished):"]
-    lines += [f"  {each.name:{width}}  {_level_bar(each, comparison.pairs)}" for each in comparison.candidates]
+    lines += [f"  {each.name:{width}}  {_level_bar(each)}" for each in comparison.candidates]
     return lines
 
 
@@ -266,10 +296,10 @@ def _candidate_row(candidate: Candidate, width: int, label: str | None) -> str:
     return row if label is None else f"{row}  {candidate.within_label:{len('within ') + len(label)},}"
 
 
-def _level_bar(candidate: Candidate, pairs: int) -> str:
-    if candidate.contradiction is not None or pairs == 0:
+def _level_bar(candidate: Candidate) -> str:
+    if candidate.contradiction is not None or candidate.pairs == 0:
         return "-"
-    ends = np.round(np.cumsum(candidate.pairs_per_level) / pairs * BAR).astype(int).tolist()
+    ends = np.round(np.cumsum(candidate.pairs_per_level) / candidate.pairs * BAR).astype(int).tolist()
     bar = ""
     for level, end in enumerate(ends, start=1):
         bar += (str(level) if level < 10 else "+") * (end - len(bar))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory.analysis import Checked, Impossible, RelationOnly, Report
+from bisim_theory.data.auxiliary import stored_values
 from bisim_theory.data.transitions import Frames, TransitionDataset, piece_rows
 from bisim_theory.report.tables import ends
 from bisim_theory.theorem.nearest import distances
@@ -35,7 +36,7 @@ class WitnessStrip:
         x, y: ids of the frames from each observation on, equal in number; shorter than the witness where a path leaves
             for an observation that was merged.
         distances: distances of the embeddings of x[i] and y[i]; None without a model.
-        p: p of the last two frames; None for an observation that is never a source.
+        p: p of the last two frames; None where it is unknown.
     """
 
     title: str
@@ -69,7 +70,7 @@ class WitnessStrip:
 
 def _p_values_cell(p: Any, q: Any) -> str:
     """Compare two values of p as text; of vectors, the first component that differs."""
-    if p is None or q is None:  # the observation was merged with a source
+    if p is None or q is None:  # of an observation that was merged with one of known p
         return "not observed of both"
     if p == q:  # the frames end before the witness does
         return "equal"
@@ -90,7 +91,8 @@ class TransitionLookup:
     def __init__(self, data: TransitionDataset) -> None:
         order = np.lexsort((data.action, data.source))
         self._source, self._action = data.source[order], data.action[order]
-        self._successor, self._p = data.successor[order], data.p[order]
+        self._successor = data.successor[order]
+        self._values = None if data.observation_auxiliary is None else stored_values(data)
 
     def along(self, start: int, actions: Iterable[int]) -> list[int]:
         """Return the ids from `start` along `actions`, up to the first action that was not observed from an id.
@@ -107,10 +109,9 @@ class TransitionLookup:
         return path
 
     def p(self, observation: int) -> Any:
-        """Return p of an observation as Python numbers, or None if it is never a source."""
-        row = int(np.searchsorted(self._source, observation))
-        found = row < len(self._source) and self._source[row] == observation
-        return self._p[row].tolist() if found else None
+        """Return p of an observation as Python numbers, or None if it is unknown."""
+        values = self._values
+        return values.value[observation].tolist() if values is not None and values.known[observation] else None
 
 
 def witness_images(report: Report) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bisim_theory.data.auxiliary import stored_values
 from bisim_theory.data.transitions import Ids, TransitionDataset
 from bisim_theory.relation.graph import ObservedGraph, observed_graph
 
@@ -27,25 +28,32 @@ def distance_bounds(
     auxiliary_residual: Floats,
     lipschitz: Lipschitz,
     depth: int = 64,
+    *,
+    leaf_residual: Floats | None = None,
 ) -> Floats:
-    """Compute (m,) lower bounds b(x, y) <= ||E(x) - E(y)|| for pairs of sources.
+    """Compute (m,) lower bounds b(x, y) <= ||E(x) - E(y)|| for pairs of sources and leaves.
 
     b(x, y) is the largest of 0, (|p(x) - p(y)| - e_p(x) - e_p(y)) / L_P and, over the actions a observed from both with
-    successors that are sources, (b(f(x, a), f(y, a)) - e_d(x, a) - e_d(y, a)) / L_T, by the triangle inequality and
-    induction on the length of the path. With zero residuals it is positive exactly on R_D*, which is Theorem 3.
+    successors that are sources or leaves, (b(f(x, a), f(y, a)) - e_d(x, a) - e_d(y, a)) / L_T, by the triangle
+    inequality and induction on the length of the path. With zero residuals it is positive exactly on R_D*, which is
+    Theorem 3.
 
     Args:
         data: transitions, deterministic without folding: residuals do not bound distances of folded observations.
-        x, y: (m,) ids of sources.
+        x, y: (m,) ids of sources or leaves.
         transition_residual: (N,) e_d per transition, of a T that depends on the code of the action alone.
-        auxiliary_residual: (N,) e_p per transition, at its source.
+        auxiliary_residual: (N,) e_p per transition, at its source; infinite where p is not predicted.
         lipschitz: constants of T and P.
         depth: longest path that is followed; bounds from shorter paths are valid too.
+        leaf_residual: (F,) e_p of leaves, infinite where p is not predicted; None predicts it of none.
 
     Raises:
         DatasetError: transitions are not deterministic.
     """
-    walk = _Walk(observed_graph(data), data, transition_residual, auxiliary_residual, lipschitz)
+    e_p = np.full(data.frames, np.inf) if leaf_residual is None else leaf_residual.copy()
+    e_p[data.source] = 0
+    np.maximum.at(e_p, data.source, auxiliary_residual)
+    walk = _Walk(observed_graph(data), data, transition_residual, e_p, lipschitz)
     bounds = np.zeros(len(x))
     state = walk.begin(np.asarray(x), np.asarray(y))
     # A constant to the power of a long path may overflow, or be zero. Such a path is not followed: bounds stay valid.
@@ -80,18 +88,19 @@ class _Walk:
     ) -> None:
         self.graph, self.lipschitz = graph, lipschitz
         self.vertex = np.full(data.frames, -1)
-        self.vertex[graph.sources] = graph.vertex_of
+        self.vertex[graph.observations] = graph.vertex_of
         source = self.vertex[data.source]
         action = np.searchsorted(graph.actions, data.action)
-        # Of the rows of one vertex the largest residual is an upper bound for all.
+        # Of the residuals at one vertex the largest is an upper bound for all; what is unknown gives no bound.
+        values, of_vertex = stored_values(data), graph.observations
         self.e_p = np.zeros(graph.edges.vertices)
-        np.maximum.at(self.e_p, source, auxiliary_residual)
+        np.maximum.at(self.e_p, graph.vertex_of, np.where(values.known, auxiliary_residual, np.inf)[of_vertex])
         self.successor = np.full((len(graph.actions), graph.edges.vertices), -1)
         self.successor[graph.edges.action, graph.edges.source] = graph.edges.successor
         self.e_d = np.zeros(self.successor.shape)
         np.maximum.at(self.e_d, (action, source), transition_residual)
-        self.value = np.zeros((graph.edges.vertices, int(np.prod(data.p.shape[1:]))))
-        self.value[source] = data.p.reshape(len(data), -1)
+        self.value = np.zeros((graph.edges.vertices, int(np.prod(values.value.shape[1:]))))
+        self.value[graph.vertex_of] = values.value[of_vertex].reshape(len(of_vertex), -1)
 
     def begin(self, x: Ids, y: Ids) -> _State:
         return _State(np.arange(len(x)), self.vertex[x], self.vertex[y], np.zeros(len(x)), np.ones(len(x)))

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory._aliases import former_parameters
+from bisim_theory.data.auxiliary import stored_values
 from bisim_theory.data.representation import Representation
 from bisim_theory.data.transitions import Ids
 from bisim_theory.progress import ProgressCallback, silent
@@ -49,7 +50,7 @@ class LevelCheck:
         residual_ratio: 2 median e_d of all transitions over `median_distance`.
         witness_residual: median of e_d(x, a) + e_d(y, a) at the first action of the witness, over `WITNESSED` pairs;
             None at level 1.
-        separation: probability that a pair of the level is further apart than a pair of sources with equal labels
+        separation: probability that a pair of the level is further apart than a pair of observations with equal labels
             (area under the ROC curve; ties count half); None without labels or such pairs.
         bound: smallest and median lower bound on a distance from the residuals, and the share of positive bounds, over
             `WITNESSED` pairs; None without Lipschitz constants, and where observations were folded.
@@ -101,8 +102,8 @@ class TheoremCheck:
         margin_ratio: (m,) (e_p(x) + e_p(y)) / |p(x) - p(y)| of the pairs that `auxiliary_share` is computed from; empty
             without such pairs.
         levels: every level of R_D*; those with sampled pairs where R_D* is not known exactly.
-        median_distance: median distance of all pairs of sources, or of `Tolerance.sample` of them.
-        same_label_distances: (m,) distances of all pairs of sources with equal labels, or of `Tolerance.sample` of
+        median_distance: median distance of all pairs of observations, or of `Tolerance.sample` of them.
+        same_label_distances: (m,) distances of all pairs of observations with equal labels, or of `Tolerance.sample` of
             them; None without labels or such pairs.
         closest: the smallest distance over R_D*; None where R_D* is empty.
         collapsed_pairs: number of unordered pairs in R_D* at most `collapse_distance` apart.
@@ -170,9 +171,9 @@ def check_theorem(
     representation.check_against(relation.data)
     tolerance = tolerance or Tolerance()
     model = Residuals(relation, representation)
-    sources = relation.sources
-    median = _median_distance(representation.embedding[sources], tolerance)
-    rms = float(np.sqrt(np.square(representation.embedding[sources], dtype=np.float64).sum(1).mean()))
+    observations = relation.observations
+    median = _median_distance(representation.embedding[observations], tolerance)
+    rms = float(np.sqrt(np.square(representation.embedding[observations], dtype=np.float64).sum(1).mean()))
     collapse_distance = max(tolerance.collapse * median, tolerance.point * rms)
     same = None if labels is None else _same_label_distances(relation, representation, labels, tolerance)
     numbers = range(1, len(relation.distinguished_pairs_per_level) + 1)
@@ -184,7 +185,7 @@ def check_theorem(
         transition_residual=_quantiles(model.e_d),
         raw_transition_residual=None if model.raw is None else _quantiles(model.raw),
         abstraction_residual=None if model.abstraction is None else _quantiles(model.abstraction),
-        auxiliary_residual=_quantiles(model.e_p),
+        auxiliary_residual=_quantiles(_of_sources(relation, model.e_p)),
         auxiliary_share=share,
         margin_ratio=margin_ratio,
         levels=levels,
@@ -203,6 +204,13 @@ def _quantiles(values: Floats) -> tuple[float, ...]:
     return tuple(np.quantile(values, QUANTILES).tolist())
 
 
+def _of_sources(relation: Relation, e_p: Floats) -> Floats:
+    """Return e_p at the source of every transition where p of it is known."""
+    of_row = e_p[relation.data.source]
+    known = of_row[~np.isnan(of_row)]
+    return known if len(known) else np.zeros(1)
+
+
 def _hypothesis_met(
     relation: Relation,
     share: float | None,
@@ -212,7 +220,7 @@ def _hypothesis_met(
     tolerance: Tolerance,
 ) -> bool:
     if not relation.distinguished_pairs:  # then residuals can be compared with no distance or margin
-        return bool(model.e_d.max() <= tolerance.point * rms and model.e_p.max() <= tolerance.point)
+        return bool(model.e_d.max() <= tolerance.point * rms and np.nanmax(model.e_p, initial=0) <= tolerance.point)
     met = all(level.residual_ratio < tolerance.transition for level in levels)
     return met and (share is None or share >= tolerance.auxiliary)
 
@@ -247,7 +255,9 @@ def _bound(model: Residuals, x: Ids, y: Ids) -> tuple[float, float, float] | Non
     dynamics, auxiliary = model.representation.lipschitz_dynamics, model.representation.lipschitz_auxiliary
     if dynamics is None or auxiliary is None or model.relation.folded:
         return None
-    bounds = distance_bounds(model.relation.data, x, y, model.e_d, model.e_p, Lipschitz(dynamics, auxiliary))
+    data, e_p = model.relation.data, np.nan_to_num(model.e_p, nan=np.inf)
+    lipschitz = Lipschitz(dynamics, auxiliary)
+    bounds = distance_bounds(data, x, y, model.e_d, e_p[data.source], lipschitz, leaf_residual=e_p)
     return float(bounds.min()), float(np.median(bounds)), float((bounds > 0).mean())
 
 
@@ -261,7 +271,7 @@ def separation(larger: Floats, smaller: Floats) -> float:
 def _same_label_distances(
     relation: Relation, representation: Representation, labels: NDArray[Any], tolerance: Tolerance
 ) -> Floats | None:
-    """Measure pairs of sources with equal labels: all, or a uniform sample; None where there is no such pair."""
+    """Measure pairs of observations with equal labels: all, or a uniform sample; None where there is no such pair."""
     code = relation.label_codes(labels)
     sizes = np.bincount(code)
     order, ends = np.argsort(code, kind="stable"), np.cumsum(sizes)
@@ -277,7 +287,7 @@ def _same_label_distances(
         first = rng.integers(sizes[chosen])
         second = (first + 1 + rng.integers(sizes[chosen] - 1)) % sizes[chosen]
         i, j = (ends[chosen] - sizes[chosen] + each for each in (first, second))
-    return distances(representation.embedding, relation.sources[order[i]], relation.sources[order[j]])
+    return distances(representation.embedding, relation.observations[order[i]], relation.observations[order[j]])
 
 
 def _auxiliary_margins(relation: Relation, model: Residuals, tolerance: Tolerance) -> tuple[float | None, Floats]:
@@ -285,12 +295,10 @@ def _auxiliary_margins(relation: Relation, model: Residuals, tolerance: Toleranc
     if not relation.distinguished_pairs:
         return None, np.empty(0)
     x, y, _ = relation.sample_pairs(1, tolerance.sample, np.random.default_rng(0))
-    i, j = relation.positions(x), relation.positions(y)
-    data = relation.data
-    row = np.unique(data.source, return_index=True)[1]  # p and P(E(x)) depend on the source: any row of it does
-    margin = distances(data.p[row].astype(np.float64).reshape(len(row), -1), i, j)
-    error = model.e_p[row][i] + model.e_p[row][j]
-    ratio = np.divide(error, margin, out=np.full(len(i), np.inf), where=margin > 0)
+    value = stored_values(relation.data).value.astype(np.float64).reshape(relation.data.frames, -1)
+    margin = distances(value, x, y)
+    error = np.nan_to_num(model.e_p[x] + model.e_p[y], nan=np.inf)  # what is not predicted meets no margin
+    ratio = np.divide(error, margin, out=np.full(len(x), np.inf), where=margin > 0)
     return (float((error < margin).mean()) if len(x) else None), ratio
 
 

@@ -73,7 +73,7 @@ def nearest_distinguished(
     Raises:
         DatasetError: the embedding has another shape.
     """
-    if embedding.ndim != 2 or len(embedding) <= int(relation.sources[-1]):
+    if embedding.ndim != 2 or len(embedding) <= int(relation.observations[-1]):
         raise DatasetError(f"embedding: must be (F, d), one row an observation, is {embedding.shape}")
     search = _NearestSearch(relation, embedding, threshold)
     search.begin_with_some()
@@ -88,7 +88,7 @@ class _NearestSearch:
     """The state of a search, with sources in the order of their chunks, so that every chunk is a slice."""
 
     def __init__(self, relation: Relation, raw: NDArray[Any], threshold: float) -> None:
-        embedding = centred(raw[relation.sources])
+        embedding = centred(raw[relation.observations])
         chunks = _chunks(relation, embedding)
         ends = np.cumsum([len(rows) for rows in chunks]).tolist()
         self.slices = [slice(end - len(rows), end) for end, rows in zip(ends, chunks, strict=True)]
@@ -99,7 +99,7 @@ class _NearestSearch:
         # Lengths are in units of the largest norm, so that single precision neither overflows nor underflows.
         self.scale = float(np.sqrt(norms.max(initial=0))) or 1.0
         # Products are of centred embeddings; distances that decide are of the embeddings as they are.
-        self.embedding, self.raw, self.ids = embedding[self.order], raw, relation.sources[self.order]
+        self.embedding, self.raw, self.ids = embedding[self.order], raw, relation.observations[self.order]
         # Squared distances are one product: (-2x, |x|^2, 1) with (y, 1, |y|^2).
         norms = norms[self.order] / self.scale**2
         self.left = np.empty((len(norms), embedding.shape[1] + 2), np.float32)

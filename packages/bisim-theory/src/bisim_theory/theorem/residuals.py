@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bisim_theory.data.auxiliary import stored_values
 from bisim_theory.data.representation import Representation
 from bisim_theory.data.transitions import Ids, TransitionDataset
 from bisim_theory.relation.base import Relation
@@ -21,7 +22,7 @@ class Residuals:
 
     Attributes:
         e_d: (N,) `transition_residual`.
-        e_p: (N,) `auxiliary_residual`.
+        e_p: (F,) `auxiliary_residual`.
         raw: (N,) e_d at the action that was done; None where `e_d` is that.
         abstraction: (N,) ||T(E(x), a) - T(E(x), canonical a)||, the error of treating all actions with one code alike;
             None where actions are their codes.
@@ -66,9 +67,26 @@ def transition_residual(data: TransitionDataset, representation: Representation)
 
 
 def auxiliary_residual(data: TransitionDataset, representation: Representation) -> Floats:
-    """Compute (N,) e_p, the Euclidean distances of the predicted from the true p of the sources."""
-    shape = (len(data), -1)
-    return _lengths(representation.predicted_auxiliary.reshape(shape), data.p.reshape(shape))
+    """Compute (F,) e_p, the Euclidean distances of the predicted from the true p of the observations.
+
+    NaN where p is unknown, and where the representation does not predict it, as of leaves if it predicts p of sources
+    alone. Of several predictions for one source the worst counts.
+    """
+    values = stored_values(data)
+    residual = np.full(data.frames, np.nan)
+    if representation.predicted_observation_auxiliary is not None:
+        of_observation = representation.predicted_observation_auxiliary
+        known = np.flatnonzero(values.known)
+        residual[known] = _lengths(_flat(of_observation[known]), _flat(values.value[known]))
+    rows = np.flatnonzero(values.known[data.source])
+    source = data.source[rows]
+    of_row = _lengths(_flat(representation.predicted_auxiliary[rows]), _flat(values.value[source]))
+    np.fmax.at(residual, source, of_row)
+    return residual
+
+
+def _flat(values: NDArray[Any]) -> NDArray[Any]:
+    return values.reshape(len(values), -1)
 
 
 def _lengths(a: NDArray[Any], b: NDArray[Any]) -> Floats:
