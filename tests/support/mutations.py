@@ -143,7 +143,19 @@ def edit_hdf5(path, rng):
             file[place] = arrays[place]
 
 
-STRUCTURED = {".npz": edit_npz, ".json": edit_json, ".h5": edit_hdf5, ".hdf5": edit_hdf5}
+def edit_parquet(path, rng):
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.parquet.read_table(path)
+    names = [name for name in table.column_names if not name.startswith("stats")]
+    arrays = {name: np.array(table.column(name).to_pylist()) for name in names}
+    edit_arrays(arrays, rng)
+    columns = {name: array.tolist() for name, array in arrays.items() if array.ndim}
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+
+
+STRUCTURED = {".npz": edit_npz, ".json": edit_json, ".h5": edit_hdf5, ".hdf5": edit_hdf5, ".parquet": edit_parquet}
 
 
 def disturb_folder(folder, rng):

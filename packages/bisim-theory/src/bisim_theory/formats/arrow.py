@@ -1,0 +1,133 @@
+"""Columns of Arrow tables, as Parquet and Lance hold them, converted to NumPy arrays."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bisim_theory.data.transitions import DatasetError
+from bisim_theory.formats.limits import PIECE, first_line, plain, shown
+
+_DEEPEST = 8
+_WIDEST = 8  # bytes of a number
+
+
+class ParquetFile:
+    """One Parquet file; only its footer has been read.
+
+    Args:
+        path: the file.
+
+    Raises:
+        DatasetError: the file is damaged.
+        ImportError: pyarrow is not installed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow.parquet
+
+        self.path = path
+        try:
+            self._file = pyarrow.parquet.ParquetFile(path, memory_map=False, pre_buffer=False)
+            self.rows = int(self._file.metadata.num_rows)
+            self.names: list[str] = list(self._file.schema_arrow.names)
+        except Exception as error:  # a damaged file can raise almost anything
+            raise DatasetError(f"{path}: is no Parquet file, or a damaged one ({first_line(error)})") from None
+
+    def nbytes(self, names: list[str]) -> int:
+        """Return the bytes that the footer declares for some columns, decompressed and decoded."""
+        declared, prefixes = 0, tuple(f"{name}." for name in names)
+        try:
+            for number in range(self._file.num_row_groups):
+                group = self._file.metadata.row_group(number)
+                for place in range(group.num_columns):
+                    column = group.column(place)
+                    if f"{column.path_in_schema}.".startswith(prefixes):
+                        declared += max(int(column.total_uncompressed_size), _WIDEST * int(column.num_values))
+        except Exception as error:
+            raise DatasetError(f"{self.path}: is damaged ({first_line(error)})") from None
+        return declared
+
+    def read(self, names: list[str]) -> dict[str, NDArray[Any]]:
+        """Read columns, each (N, ...).
+
+        Raises:
+            DatasetError: a column is missing, damaged, or holds no numbers of one shape.
+        """
+        for name in names:
+            if name not in self.names:
+                raise DatasetError(f"{self.path}: {shown(name)}: is missing")
+        try:
+            table = self._file.read(columns=names, use_threads=False)
+            table.validate(full=True)
+        except Exception as error:
+            raise DatasetError(f"{self.path}: is damaged ({first_line(error)})") from None
+        if table.num_rows != self.rows or self.rows < 0:
+            raise DatasetError(f"{self.path}: declares {self.rows} rows and has {table.num_rows}")
+        return {name: to_numpy(f"{self.path}: {name}", table.column(name)) for name in names}
+
+
+def is_numeric(kind: Any) -> bool:
+    """Return whether an Arrow type is that of numbers, or of lists of them at any depth."""
+    import pyarrow.types as types
+
+    for _ in range(_DEEPEST):
+        if hasattr(kind, "storage_type"):
+            kind = kind.storage_type
+        elif types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+            kind = kind.value_type
+        else:
+            return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
+    return False
+
+
+def to_numpy(what: str, column: Any) -> NDArray[Any]:
+    """Convert a column of numbers, or of lists of one shape, to an array (N, ...).
+
+    Args:
+        what: the name of the column, for messages.
+        column: an Arrow array, in one piece or several.
+
+    Raises:
+        DatasetError: it holds other things than numbers, a missing value, or lists of different lengths.
+    """
+    import pyarrow
+    import pyarrow.types as types
+
+    if not is_numeric(column.type):
+        raise DatasetError(f"{what}: must hold numbers, is {shown(str(column.type))}")
+    pieces = column.chunks if isinstance(column, pyarrow.ChunkedArray) else [column]
+    pieces = [piece for piece in pieces if len(piece)] or [pyarrow.array([], column.type)]
+    arrays = []
+    for piece in pieces:
+        shape = [len(piece)]
+        while True:
+            if hasattr(piece.type, "storage_type"):
+                piece = piece.storage
+            elif piece.null_count:
+                raise DatasetError(f"{what}: a value is missing (null); fill it in, or leave the column out")
+            elif types.is_list(piece.type) or types.is_large_list(piece.type) or types.is_fixed_size_list(piece.type):
+                width = _width(what, piece)
+                shape.append(width)
+                piece = piece.flatten()
+            else:
+                break
+        if min(shape[1:], default=1) == 0 and shape[0] > PIECE:
+            raise DatasetError(f"{what}: has the shape {tuple(shape)}")
+        arrays.append(plain(piece.to_numpy(zero_copy_only=False).reshape(shape)))
+    if len({array.shape[1:] for array in arrays}) > 1:
+        raise DatasetError(f"{what}: has rows of different lengths")
+    return np.concatenate(arrays)
+
+
+def _width(what: str, piece: Any) -> int:
+    """Return the length of the lists of a piece, all the same."""
+    import pyarrow.types as types
+
+    if types.is_fixed_size_list(piece.type):
+        return int(piece.type.list_size)
+    lengths = piece.value_lengths().to_numpy(zero_copy_only=False)
+    if len(lengths) and (lengths != lengths[0]).any():
+        raise DatasetError(f"{what}: has rows of different lengths")
+    return int(lengths[0]) if len(lengths) else 0

@@ -1,0 +1,129 @@
+"""Small datasets of formats that keep a row for each frame, in the layouts that their own libraries write.
+
+Files that the libraries wrote themselves are in `tests/fixtures`.
+"""
+
+import json
+
+import numpy as np
+
+RING = 5
+"""States of `walk`."""
+
+
+def walk(episodes=12, seed=0):
+    """Episodes of a walk on a ring as dictionaries of arrays: T steps, T + 1 observations.
+
+    Action 1 steps forward and 0 stays; the reward is 1 for a step that leads to the last state. Episodes end at random.
+    """
+    rng = np.random.default_rng(seed)
+    recorded = []
+    for number in range(episodes):
+        state, action = [int(rng.integers(RING))], rng.integers(2, size=3 + number % 4)
+        for code in action:
+            state.append((state[-1] + int(code)) % RING)
+        states = np.array(state)
+        recorded.append(
+            {
+                "observation": np.stack([states, states**2], 1).astype(np.float32),
+                "count": states,
+                "action": action,
+                "reward": (states[1:] == RING - 1).astype(np.float32),
+                "terminated": np.arange(len(action)) == len(action) - 1,
+                "truncated": np.zeros(len(action), bool),
+            }
+        )
+    return recorded
+
+
+def padded(values, length):
+    """Give the last of the frames a copy of the last step, as LeRobot does; leave a column of all frames as it is."""
+    return values if len(values) == length else np.concatenate([values, values[-1:]])
+
+
+def write_lerobot(folder, recorded, per_file=5, **more):
+    """A folder of LeRobot v3, with Parquet types of its writer; `more` are further columns, one array an episode."""
+    import pyarrow
+    import pyarrow.parquet
+
+    def save(place, columns):
+        path = folder / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pyarrow.parquet.write_table(pyarrow.table(columns), path)
+
+    def arrow(values):
+        if values.ndim == 1:
+            return pyarrow.array(values)
+        flat = pyarrow.array(values.reshape(-1))
+        for width in reversed(values.shape[1:]):
+            flat = pyarrow.FixedSizeListArray.from_arrays(flat, width)
+        return flat
+
+    rows, starts, lengths = [], [], [len(episode["observation"]) for episode in recorded]
+    for number, episode in enumerate(recorded):
+        length = lengths[number]
+        starts.append(sum(lengths[:number]))
+        rows.append(
+            {
+                "observation.state": episode["observation"],
+                "action": padded(episode["action"], length),
+                "next.reward": padded(episode["reward"], length),
+                "next.done": padded(episode["terminated"] | episode["truncated"], length),
+                **{name: episode[name] for name in ("count",) if name in episode},
+                **{name: values[number] for name, values in more.items()},
+                "timestamp": (np.arange(length) / 10).astype(np.float32),
+                "frame_index": np.arange(length),
+                "episode_index": np.full(length, number),
+                "index": starts[number] + np.arange(length),
+                "task_index": np.zeros(length, np.int64),
+            }
+        )
+    for start in range(0, len(rows), per_file):
+        part = rows[start : start + per_file]
+        columns = {name: arrow(np.concatenate([row[name] for row in part])) for name in part[0]}
+        save(f"data/chunk-000/file-{start // per_file:03d}.parquet", columns)
+    save(
+        "meta/episodes/chunk-000/file-000.parquet",
+        {
+            "episode_index": range(len(rows)),
+            "tasks": [["walk"]] * len(rows),
+            "length": lengths,
+            "data/chunk_index": [0] * len(rows),
+            "data/file_index": [number // per_file for number in range(len(rows))],
+            "dataset_from_index": starts,
+            "dataset_to_index": [start + length for start, length in zip(starts, lengths, strict=True)],
+        },
+    )
+    info = {
+        "codebase_version": "v3.0",
+        "total_episodes": len(rows),
+        "total_frames": sum(lengths),
+        "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
+        "features": {
+            name: {"dtype": str(values.dtype), "shape": list(values.shape[1:]) or [1], "names": None}
+            for name, values in rows[0].items()
+        },
+    }
+    (folder / "meta" / "info.json").write_text(json.dumps(info))
+    return folder
+
+
+def check_steps(data, recorded, frames=True):
+    """Check that every step is as it was recorded, in order, and that none leads into another episode."""
+
+    def steps(name, rows=slice(None)):
+        return np.concatenate([episode[name][rows] for episode in recorded])
+
+    for ids, rows in ((data.source, slice(-1)), (data.successor, slice(1, None))):
+        np.testing.assert_array_equal(data.labels["count"][ids], steps("count", rows))
+        if frames:
+            observed = np.asarray(data.observation[: data.frames])
+            np.testing.assert_array_equal(observed[ids], steps("observation", rows))
+    np.testing.assert_array_equal(data.action, steps("action"))
+    np.testing.assert_array_equal(data.reward, steps("reward"))
+    number = np.repeat(np.arange(len(recorded)), [len(episode["action"]) for episode in recorded])
+    np.testing.assert_array_equal(data.episode, number)
+    inside = np.flatnonzero(np.diff(number) == 0)
+    np.testing.assert_array_equal(data.successor[inside], data.source[inside + 1])  # an occurrence has one id
+    first = np.unique(number, return_index=True)[1]
+    assert not set(data.source[first]) & set(data.successor)
