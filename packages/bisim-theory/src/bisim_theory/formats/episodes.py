@@ -1,6 +1,7 @@
 """Conversion of episodes of frames into transitions, and of columns of numbers into labels."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,9 @@ from numpy.typing import NDArray
 
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset, is_label
 from bisim_theory.formats.limits import usable_name
+
+RESERVED = frozenset(each.name for each in fields(TransitionDataset))
+"""Names that no label can have."""
 
 
 def steps_within(offsets: Ids, lengths: Ids) -> tuple[Ids, Ids]:
@@ -40,6 +44,26 @@ def describe(format: str, convention: str, actions: str | None, **more: Any) -> 
     return {name: value for name, value in said.items() if value}
 
 
+def label_of(name: str) -> str:
+    """Return the name under which a column becomes a label; names of fields are taken."""
+    return f"{name}_label" if name in RESERVED else name
+
+
+def describe_choice(chosen: str, others: Mapping[str, bool]) -> list[str]:
+    """Return a sentence for each observation that was not chosen.
+
+    Args:
+        chosen: key of the observation.
+        others: keys of the others, and whether each became a label.
+    """
+    return [
+        f"{name}, as the observation is {chosen}"
+        + (f"; it is the label {label_of(name)}" if label else "")
+        + f" (--observation {name} takes it)"
+        for name, label in others.items()
+    ]
+
+
 def fit_labels(columns: Mapping[str, NDArray[Any]]) -> tuple[dict[str, NDArray[Any]], list[str]]:
     """Select the columns of a file that can be labels, and name the others.
 
@@ -49,8 +73,8 @@ def fit_labels(columns: Mapping[str, NDArray[Any]]) -> tuple[dict[str, NDArray[A
     return labels, sorted(name for name in columns if name not in labels and usable_name(name))
 
 
-def assemble(what: str, columns: Mapping[str, NDArray[Any]], metadata: dict[str, Any], **fields: Any) -> Any:
-    """Build a `TransitionDataset` from fields, and from columns that can be labels.
+def assemble(what: str, columns: Mapping[str, NDArray[Any]], metadata: dict[str, Any], **values: Any) -> Any:
+    """Build a `TransitionDataset` from its fields' values, and from columns that can be labels.
 
     Raises:
         DatasetError: the fields are inconsistent; `what` names the file in the message.
@@ -59,7 +83,7 @@ def assemble(what: str, columns: Mapping[str, NDArray[Any]], metadata: dict[str,
     if left_out:
         metadata = {**metadata, "labels_left_out": left_out}
     try:
-        return TransitionDataset(labels=labels, metadata=metadata, **fields)
+        return TransitionDataset(labels=labels, metadata=metadata, **values)
     except DatasetError as error:
         text = str(error)
         raise DatasetError(text if text.startswith(what) else f"{what}: {text}") from None
