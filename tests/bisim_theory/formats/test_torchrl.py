@@ -137,7 +137,7 @@ def test_a_ring_that_went_round_is_read_in_order_of_time(tmp_path, with_ids):
     assert_same(round_once, in_order)
     found, expected = (to_json(analyse(data, auxiliary="reward")) for data in (round_once, in_order))
     assert found == expected
-    assert found["distinguished_pairs_per_level"][:4] == [4, 3, 2, 1]
+    assert found["distinguished_pairs_per_level"] == [5, 4, 3, 2, 1]
     np.testing.assert_array_equal(np.asarray(round_once.observation)[:, 0], np.arange(4, 11))
     assert round_once.successor.tolist() == [1, 2, 3, 4, 5, 6]
 
