@@ -36,6 +36,11 @@ def overflow(images, labels): return np.full((len(images), 2), 1e300)
 def large(images, labels): return np.full(len(images), 1e5)
 def fails(images, labels): raise KeyError("no such thing")
 def empty(images, labels): return np.zeros((len(images), 0))
+def digits(images, labels): return np.full(len(images), np.nextafter(np.longdouble(1), 2))
+def sparse(images, labels): return torch.zeros(len(images), 2).to_sparse()
+def counted(labels): return torch.from_numpy(labels["count"]).float()
+def gradient(images, labels): return counted(labels).requires_grad_()
+def narrow(images, labels): return counted(labels).bfloat16()
 """
 
 
@@ -173,6 +178,21 @@ def test_what_cannot_be_learnt_is_named(data, mine):
         assert message in str(caught.value), name
         with pytest.raises(ConfigError):
             prepare(with_auxiliary(make_config(), name))
+
+
+def test_a_function_may_return_tensors(data, mine):
+    for name in ("gradient", "narrow"):
+        values = apply(f"{mine}:{name}", data)
+        assert type(values) is np.ndarray
+        assert (values == data.labels["count"]).all()
+    refused = {"sparse": "what it returned: is no array (can't convert Sparse"}
+    if np.finfo(np.longdouble).nmant > 52:
+        refused["digits"] = "what it returned: row 0 has more digits than float64"
+    for name, message in refused.items():
+        with pytest.raises(ConfigError) as caught:
+            apply(f"{mine}:{name}", data)
+        assert message in str(caught.value)
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from bisim_theory.data.arrays import to_numpy
 from bisim_theory.data.transitions import Frames, TransitionDataset, chunks
 from counting_env import rules
 from counting_env.arguments import Arguments
@@ -61,11 +62,15 @@ class Auxiliary:
             ConfigError: the function fails, or returns a wrong shape or type, or numbers that are too large.
         """
         try:
-            values = np.asarray(self._function(frames, labels))
+            returned = self._function(frames, labels)
         except ConfigError:
             raise
         except Exception as error:  # a function of the user's can raise anything
             raise ConfigError(f"auxiliary {self.name}: raised {type(error).__name__}: {error}") from error
+        try:
+            values = to_numpy(returned)
+        except ValueError as error:
+            raise ConfigError(f"auxiliary {self.name}: what it returned: {error}") from None
         if values.dtype.kind not in "fiub" or values.ndim not in (1, 2) or 0 in values.shape:
             raise ConfigError(
                 f"auxiliary {self.name}: must return (F,) or (F, k) numbers, returned {values.shape} {values.dtype}"

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bisim_theory.data.arrays import to_numpy
 from bisim_theory.data.transitions import LARGEST, DatasetError, TransitionDataset, chunks, usable
 
 ROWS_AT_ONCE = 4096
@@ -64,7 +65,7 @@ class Representation:
         for name, dimensions in _DIMENSIONS.items():
             if name in OPTIONAL and getattr(self, name) is None:
                 continue
-            array = np.asarray(getattr(self, name))
+            array = _array(name, getattr(self, name))
             if array.ndim not in dimensions or array.dtype.kind != "f":
                 raise DatasetError(f"{name}: must be floats with {dimensions[-1]} axes, is {array.shape} {array.dtype}")
             good = usable(array)
@@ -85,8 +86,12 @@ class Representation:
             )
         for name in ("lipschitz_dynamics", "lipschitz_auxiliary"):
             value = getattr(self, name)
-            if value is not None and not 0 < value <= LARGEST:
+            if value is None:
+                continue
+            number = _array(name, value)
+            if number.ndim or number.dtype.kind not in "fiu" or not 0 < float(number) <= LARGEST:
                 raise DatasetError(f"{name}: must be a positive number, is {value}")
+            object.__setattr__(self, name, float(number))
 
     def check_against(self, data: TransitionDataset) -> None:
         """Raise `RepresentationError` unless the arrays have a row for each observation and transition of `data`."""
@@ -158,8 +163,15 @@ def canonical_actions(data: TransitionDataset) -> NDArray[np.floating[Any]]:
     return means[of_row]
 
 
+def _array(name: str, value: Any) -> NDArray[Any]:
+    try:
+        return to_numpy(value)
+    except ValueError as error:
+        raise DatasetError(f"{name}: {error}") from None
+
+
 def _rows(name: str, value: Any, rows: int) -> NDArray[Any]:
-    array = np.asarray(value)
+    array = _array(name, value)
     if array.ndim not in (1, 2) or len(array) != rows or array.dtype.kind != "f":
         raise DatasetError(
             f"{name}: must return floats, one row for each of {rows}, returned {array.shape} {array.dtype}"

@@ -8,6 +8,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bisim_theory.data.arrays import is_tensor, to_numpy
 from bisim_theory.progress import ProgressCallback, silent
 
 Ids = NDArray[np.int64]
@@ -108,7 +109,7 @@ class TransitionDataset:
         def put(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)  # the dataclass is frozen
 
-        if self.observation is not None and not hasattr(self.observation, "shape"):
+        if self.observation is not None and not _is_read_in_pieces(self.observation):
             put("observation", _array("observation", cast(ArrayLike, self.observation)))
         for name in ("source", "action", "successor"):
             put(name, _integers(name, getattr(self, name)))
@@ -278,13 +279,17 @@ class TransitionDataset:
         return ids
 
 
+def _is_read_in_pieces(frames: object) -> bool:
+    """Return whether frames lie elsewhere than in an array in memory, of NumPy or another library."""
+    in_memory = isinstance(frames, np.ndarray) or is_tensor(frames) or hasattr(frames, "__array_namespace__")
+    return hasattr(frames, "shape") and not in_memory
+
+
 def _array(name: str, value: ArrayLike) -> NDArray[Any]:
     try:
-        array = np.asarray(value)
-    except (ValueError, TypeError) as error:
-        raise DatasetError(f"{name}: is no array ({error})") from None
-    if np.ma.is_masked(value):
-        raise DatasetError(f"{name}: is masked in places; leave out what is masked, or fill it in")
+        array = to_numpy(value)
+    except ValueError as error:
+        raise DatasetError(f"{name}: {error}") from None
     if array.dtype.hasobject:
         raise DatasetError(f"{name}: holds Python objects, must hold numbers")
     return array
@@ -310,7 +315,7 @@ def _numbers(name: str, value: ArrayLike, rows: int, dimensions: tuple[int, ...]
     if array.ndim == 2 and array.shape[1] == 0:
         raise DatasetError(f"{name}: has no columns")
     _finite(name, array)
-    return array.astype(np.float64) if array.dtype.itemsize > 8 else array
+    return array
 
 
 def _booleans(name: str, value: ArrayLike, rows: int) -> NDArray[np.bool_]:
