@@ -15,6 +15,7 @@ from pjepa_agent.runs.directory import RunDirectory, RunError
 
 MINE = """
 import numpy as np
+import torch
 
 brightness = 7
 
