@@ -30,6 +30,7 @@ FLOORS = {
         ["collection", "runs", "objectives"],
         ["auxiliary", "model"],
         ["compute", "networks"],
+        ["envs"],
         ["config", "_aliases"],
     ],
 }

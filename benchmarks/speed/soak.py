@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from pjepa_agent.collection.policy import make_environment
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.config.schema import CollectionConfig
+from pjepa_agent.envs.counting import CountingDomain
 from pjepa_agent.model import PJEPA
 from pjepa_agent.runs.checkpoint import load_checkpoint, save_checkpoint
 from pjepa_agent.runs.directory import RunDirectory
@@ -95,7 +95,7 @@ def training(look: Look, seconds: float) -> None:
 
 def resetting(look: Look, number: int) -> None:
     """Reset the registered environment again and again, with a step before each reset."""
-    environment = make_environment(CollectionConfig())
+    environment = CountingDomain(CollectionConfig()).make_environment()
     environment.reset(seed=0)
     for done in range(number):
         environment.step(environment.action_space.sample())

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from bisim_theory import read_transitions
 from numpy.typing import NDArray
-from pjepa_agent.collection.policy import redrawn_scenes
 from pjepa_agent.collection.replay import DatasetReplay
+from pjepa_agent.envs.counting import CountingDomain
 from pjepa_agent.evaluation import clusters as geometry
 from pjepa_agent.evaluation.held_out import VIEWS
 from pjepa_agent.model import PJEPA
@@ -140,7 +140,7 @@ def follow(path: Path, way: Way) -> Rows:
         shutil.copytree(path, Path(folder) / "run")
         run, config = RunDirectory.open(Path(folder) / "run")
         trainer = Trainer(config, run, read_transitions(run.transitions), torch.device("cpu"))
-        scenes, names = redrawn_scenes(config.collection, 16, VIEWS, 2**40)
+        scenes, names = CountingDomain(config.collection).redrawn_scenes(16, VIEWS, 2**40)
         held_out, frames = trainer.held_out, trainer.replay.frames.images
         trainer.model.train()
         way(trainer)

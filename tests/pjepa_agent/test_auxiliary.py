@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from bisim_theory import read_representation, read_transitions, write_transitions
 from pjepa_agent import load
-from pjepa_agent.auxiliary import Auxiliary, action_values
-from pjepa_agent.collection.policy import collect
+from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.config.schema import CollectionConfig
+from pjepa_agent.envs.counting import CountingDomain
 from pjepa_agent.run import prepare, train_run
 from pjepa_agent.runs.directory import RunDirectory, RunError
 
@@ -60,7 +60,7 @@ def mine(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def data():
-    return collect(CollectionConfig(transitions=300), seed=0)
+    return CountingDomain(CollectionConfig(transitions=300)).collect(seed=0)
 
 
 def apply(name, data, **objective):
@@ -68,7 +68,7 @@ def apply(name, data, **objective):
 
 
 def test_q_solves_the_bellman_equation_of_the_random_policy():
-    q = action_values(CollectionConfig(), 0.9)
+    q = CountingDomain(CollectionConfig()).action_values(0.9)
     for count in range(9):
         for code, step in enumerate((-1, 1)):
             after = min(max(count + step, 0), 8)
@@ -88,7 +88,7 @@ def test_q_is_the_mean_return_of_the_random_policy():
         total += weight * rules.reward_of(after, arguments)
         weight *= discount * ~rules.is_last(count, after, 4, True)
         count = after
-    assert action_values(CollectionConfig(), discount)[2].mean() == pytest.approx(total.mean(), abs=0.01)
+    assert CountingDomain(CollectionConfig()).action_values(discount)[2].mean() == pytest.approx(total.mean(), abs=0.01)
 
 
 def test_named_functions(data, mine):
@@ -96,7 +96,9 @@ def test_named_functions(data, mine):
     np.testing.assert_array_equal(apply("reward", data), count == 4)
     np.testing.assert_array_equal(apply("count", data), count)
     np.testing.assert_array_equal(apply("color", data), data.labels["color"])
-    np.testing.assert_array_equal(apply("q", data), action_values(CollectionConfig(), 0.95).mean(1)[count])
+    np.testing.assert_array_equal(
+        apply("q", data), CountingDomain(CollectionConfig()).action_values(0.95).mean(1)[count]
+    )
     brightness = data.observation.mean((1, 2, 3))
     np.testing.assert_allclose(apply(f"{mine}:mean", data), brightness)  # in its own units
     assert apply(f"{mine}:By.quadrant", data).shape == (data.frames, 4)

@@ -5,9 +5,9 @@ import pytest
 import torch
 from bisim_theory import read_representation, read_transitions
 from pjepa_agent.collection import frames, replay
-from pjepa_agent.collection.policy import RandomPolicy, collect
 from pjepa_agent.collection.replay import OnlineReplay
 from pjepa_agent.config.schema import CollectionConfig
+from pjepa_agent.envs.counting import CountingDomain
 from pjepa_agent.run import train_run
 from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training import Interrupted
@@ -35,8 +35,8 @@ def online(config, transitions=60, initial=20, steps=1, **objective):
 
 def test_collecting_in_pieces_is_collecting_at_once():
     config = CollectionConfig(transitions=90, max_episode_steps=6)
-    whole = collect(config, seed=5)
-    policy, start, frames = RandomPolicy(config, seed=5), 0, 0
+    whole = CountingDomain(config).collect(seed=5)
+    policy, start, frames = CountingDomain(config).collector(seed=5), 0, 0
     for count in (1, 30, 2, 57):
         frames -= policy.in_episode  # the frame in the middle of an episode is there twice
         piece = policy.collect(count)
@@ -58,7 +58,7 @@ def test_the_buffer_holds_the_latest_transitions(tiny, update, steps):
         recent.collect_until(number)
     seen = max(20, update * steps)
     assert recent.transitions == seen
-    whole = collect(CollectionConfig(transitions=seen), config.seed)
+    whole = CountingDomain(CollectionConfig(transitions=seen)).collect(config.seed)
     kept, rows = recent.dataset(), slice(max(seen - 60, 0), None)
     first = whole.source[rows][0]
     np.testing.assert_array_equal(kept.source + first, whole.source[rows])
@@ -74,7 +74,7 @@ def test_the_buffer_holds_the_latest_transitions(tiny, update, steps):
 def test_batches_are_of_what_is_there(tiny):
     config = online(tiny(batch_size=16))
     recent = OnlineReplay(config, CPU)
-    whole = collect(CollectionConfig(transitions=200), config.seed)
+    whole = CountingDomain(CollectionConfig(transitions=200)).collect(config.seed)
     for update in (1, 100, 170):
         recent.collect_until(update)
         batch = recent.sample()

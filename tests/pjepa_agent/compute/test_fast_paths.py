@@ -183,13 +183,13 @@ def test_a_prefetched_collection_is_the_same_and_one_that_is_lost_is_made_again(
 import dataclasses, sys
 import numpy as np
 from pjepa_agent.collection import prefetch
-from pjepa_agent.collection.policy import collect
+from pjepa_agent.envs.counting import CountingDomain
 from pjepa_agent.config.schema import CollectionConfig, Config
 
 config = CollectionConfig(transitions=300)
 kept, lost = prefetch.PrefetchedCollection(config, 5), prefetch.PrefetchedCollection(config, 5)
 lost._process.kill()
-expected = collect(config, 5)
+expected = CountingDomain(config).collect(5)
 for data in (kept.result(), lost.result()):
     for field in dataclasses.fields(data):
         if field.name not in ("labels", "metadata"):

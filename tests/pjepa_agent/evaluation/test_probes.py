@@ -1,13 +1,15 @@
 import numpy as np
 import pytest
-from pjepa_agent.collection.policy import balanced_observations
 from pjepa_agent.config.schema import CollectionConfig
+from pjepa_agent.envs.counting import CountingDomain
 from pjepa_agent.evaluation.probes import mean_position, occupancy, probe
 
 
 @pytest.fixture(scope="module")
 def labels():
-    return tuple(balanced_observations(CollectionConfig(), number, seed)[1] for number, seed in ((60, 0), (30, 1)))
+    return tuple(
+        CountingDomain(CollectionConfig()).balanced_observations(number, seed)[1] for number, seed in ((60, 0), (30, 1))
+    )
 
 
 def embed(labels, *parts, seed=0):

@@ -2,7 +2,6 @@
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +9,16 @@ import numpy as np
 import torch
 from bisim_theory.data.arrays import to_numpy
 from bisim_theory.data.transitions import Frames, TransitionDataset, chunks
-from counting_env import rules
-from counting_env.arguments import Arguments
 from numpy.typing import NDArray
 
 from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
 from pjepa_agent.config.fields import ConfigError
-from pjepa_agent.config.schema import RANDOM_AUXILIARIES, CollectionConfig, Config
+from pjepa_agent.config.schema import RANDOM_AUXILIARIES, Config
+from pjepa_agent.envs.base import Function, Labels
+from pjepa_agent.envs.registry import make_domain
 from pjepa_agent.networks.encoder import ResNetEncoder
 
 Floats = NDArray[np.floating[Any]]
-
-Labels = Mapping[str, NDArray[Any]]
-"""Labels (F,) or (F, k) of frames by name."""
-
-Function = Callable[[Frames, Labels], NDArray[Any]]
-"""p: images (F, H, W, C) uint8 and labels -> (F,) or (F, k) finite numbers."""
 
 LARGEST_SINGLE = 22_000.0
 """Largest magnitude that a two-hot head can represent: its bins end at a symlog of 10."""
@@ -169,10 +162,9 @@ def fit_scale_of_0_1(function: Function, data: TransitionDataset) -> tuple[Float
 def make_function(config: Config) -> Function:
     """Make the function that `objective.auxiliary` names.
 
-    - ``reward``: r(o), the reward of the observation itself.
+    - ``reward`` and ``q``: of the counting world, see `CountingDomain.function`.
     - ``random``: a fixed random linear map of the pixels (Section 2.3).
     - ``random-network``: a fixed random network (Figure 1).
-    - ``q``: the mean of `action_values` over actions.
     - ``module:function``: a `Function` imported from the Python path or the current folder. It must be a function of
       each observation alone and deterministic, since it is called on all of them or on a few, and again on resuming.
     - anything else: the label of that name.
@@ -181,12 +173,9 @@ def make_function(config: Config) -> Function:
         ConfigError: the import fails, or there is nothing callable at that name.
     """
     name, dim, seed = config.objective.auxiliary, config.objective.auxiliary_dim, config.seed
-    if name == "reward":
-        arguments = Arguments(target=config.collection.target)
-        return lambda frames, labels: rules.reward_of(labels["count"], arguments)
-    if name == "q":
-        values = action_values(config.collection, config.objective.discount).mean(1)
-        return lambda frames, labels: values[labels["count"]]
+    known = make_domain(config.collection).function(name, config.objective)
+    if known is not None:
+        return known
     if name == "random":
         return lambda frames, labels: project(frames, dim, seed)
     if name == "random-network":
@@ -221,35 +210,6 @@ def _imported(name: str) -> Function:
     if not callable(function):
         raise ConfigError(f"auxiliary {name}: is a {type(function).__name__}, must be a function")
     return function
-
-
-def action_values(collection: CollectionConfig, discount: float) -> NDArray[np.float64]:
-    """Compute Q(o, a) of the uniformly random policy, by the number of objects in o.
-
-    Solves Q(o, a) = r(o') + discount (1 - terminated) mean_a' Q(o', a') exactly on the rules of the counting world: the
-    limit of TD learning with a target network, without its noise. A return in the data would be no function of the
-    observation: it depends on the action that is held and on the steps left before truncation, which Q ignores. The
-    auxiliary function ``q`` is the mean over actions, since p is a function of the observation alone.
-
-    Args:
-        collection: the rewarded count.
-        discount: of the next step, below 1.
-
-    Returns:
-        (largest count + 1, 2): one row per count, one column per action code.
-    """
-    arguments = Arguments(target=collection.target)
-    most = arguments.max_count
-    count, code = np.indices((most + 1, 2))
-    successor = rules.next_count(count, code, most)
-    goes_on = discount * ~rules.is_last(count, successor, arguments.target, arguments.grace)
-    # V = mean_a (r + goes_on V[successor]) is a linear system in V, the mean of Q over the actions.
-    reward = np.asarray(rules.reward_of(successor, arguments))
-    follow = np.zeros((most + 1, most + 1))
-    np.add.at(follow, (count, successor), goes_on / 2)
-    value = np.linalg.solve(np.eye(most + 1) - follow, reward.mean(1))
-    values: NDArray[np.float64] = reward + goes_on * value[successor]
-    return values
 
 
 def project(frames: Frames, dim: int, seed: int) -> NDArray[np.float32]:

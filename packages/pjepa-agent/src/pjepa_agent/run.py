@@ -15,10 +15,10 @@ from bisim_theory.files import write_json
 
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.collection.dataset import collect_dataset, metadata
-from pjepa_agent.collection.policy import collect
 from pjepa_agent.collection.replay import OnlineReplay
 from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
 from pjepa_agent.config.schema import SCALAR_AUXILIARIES, Config
+from pjepa_agent.envs.registry import make_domain
 from pjepa_agent.evaluation.held_out import compare_with_untrained
 from pjepa_agent.evaluation.theorem import write_run_representation
 from pjepa_agent.runs.directory import RunDirectory, RunError
@@ -54,7 +54,7 @@ def prepare(config: Config) -> Config:
         ConfigError: there is no such function, it fails, or its values cannot be learnt.
     """
     auxiliary = Auxiliary(config)
-    few = collect(dataclasses.replace(config.collection, transitions=8), config.seed)
+    few = make_domain(dataclasses.replace(config.collection, transitions=8)).collect(config.seed)
     assert few.observation is not None
     values = auxiliary(few.observation, few.labels)
     if config.objective.auxiliary in SCALAR_AUXILIARIES:

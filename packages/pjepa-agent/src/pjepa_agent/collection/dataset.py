@@ -7,9 +7,9 @@ from typing import Any
 from bisim_theory import TransitionDataset
 
 from pjepa_agent.auxiliary import Auxiliary
-from pjepa_agent.collection.policy import collect
 from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
 from pjepa_agent.config.schema import Config
+from pjepa_agent.envs.registry import make_domain
 
 
 def collect_dataset(
@@ -22,7 +22,7 @@ def collect_dataset(
         processes: the processes that train it.
         prefetched: returns this process's transitions, if they are being collected already.
     """
-    data = prefetched() if prefetched else collect(config.collection, processes.seed(config.seed))
+    data = prefetched() if prefetched else make_domain(config.collection).collect(processes.seed(config.seed))
     assert data.observation is not None
     auxiliary = Auxiliary(config, processes)
     values = auxiliary(data.observation, data.labels)

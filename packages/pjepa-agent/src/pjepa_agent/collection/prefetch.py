@@ -18,26 +18,27 @@ import numpy as np
 from bisim_theory import TransitionDataset
 from numpy.typing import NDArray
 
-from pjepa_agent.collection.policy import collect, most_frames
-from pjepa_agent.config.schema import CollectionConfig, Config
+from pjepa_agent.config.schema import Config
+from pjepa_agent.envs.counting import CountingDomain
+from pjepa_agent.envs.registry import make_domain
 
 
 class PrefetchedCollection:
     """Run `collect` in a child process that writes the frames into shared memory.
 
     Args:
-        config: what to collect.
+        domain: the world that is collected from.
         seed: fixes the environment and the policy.
     """
 
-    def __init__(self, config: CollectionConfig, seed: int) -> None:
-        self.config, self.seed = config, seed
-        frames = most_frames(config)
+    def __init__(self, domain: CountingDomain, seed: int) -> None:
+        self.domain, self.seed = domain, seed
+        frames = domain.most_frames
         # An anonymous mapping is freed with the last of both processes, and only pages that are written take memory.
         self._images = np.frombuffer(mmap.mmap(-1, int(np.prod(frames))), np.uint8).reshape(frames)
         context = multiprocessing.get_context("fork")
         self._receiver, sender = context.Pipe(duplex=False)
-        self._process = context.Process(target=_collect_into, args=(config, seed, self._images, sender), daemon=True)
+        self._process = context.Process(target=_collect_into, args=(domain, seed, self._images, sender), daemon=True)
         self._process.start()
         sender.close()
 
@@ -46,7 +47,7 @@ class PrefetchedCollection:
         try:
             data: TransitionDataset = self._receiver.recv()
         except EOFError:
-            return collect(self.config, self.seed)
+            return self.domain.collect(self.seed)
         self._process.join()
         return dataclasses.replace(data, observation=self._images[: data.frames], size=None)
 
@@ -55,22 +56,24 @@ def start(config: Config) -> Callable[[], TransitionDataset] | None:
     """Start to collect the transitions of a run.
 
     Returns:
-        A function that waits for the transitions. None where they cannot be prefetched: online collection, a run of
-        several processes, a system other than Linux, a process that has imported PyTorch, or too little memory.
+        A function that waits for the transitions. None where they cannot be prefetched: another world, online
+        collection, a run of several processes, a system other than Linux, a process that has imported PyTorch, or too
+        little memory.
     """
     # `torchrun` sets the variable; each of its processes collects with a seed of its own.
     several = "TORCHELASTIC_RUN_ID" in os.environ
     if config.collection.online or several or sys.platform != "linux" or "torch" in sys.modules:
         return None
     # Without the memory the run collects as usual, which reports the error.
+    domain = make_domain(config.collection)
     with contextlib.suppress(OSError, OverflowError, ValueError):
-        return PrefetchedCollection(config.collection, config.seed).result
+        return PrefetchedCollection(domain, config.seed).result if isinstance(domain, CountingDomain) else None
     return None
 
 
-def _collect_into(config: CollectionConfig, seed: int, images: NDArray[Any], sender: Connection) -> None:
+def _collect_into(domain: CountingDomain, seed: int, images: NDArray[Any], sender: Connection) -> None:
     """Collect into shared memory and send all but the images. Errors are left to the parent, which collects again."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts both processes; the parent ends this one
     with contextlib.suppress(Exception):
-        data = collect(config, seed, images)
+        data = domain.collect(seed, images)
         sender.send(dataclasses.replace(data, observation=None, size=data.frames))

@@ -15,9 +15,9 @@ from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
 
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.collection.frames import HEADROOM, FramePlacement, FrameRing, frames_device
-from pjepa_agent.collection.policy import RandomPolicy
 from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
 from pjepa_agent.config.schema import Config
+from pjepa_agent.envs.registry import make_domain
 
 BLOCK = 1_000
 """Transitions that are collected at a time online, and appended to the buffer as updates need them."""
@@ -126,7 +126,7 @@ class OnlineReplay(Replay):
 
     def __init__(self, config: Config, device: torch.device, processes: Processes = SINGLE_PROCESS) -> None:
         self.config, self.auxiliary = config, Auxiliary(config, processes)
-        self._policy = RandomPolicy(config.collection, processes.seed(config.seed))
+        self._collector = make_domain(config.collection).collector(processes.seed(config.seed))
         self.transitions = 0  # appended to the buffer since the start
         self._block = self._collect_block(first_frame=0, device=device)
         self._appended = 0  # transitions of the block
@@ -148,7 +148,7 @@ class OnlineReplay(Replay):
         while self.transitions < wanted:
             if self._appended == len(self._block.data):
                 # A frame in the middle of an episode ends one block and begins the next, and has one number.
-                first_frame = self._block.first_frame + self._block.data.frames - self._policy.in_episode
+                first_frame = self._block.first_frame + self._block.data.frames - self._collector.in_episode
                 self._block, self._appended = self._collect_block(first_frame, self.frames.device), 0
             self._append(min(wanted - self.transitions, len(self._block.data) - self._appended))
 
@@ -175,7 +175,7 @@ class OnlineReplay(Replay):
 
     def _collect_block(self, first_frame: int, device: torch.device) -> "_Block":
         """Collect transitions and compute p of their sources; rows are made for all of them at once."""
-        data = self._policy.collect(max(BLOCK, self.config.collection.initial_transitions))
+        data = self._collector.collect(max(BLOCK, self.config.collection.initial_transitions))
         assert data.observation is not None
         values = self.auxiliary(data.observation, data.labels)
         data = dataclasses.replace(data, auxiliary=values[data.source])

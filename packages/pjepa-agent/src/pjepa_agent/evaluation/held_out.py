@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from pjepa_agent.auxiliary import Auxiliary
-from pjepa_agent.collection.policy import balanced_observations, collect, redrawn_scenes
 from pjepa_agent.config.schema import Config
+from pjepa_agent.envs.counting import CountingDomain
 from pjepa_agent.evaluation.clusters import (
     between_within_variance,
     gap_over_radius,
@@ -50,7 +50,8 @@ class HeldOut:
         self._auxiliary = auxiliary
         self.size = config.evaluation
         reference, scored = self.size.reference_per_count, self.size.scored_per_count
-        self.images, self.labels = balanced_observations(config.collection, reference + scored, self._seed(0))
+        self.domain = CountingDomain(config.collection)
+        self.images, self.labels = self.domain.balanced_observations(reference + scored, self._seed(0))
         self.counts = self.labels["count"]
         self.scored = np.arange(len(self.counts)) % (reference + scored) >= reference
 
@@ -66,7 +67,7 @@ class HeldOut:
         collection = dataclasses.replace(
             self.config.collection, transitions=self.size.transitions, max_episode_steps=steps
         )
-        data: TransitionDataset = collect(collection, self._seed(1))
+        data: TransitionDataset = CountingDomain(collection).collect(self._seed(1))
         assert data.observation is not None
         values = self.auxiliary(data.observation, data.labels)
         return HeldOutTransitions(dataclasses.replace(data, auxiliary=values[data.source]))
@@ -127,8 +128,8 @@ class HeldOut:
         per_count = self.size.probe_per_count
         if not per_count:
             return {}
-        scenes, names = redrawn_scenes(self.config.collection, max(per_count // VIEWS, 2), VIEWS, self._seed(2))
-        images, labels = balanced_observations(self.config.collection, per_count, self._seed(3))
+        scenes, names = self.domain.redrawn_scenes(max(per_count // VIEWS, 2), VIEWS, self._seed(2))
+        images, labels = self.domain.balanced_observations(per_count, self._seed(3))
         of_scored = {name: label[self.scored] for name, label in self.labels.items()}
         probes = probe(model.encode(images).numpy(), labels, scored, of_scored, images.shape[1])
         return {

@@ -8,7 +8,7 @@ import numpy as np
 from counting_env.drawing import RADIUS
 from numpy.typing import NDArray
 
-from pjepa_agent.auxiliary import Labels
+from pjepa_agent.envs.base import Labels
 from pjepa_agent.evaluation.clusters import Floats
 
 GRID = 4

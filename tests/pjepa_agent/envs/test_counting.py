@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
-from pjepa_agent.collection.policy import balanced_observations, collect, redrawn_scenes
 from pjepa_agent.config.schema import CollectionConfig
+from pjepa_agent.envs.counting import CountingDomain
 
 
 @pytest.fixture(scope="module")
 def data():
-    return collect(CollectionConfig(transitions=600, target=4, max_episode_steps=6, action_repeat=4), seed=3)
+    return CountingDomain(CollectionConfig(transitions=600, target=4, max_episode_steps=6, action_repeat=4)).collect(
+        seed=3
+    )
 
 
 def test_transitions_obey_the_rules_of_the_world(data):
@@ -54,14 +56,14 @@ def test_labels_describe_the_frames(data):
 
 def test_a_seed_fixes_the_data(data):
     config = CollectionConfig(transitions=600, target=4, max_episode_steps=6, action_repeat=4)
-    again, other = collect(config, seed=3), collect(config, seed=4)
+    again, other = CountingDomain(config).collect(seed=3), CountingDomain(config).collect(seed=4)
     np.testing.assert_array_equal(again.observation, data.observation)
     np.testing.assert_array_equal(again.action_value, data.action_value)
     assert abs(other.action_value - data.action_value).max() > 0
 
 
 def test_balanced_observations_have_every_count_equally_often():
-    images, labels = balanced_observations(CollectionConfig(), 3, seed=0)
+    images, labels = CountingDomain(CollectionConfig()).balanced_observations(3, seed=0)
     counts = labels["count"]
     assert counts.tolist() == np.repeat(np.arange(9), 3).tolist()
     assert ((counts == 0) == ~images.any((1, 2, 3))).all()
@@ -71,7 +73,7 @@ def test_balanced_observations_have_every_count_equally_often():
 
 
 def test_a_redrawn_scene_is_the_same_objects_at_other_places():
-    images, scenes = redrawn_scenes(CollectionConfig(), per_count=2, views=3, seed=0)
+    images, scenes = CountingDomain(CollectionConfig()).redrawn_scenes(per_count=2, views=3, seed=0)
     assert scenes.tolist() == np.repeat(np.arange(16), 3).tolist()
     for scene in range(16):
         views = images[scenes == scene]

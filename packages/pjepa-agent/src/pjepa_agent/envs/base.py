@@ -1,0 +1,65 @@
+"""What training asks of a world: where its transitions come from, and what a model has to know of it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bisim_theory import TransitionDataset
+from bisim_theory.data.transitions import Frames
+from numpy.typing import NDArray
+
+from pjepa_agent.config.schema import ObjectiveConfig
+
+Labels = Mapping[str, NDArray[Any]]
+"""Labels (F,) or (F, k) of observations by name."""
+
+Function = Callable[[Frames, Labels], NDArray[Any]]
+"""p: observations (F, ...) and labels -> (F,) or (F, k) finite numbers."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Shapes that a model is built for: read off a world, never configured.
+
+    Attributes:
+        observation_shape: (H, W, C) of an image, or (k,) of a vector.
+        observation_dtype: name of NumPy's type: ``uint8`` for images.
+        action_dim: A, numbers of an action.
+    """
+
+    observation_shape: tuple[int, ...]
+    observation_dtype: str
+    action_dim: int
+
+    @property
+    def images(self) -> bool:
+        """True where observations are images."""
+        return len(self.observation_shape) == 3
+
+
+class Collector(Protocol):
+    """Collects transitions, some at a time."""
+
+    @property
+    def in_episode(self) -> bool:
+        """Tell whether the next transition starts where the last one ended."""
+
+    def collect(self, transitions: int) -> TransitionDataset:
+        """Collect the next transitions. Within an episode the current frame is repeated as their first."""
+
+
+class Domain(Protocol):
+    """A world: the counting world, any Gymnasium environment, or a dataset."""
+
+    @property
+    def spec(self) -> Spec:
+        """Return the shapes of observations and actions."""
+
+    def collector(self, seed: int) -> Collector:
+        """Return what collects with a policy of its own; the seed fixes world and policy."""
+
+    def collect(self, seed: int) -> TransitionDataset:
+        """Collect the transitions of a training, each frame once, without p."""
+
+    def function(self, name: str, objective: ObjectiveConfig) -> Function | None:
+        """Return a function p that only this world knows by that name, or None."""
