@@ -42,8 +42,8 @@ def test_a_run_leaves_everything_that_design_promises(tiny, tmp_path):
     run, report = start(tmp_path / "run", tiny())
     left = {str(p.relative_to(run.path)) for p in run.path.rglob("*") if p.is_file()}
     assert left == {
-        "config.json", "metrics.csv", "checkpoints/last.pt", "checkpoints/last-1.pt", "checkpoints/best.pt",
-        "transitions.npz", "representation.npz", "report.json", "provenance.json", ".lock",
+        "config.json", "spec.json", "metrics.csv", "checkpoints/last.pt", "checkpoints/last-1.pt",
+        "checkpoints/best.pt", "transitions.npz", "representation.npz", "report.json", "provenance.json", ".lock",
         "figures/pca.png", "figures/distances.png", "figures/curves.png",
     }  # fmt: skip
     assert json.loads(run.report.read_text()) == report

@@ -32,6 +32,7 @@ BEGINS = 0.05
 
 FILES = {
     "config.json": "config.json",
+    "spec.json": "spec.json",
     "metrics.csv": "metrics.csv",
     "checkpoint": "checkpoints/last.pt",
     "sealed checkpoint": "checkpoints/last.pt",

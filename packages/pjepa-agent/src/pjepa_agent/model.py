@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from pjepa_agent.compute.random import random_stream
 from pjepa_agent.config.schema import Config
+from pjepa_agent.envs.base import Spec
+from pjepa_agent.envs.counting import SPEC
 from pjepa_agent.networks.control import ControlHeads
 from pjepa_agent.networks.decoder import Decoder
 from pjepa_agent.networks.encoder import ResNetEncoder
@@ -92,11 +94,11 @@ class PJEPA(WorldModel):
 
     Args:
         config: of the run; `network`, `objective`, `compute`, `ablation` and `seed` are used.
-        action_dim: A, numbers of an action.
+        spec: shapes of the world's observations and actions.
     """
 
-    def __init__(self, config: Config, action_dim: int = 1) -> None:
-        network, ablation = config.network, config.ablation
+    def __init__(self, config: Config, spec: Spec = SPEC) -> None:
+        network, ablation, action_dim = config.network, config.ablation, spec.action_dim
         encoder = ResNetEncoder(
             network.latent_dim,
             network.width,
@@ -129,11 +131,11 @@ class PJEPA(WorldModel):
                 self.decoder = Decoder(network.latent_dim, network.initialization, config.compute.fast_paths)
 
     @classmethod
-    def untrained(cls, config: Config) -> "PJEPA":
+    def untrained(cls, config: Config, spec: Spec = SPEC) -> "PJEPA":
         """Create the model as a run of the configuration starts with it, without touching the global random stream."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            return cls(config)
+            return cls(config, spec)
 
     @property
     def core(self) -> WorldModel:

@@ -1,7 +1,7 @@
 """What training asks of a world: where its transitions come from, and what a model has to know of it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 from bisim_theory import TransitionDataset
@@ -17,6 +17,18 @@ Function = Callable[[Frames, Labels], NDArray[Any]]
 """p: observations (F, ...) and labels -> (F,) or (F, k) finite numbers."""
 
 
+LARGEST_SIZE = 2**16
+"""Largest side, number of channels, or number of components."""
+
+
+class SpecError(ValueError):
+    """Shapes of a world cannot be used; the message says which."""
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST_SIZE
+
+
 @dataclass(frozen=True)
 class Spec:
     """Shapes that a model is built for: read off a world, never configured.
@@ -30,6 +42,28 @@ class Spec:
     observation_shape: tuple[int, ...]
     observation_dtype: str
     action_dim: int
+
+    def __post_init__(self) -> None:
+        """Raise `SpecError` unless a model can be built for the shapes, since files of strangers are read."""
+        shape = self.observation_shape
+        if len(shape) not in (1, 3) or not all(_is_size(each) for each in shape):
+            raise SpecError(f"observation_shape: must be (H, W, C) or (k,), is {shape}")
+        if self.observation_dtype not in ("uint8", "float32"):
+            raise SpecError(f"observation_dtype: must be uint8 or float32, is {self.observation_dtype!r}")
+        if not _is_size(self.action_dim):
+            raise SpecError(f"action_dim: must be a whole number from 1 to {LARGEST_SIZE}, is {self.action_dim!r}")
+
+    @classmethod
+    def from_dict(cls, values: Any) -> "Spec":
+        """Rebuild a spec from what ``spec.json`` holds.
+
+        Raises:
+            SpecError: it holds something else.
+        """
+        names = {each.name for each in fields(cls)}
+        if not isinstance(values, dict) or set(values) != names or not isinstance(values["observation_shape"], list):
+            raise SpecError(f"must hold {', '.join(sorted(names))}")
+        return cls(**values | {"observation_shape": tuple(values["observation_shape"])})
 
     @property
     def images(self) -> bool:

@@ -190,7 +190,7 @@ def load(run: str | os.PathLike[str], device: torch.device | str = "cpu", at: Wh
     if at == "best" and not path.is_file():
         raise RunError(f"{path}: does not exist; this run keeps its last state alone")
     state = load_checkpoint(path, device)
-    model = PJEPA(config).to(device)
+    model = PJEPA(config, directory.read_spec()).to(device)
     with checkpoint_errors(path):
         model.load_state_dict(state.get("averaged", state["model"]))
     return model.eval()

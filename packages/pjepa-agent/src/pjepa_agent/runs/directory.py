@@ -1,6 +1,7 @@
 """Create and open run directories, which hold all that is needed to resume and evaluate a run."""
 
 import contextlib
+import dataclasses
 import json
 import os
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from bisim_theory.formats import REPRESENTATION, TRANSITIONS
 
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.schema import Config
+from pjepa_agent.envs.base import Spec, SpecError
+from pjepa_agent.envs.counting import SPEC
 
 
 class RunError(ValueError):
@@ -27,6 +30,7 @@ class RunDirectory:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.config = self.path / "config.json"
+        self.spec = self.path / "spec.json"
         self.metrics = self.path / "metrics.csv"
         self.checkpoint = self.path / "checkpoints" / "last.pt"
         self.best = self.path / "checkpoints" / "best.pt"
@@ -47,8 +51,8 @@ class RunDirectory:
         return self.path / "checkpoints" / ("decoder.pt" if at == "last" else f"decoder-{at}.pt")
 
     @classmethod
-    def create(cls, path: str | os.PathLike[str], config: Config) -> "RunDirectory":
-        """Create a run directory with its ``config.json``.
+    def create(cls, path: str | os.PathLike[str], config: Config, spec: Spec = SPEC) -> "RunDirectory":
+        """Create a run directory with its ``config.json`` and ``spec.json``.
 
         Raises:
             RunError: `path` exists and is not an empty directory, or cannot be written to.
@@ -61,7 +65,8 @@ class RunDirectory:
             run.path.mkdir(parents=True, exist_ok=True)
             run.checkpoint.parent.mkdir()  # of two processes at once, one makes it
             run.figures.mkdir(exist_ok=True)
-            write_json(run.config, config.to_dict())
+            write_json(run.spec, dataclasses.asdict(spec))
+            write_json(run.config, config.to_dict())  # last, since it makes the directory a run
         except FileExistsError:
             raise used from None
         except OSError as error:
@@ -85,6 +90,20 @@ class RunDirectory:
         except (OSError, ValueError, TypeError, RecursionError) as error:
             reason = str(error).splitlines()[0] if isinstance(error, ConfigError) else "it is no configuration"
             raise RunError(f"{run.config}: cannot be read: {reason}") from None
+
+    def read_spec(self) -> Spec:
+        """Read the shapes of the run's world. Runs of version 0.1 have no such file and are of the counting world.
+
+        Raises:
+            RunError: the file cannot be used.
+        """
+        if not self.spec.exists():
+            return SPEC
+        try:
+            return Spec.from_dict(json.loads(self.spec.read_text(encoding="utf-8")))
+        except (OSError, ValueError, RecursionError) as error:
+            reason = str(error).splitlines()[0] if isinstance(error, SpecError) else "it is no JSON"
+            raise RunError(f"{self.spec}: cannot be read: {reason}; restore the file, or begin a new run") from None
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:

@@ -60,7 +60,8 @@ class Trainer:
     ) -> None:
         self.config, self.run, self.device, self.processes = config, run, device, processes
         torch.manual_seed(config.seed)
-        self.model = PJEPA(config).to(device)
+        self.spec = run.read_spec()
+        self.model = PJEPA(config, self.spec).to(device)
         core, readouts = self.model.core, self.model.readouts
 
         optimization, fused, decay = config.optimization, config.compute.fast_paths, config.ablation.weight_decay
