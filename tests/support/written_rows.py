@@ -127,3 +127,67 @@ def check_steps(data, recorded, frames=True):
     np.testing.assert_array_equal(data.successor[inside], data.source[inside + 1])  # an occurrence has one id
     first = np.unique(number, return_index=True)[1]
     assert not set(data.source[first]) & set(data.successor)
+
+
+NO_ACTION = np.iinfo(np.int64).min
+"""What `numpy.full_like(action, nan)` gives for integers, as stable-worldmodel fills the action of a reset."""
+
+
+def pictures(states, size=16):
+    """Grey images (T, size, size, 3), one for each state."""
+    return np.broadcast_to((50 * states)[:, None, None, None], (len(states), size, size, 3)).astype(np.uint8)
+
+
+def collected(episode):
+    """Columns as `World.collect` of stable-worldmodel gives them to a writer: a row a frame, the reset first.
+
+    Rewards and ends are of the step into the row. The action of the reset, a fill value, was moved to the end.
+    """
+    fill = np.nan if episode["action"].dtype.kind == "f" else NO_ACTION
+    last = np.full((1, *episode["action"].shape[1:]), fill).astype(episode["action"].dtype)
+    return {
+        "pixels": pictures(episode["count"]),
+        "state": episode["observation"],
+        "action": np.concatenate([episode["action"], last]),
+        "reward": np.append(np.nan, episode["reward"]),
+        "terminated": np.append(False, episode["terminated"]),
+        "truncated": np.append(False, episode["truncated"]),
+        "count": episode["count"],
+    }
+
+
+def jpeg(image):
+    """Encode an image as stable-worldmodel does."""
+    import io
+
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="JPEG", quality=95)
+    return buffer.getvalue()
+
+
+def write_lance(folder, recorded, collect=collected, **more):
+    """A table in the layout of stable-worldmodel: all numbers as lists of float32, ``pixels`` as JPEG files."""
+    import lance
+    import pyarrow
+
+    columns = {}
+    for number, episode in enumerate(recorded):
+        rows = collect(episode)
+        length = len(rows["action"])
+        index = {"episode_idx": np.full(length, number, np.int32), "step_idx": np.arange(length, dtype=np.int32)}
+        for name, values in {**index, **rows}.items():
+            columns.setdefault(name, []).append(values)
+    table = {}
+    for name, parts in columns.items():
+        values = np.concatenate(parts)
+        if name.startswith("pixels"):
+            table[name] = pyarrow.array([jpeg(image) for image in values], pyarrow.binary())
+        elif name in ("episode_idx", "step_idx"):
+            table[name] = pyarrow.array(values)
+        else:
+            flat = values.astype(np.float32).reshape(len(values), -1)
+            table[name] = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(flat.reshape(-1)), flat.shape[1])
+    lance.write_dataset(pyarrow.table({**table, **more}), str(folder))
+    return folder

@@ -89,7 +89,7 @@ if __name__ == "__main__":
 
 # The tests
 
-FORMATS = ["npz.npz", "representation.npz", "minari", "torchrl", "hdf5.h5", "lerobot"]
+FORMATS = ["npz.npz", "representation.npz", "minari", "torchrl", "hdf5.h5", "lerobot", "ring.lance"]
 
 
 class Payload:
@@ -107,7 +107,7 @@ def originals(tmp_path_factory):
     """Write a small valid file or folder of each format; return them and the mark of an executed payload."""
     from bisim_theory import TransitionDataset, write_representation, write_transitions
     from support.written_datasets import record, write_hdf5, write_minari, write_torchrl
-    from support.written_rows import walk, write_lerobot
+    from support.written_rows import walk, write_lance, write_lerobot
 
     folder = tmp_path_factory.mktemp("fuzz")
     recorded = record(3, steps=4, image_size=24, max_count=2, target=1)
@@ -116,6 +116,7 @@ def originals(tmp_path_factory):
     shutil.rmtree(folder / "torchrl.scratch")
     write_hdf5(folder / "hdf5.h5", recorded)
     write_lerobot(folder / "lerobot", walk(4), per_file=2)
+    write_lance(folder / "ring.lance", walk(4))
     mark = folder / "executed"
     for place in (folder / "torchrl" / "storage", folder / "minari"):
         (place / "other.pickle").write_bytes(pickle.dumps(Payload(str(mark))))

@@ -22,7 +22,7 @@ def with_evidence(
 
     Args:
         convention: a sentence, without a full stop.
-        observation: (F, ...) of each row; None where the rows cannot be compared.
+        observation: (F, ...) of each row, or of the first; None where the rows cannot be compared.
         action: (N,) codes of the steps.
         reward: (F,) of each row; None where the file has none.
         source: (N,) row of the source of each step; its successor is in the next row.
@@ -39,7 +39,8 @@ def with_evidence(
 
 
 def _evidence(observation: Frames, action: Ids, reward: NDArray[Any], source: Ids, out_of: bool) -> str:
-    rows = min(MOST_ROWS, BYTES_AT_ONCE // max(byte_count(observation.shape[1:], observation.dtype.itemsize), 1))
+    size = byte_count(observation.shape[1:], observation.dtype.itemsize)
+    rows = min(MOST_ROWS, BYTES_AT_ONCE // max(size, 1), observation.shape[0])
     within = source + 1 < rows
     source, action = source[within], action[within]
     content = _content(np.asarray(observation[:rows]))
