@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow
 import pytest
 from bisim_theory import DatasetError, read_transitions
+from bisim_theory.cli import main
 from PIL import Image
 from support.written_rows import NO_ACTION, check_steps, collected, jpeg, pictures, walk, write_lance
 
@@ -38,6 +39,8 @@ def test_a_table_that_stable_worldmodel_wrote():
     difference = data.observation[:].astype(int) - pictures(states)
     assert abs(difference).max() <= 2
     assert data.images
+    assert data.metadata["lossy_observations"] is True
+    assert data.metadata["left_out"][0].startswith("which images are equal, as they are JPEG-coded")
 
 
 def test_the_fixture_holds_the_fill_value_of_a_reset():
@@ -105,7 +108,7 @@ def test_one_of_several_images_is_chosen(tmp_path):
         read_transitions(folder)
     data = read_transitions(folder, observation="pixels_left")
     assert data.observation[:].max() == 255
-    assert data.metadata["left_out"] == ["pixels_right: another image, which --observation can choose"]
+    assert data.metadata["left_out"][1:] == ["pixels_right: another image, which --observation can choose"]
     np.testing.assert_array_equal(
         read_transitions(folder, observation="state").observation[0], walk(3)[0]["observation"][0]
     )
@@ -175,7 +178,20 @@ def test_images_of_another_size_are_refused(tmp_path):
 def test_text_is_left_out_which_is_said(tmp_path):
     folder = write_lance(tmp_path / "d.lance", walk(3))
     rewrite(folder, lambda columns: columns.update(note=pyarrow.array(["x"] * len(columns["action"]))))
-    assert read_transitions(folder).metadata["left_out"] == ["note: holds no numbers"]
+    assert read_transitions(folder).metadata["left_out"][1:] == ["note: holds no numbers"]
+
+
+def test_a_panic_of_lance_is_one_line(tmp_path, capfd):
+    folder = write_lance(tmp_path / "d.lance", walk(3))
+    manifest = next((folder / "_versions").glob("*.manifest"))
+    content = bytearray(manifest.read_bytes())
+    for start in range(0, len(content), 40):
+        manifest.write_bytes(content[:start] + b"\xff\xff\xff\x7f" + content[start + 4 :])
+        status = main([str(folder), "--auxiliary", "reward"])
+        error = capfd.readouterr().err
+        assert status in (0, 2)
+        assert status == 0 or error.count("\n") == 1, error  # Lance may warn of what it can do without
+        assert "panicked" not in error
 
 
 def test_a_link_out_of_the_table_is_refused(tmp_path):

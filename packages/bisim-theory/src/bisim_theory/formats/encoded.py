@@ -11,6 +11,7 @@ from bisim_theory.data.transitions import DatasetError, Ids
 from bisim_theory.formats.frames import LazyFrames
 from bisim_theory.formats.limits import first_line
 
+_JPEG = b"\xff\xd8\xff"
 _MOST_PIXELS = 1 << 26
 _AT_ONCE = 256
 """Most encoded images in memory at a time."""
@@ -31,6 +32,9 @@ class Blobs(Protocol):
 class EncodedFrames(LazyFrames):
     """Images of one size, decoded with Pillow.
 
+    Attributes:
+        lossy: True where they are JPEG files, of which equal ones may show what was different, and the reverse.
+
     Args:
         blobs: the encoded images, at least one.
 
@@ -44,7 +48,9 @@ class EncodedFrames(LazyFrames):
 
         self._blobs = blobs
         self.dtype = np.dtype(np.uint8)
-        self.shape = (len(blobs), *self._decode(0, blobs.read(0, 1)[0]).shape)
+        first = blobs.read(0, 1)[0]
+        self.shape = (len(blobs), *self._decode(0, first).shape)
+        self.lossy = first.startswith(_JPEG)
 
     def read_range(self, start: int, stop: int) -> NDArray[Any]:
         """Decode the images of a range."""

@@ -21,6 +21,7 @@ CONVENTION = (
     "a row is a frame, the action taken from it, and the reward and the ends of the step into it; the next row of the "
     "episode is its successor"
 )
+LOSSY = "which images are equal, as they are JPEG-coded and equal ones may differ; they are told apart by occurrence"
 WHOLE = "; actions are stored as floats and, being whole numbers, taken as codes"
 
 _EPISODE, _STEP = "episode_idx", "step_idx"
@@ -76,7 +77,8 @@ def read_lance(path: Path, actions: str | None = None, observation: str | None =
         reward=columns.pop("reward", None),
         ends={name: _bools(place, name, columns.pop(name)) for name in _ENDS if name in columns},
         columns={name: column.astype(np.int64) if _is_whole(column) else column for name, column in columns.items()},
-        left_out=_left_out(table, key),
+        left_out=_left_out(table, key, images is not None and images.lossy),
+        metadata={"lossy_observations": images is not None and images.lossy},
     ).to_transitions(actions)
 
 
@@ -121,9 +123,10 @@ def _bools(place: Path, name: str, values: NDArray[Any]) -> NDArray[np.bool_]:
     return values == 1
 
 
-def _left_out(table: LanceTable, key: str | None) -> list[str]:
+def _left_out(table: LanceTable, key: str | None, lossy: bool) -> list[str]:
     others = [name for name in table.images if name != key]
-    sentences = [f"{', '.join(others)}: another image, which --observation can choose"] if others else []
+    sentences = [LOSSY] if lossy else []
+    sentences += [f"{', '.join(others)}: another image, which --observation can choose"] if others else []
     if table.unread:
         sentences.append(f"{', '.join(table.unread)}: holds no numbers")
     return sentences

@@ -1,6 +1,10 @@
 """Tables of Lance, read with pylance: columns of numbers whole, and images row by row."""
 
 import contextlib
+import os
+import sys
+import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +33,27 @@ def find_table(path: Path) -> Path | None:
         return path
     tables = [table for table in path.glob("*.lance") if not table.stem.endswith(_COMPANIONS)]
     return tables[0] if len(tables) == 1 and (tables[0] / "_versions").is_dir() else None
+
+
+_one_at_a_time = threading.RLock()
+
+
+@contextlib.contextmanager
+def _holding_back_messages() -> Iterator[None]:
+    """Hold back what Lance itself writes to standard error, and drop it where an error is raised instead.
+
+    A panic prints several lines past Python, whoever catches it.
+    """
+    with _one_at_a_time, tempfile.TemporaryFile() as held, contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # standard error may be closed
+            copy = os.dup(2)
+            stack.callback(os.close, copy)
+            stack.callback(os.dup2, copy, 2)
+            os.dup2(held.fileno(), 2)
+        yield
+        stack.close()
+        held.seek(0)
+        sys.stderr.write(held.read().decode(errors="replace"))
 
 
 class LanceTable:
@@ -73,7 +98,8 @@ class LanceTable:
         """Name the table and the column in errors. A panic of Lance is no subclass of `Exception`."""
         what = f"{self.path}: {name}" if name else f"{self.path}"
         try:
-            yield
+            with _holding_back_messages():
+                yield
         except DatasetError:
             raise
         except BaseException as error:
