@@ -15,7 +15,9 @@ def test_the_spec_of_the_counting_world_is_that_of_its_environment():
     assert environment.action_space.shape == (SPEC.action_dim,)
 
 
-@pytest.mark.parametrize("spec", [SPEC, Spec((4,), "float32", 3), Spec((210, 160, 12), "uint8", 18)])
+@pytest.mark.parametrize(
+    "spec", [SPEC, Spec((4,), "float32", 2, (-1.0, 0.0), (1.0, 0.5)), Spec((210, 160, 12), "uint8", 18)]
+)
 def test_a_run_keeps_its_spec(tiny, tmp_path, spec):
     run = RunDirectory.create(tmp_path / "run", tiny(), spec)
     assert RunDirectory(run.path).read_spec() == spec
@@ -34,7 +36,11 @@ def test_a_run_without_a_spec_is_of_the_counting_world(tiny, tmp_path):
         ({"observation_shape": [64, 64]}, "observation_shape: must be (H, W, C) or (k,)"),
         ({"observation_shape": [64, 64, 0]}, "observation_shape"),
         ({"observation_shape": [64, 64, 2.0]}, "observation_shape"),
-        ({"observation_shape": "64"}, "must hold action_dim, observation_dtype, observation_shape"),
+        ({"observation_shape": "64"}, "observation_shape: must be a list"),
+        ({"action_low": [-1.0]}, "action_low: needs action_high too"),
+        ({"action_low": [-1.0, 0.0], "action_high": [1.0, 1.0]}, "action_low: must be 1 finite numbers"),
+        ({"action_low": [float("nan")], "action_high": [1.0]}, "action_low: must be 1 finite numbers"),
+        ({"action_low": 3, "action_high": [1.0]}, "action_low: must be a list"),
         ({"observation_dtype": "object"}, "observation_dtype: must be uint8 or float32"),
         ({"observation_dtype": ["uint8"]}, "observation_dtype"),
         ({"action_dim": True}, "action_dim: must be a whole number from 1"),

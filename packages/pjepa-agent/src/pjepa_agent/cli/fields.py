@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import dataclasses
 import io
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -69,7 +70,7 @@ def fields_help(config: Config) -> str:
     """Format the docstrings of all fields, with the values of a configuration as defaults, by tyro."""
     import tyro
 
-    sections = _sections(config)
+    sections = {name: _as_text(section) for name, section in _sections(config).items()}
     fields = dataclasses.make_dataclass("Fields", [(name, type(section)) for name, section in sections.items()])
     page = io.StringIO()
     with contextlib.redirect_stdout(page), contextlib.suppress(SystemExit):
@@ -78,6 +79,17 @@ def fields_help(config: Config) -> str:
     # tyro's own usage and -h stand before the first section.
     start = next(number for number, line in enumerate(lines) if f"{next(iter(sections))} options" in line)
     return "\n".join(lines[start:])
+
+
+def _as_text(section: Any) -> Any:
+    """Copy a section with JSON objects as text, since tyro offers no option for them."""
+    values = {field.name: getattr(section, field.name) for field in dataclasses.fields(section)}
+    objects = {name: json.dumps(value) for name, value in values.items() if isinstance(value, dict)}
+    if not objects:
+        return section
+    kind = type(section)
+    fields = [(name, str, dataclasses.field(default=value)) for name, value in objects.items()]
+    return dataclasses.make_dataclass(kind.__name__, fields, bases=(kind,), frozen=True)(**values | objects)
 
 
 def _sections(config: Config) -> Mapping[str, Any]:

@@ -61,6 +61,10 @@ def _value(kind: Any, value: Any, name: str) -> Any:
         if value not in allowed:
             raise ConfigError(f"{name}={value!r}: must be one of {', '.join(map(str, allowed))}")
         return value
+    if typing.get_origin(kind) is dict:
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+            raise ConfigError(f"{name}={value!r}: must be a JSON object")
+        return value
     accepted = (int, float) if kind is float else kind
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
         raise ConfigError(f"{name}={value!r}: must be of type {kind.__name__}")

@@ -18,20 +18,45 @@ RANDOM_AUXILIARIES = ("random", "random-network")
 Experiment = Literal["reward", "random", "reward-only", "transition-only"]
 EXPERIMENTS: tuple[str, ...] = typing.get_args(Experiment)
 
+COUNTING = "CountingEnv-v0"
+"""Environment of the paper. Fields that are said to be of another world change nothing in it."""
+
 Weight = Annotated[float, Between(0, 1e9)]
 """Weight of a loss."""
 
 
 @dataclass(frozen=True)
 class CollectionConfig:
-    """Transitions that a random policy collects (paper Appendix D)."""
+    """Transitions that a random policy collects (paper Appendix D), in the counting world or in another."""
 
-    environment: Literal["CountingEnv-v0"] = "CountingEnv-v0"
-    """Registered Gymnasium environment."""
+    environment: str = COUNTING
+    """Registered Gymnasium environment, MODULE:ID to import a module first, or module:function that returns one."""
+    arguments: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of another environment than the counting one, as a JSON object."""
+    dataset: str = ""
+    """Dataset to train on in place of an environment: a path, or the id of a Minari dataset."""
+    observation: Literal["auto", "image", "render", "vector"] = "auto"
+    """What is observed of another environment; auto: its image if it has one, else what it renders, else its vector."""
+    size: Annotated[int, Between(0, 2**12)] = 0
+    """Height and width that images of another environment are resized to; 0: their own."""
+    grayscale: bool = False
+    """Take away the colours of another environment's images."""
+    stack: Annotated[int, Between(1, 64)] = 1
+    """Latest observations of another environment that make up one, along the channels of images."""
+    actions: str = "auto"
+    """Codes of continuous actions of another world: sign, or bins:K; auto: sign for one number, bins:3 for more."""
+    terminal: Literal["leaf", "absorb"] = "leaf"
+    """What follows the end of an episode in another world: nothing, or itself under every action."""
+    policy: str = "random"
+    """Policy in another environment: random, or module:function from observations (B, ...) to actions."""
+    environments: Annotated[int, Between(1, 2**12)] = 16
+    """Copies of another environment that are stepped side by side."""
+    held_out: Annotated[float, Between(0.01, 0.9)] = 0.2
+    """Share of the episodes of another world that are kept for measuring."""
     target: Annotated[int, Between(0, 8)] = 4
-    """Rewarded count n."""
-    max_episode_steps: Annotated[int, Between(1, 10**9)] = 4
-    """Steps after which an episode is truncated."""
+    """Rewarded count n of the counting world."""
+    max_episode_steps: Annotated[int, Between(0, 10**9)] = 4
+    """Steps after which an episode is truncated; 0: as another environment is registered."""
     transitions: Annotated[int, Between(2, 10**9)] = 60_000
     """Number of transitions to collect before training; online, the capacity of the replay buffer."""
     action_repeat: Annotated[int, Between(1, 10**9)] = 4
@@ -48,6 +73,8 @@ class CollectionConfig:
 class NetworkConfig:
     """Sizes of encoder, dynamics and heads (paper Appendix D), and which optional networks exist."""
 
+    encoder: str = "auto"
+    """Encoder: auto for a residual network on images and an MLP on vectors, or module:function that makes one."""
     latent_dim: Annotated[int, Between(2, 2**16)] = 256
     """Dimensions of an embedding."""
     width: Annotated[int, Between(1, 2**12)] = 16
@@ -175,6 +202,10 @@ class EvaluationConfig:
     """Observations per count that make the centroids."""
     scored_per_count: Annotated[int, Between(2, 10**6)] = 128
     """Other observations per count that are assigned to the nearest centroid."""
+    label: str = ""
+    """Label of another world that serves as ground truth; empty: its classes of B_D*, where these exist."""
+    best: str = "auto"
+    """Column of metrics.csv whose best row is kept, with - before it if less is better; auto: the world's own."""
     transitions: Annotated[int, Between(1, 10**6)] = 750
     """Transitions of longer episodes, on which dynamics and Theorem 3 are checked."""
     batch_norm_samples: Annotated[int, Between(0, 10**6)] = 0
@@ -223,10 +254,30 @@ class Config:
 
     def __post_init__(self) -> None:
         check_bounds(self)
+        self._check_world()
         self._check_batch()
         self._check_auxiliary()
         if self.evaluation.batch_norm_samples == 1:
             raise ConfigError("evaluation.batch_norm_samples=1: must be 0, or at least 2 to have a variance")
+
+    @property
+    def counting(self) -> bool:
+        """True where the world is the paper's."""
+        return not self.collection.dataset and self.collection.environment.rpartition(":")[2] == COUNTING
+
+    def _check_world(self) -> None:
+        collection = self.collection
+        if collection.dataset and collection.environment != COUNTING:
+            raise ConfigError(
+                f"collection.dataset={collection.dataset!r}: excludes collection.environment="
+                f"{collection.environment!r}; give one of the two"
+            )
+        if collection.max_episode_steps == 0 and self.counting:
+            raise ConfigError("collection.max_episode_steps=0: the counting world needs at least 1")
+        if collection.arguments and self.counting:
+            raise ConfigError("collection.arguments: are of another environment; use collection.target here")
+        if collection.online and not self.counting:
+            raise ConfigError("collection.online=True: only the counting world is collected while training")
 
     def _check_batch(self) -> None:
         collection, batch = self.collection, self.optimization.batch_size

@@ -21,8 +21,16 @@ LARGEST_SIZE = 2**16
 """Largest side, number of channels, or number of components."""
 
 
+LARGEST_BOUND = 1e30
+"""Largest magnitude of an action's bound."""
+
+
 class SpecError(ValueError):
     """Shapes of a world cannot be used; the message says which."""
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_BOUND
 
 
 def _is_size(value: Any) -> bool:
@@ -37,11 +45,14 @@ class Spec:
         observation_shape: (H, W, C) of an image, or (k,) of a vector.
         observation_dtype: name of NumPy's type: ``uint8`` for images.
         action_dim: A, numbers of an action.
+        action_low, action_high: (A,) bounds that actions are scaled from to [-1, 1]; None leaves them as they are.
     """
 
     observation_shape: tuple[int, ...]
     observation_dtype: str
     action_dim: int
+    action_low: tuple[float, ...] | None = None
+    action_high: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         """Raise `SpecError` unless a model can be built for the shapes, since files of strangers are read."""
@@ -52,6 +63,12 @@ class Spec:
             raise SpecError(f"observation_dtype: must be uint8 or float32, is {self.observation_dtype!r}")
         if not _is_size(self.action_dim):
             raise SpecError(f"action_dim: must be a whole number from 1 to {LARGEST_SIZE}, is {self.action_dim!r}")
+        if (self.action_low is None) != (self.action_high is None):
+            raise SpecError("action_low: needs action_high too")
+        for name in ("action_low", "action_high"):
+            bounds = getattr(self, name)
+            if bounds is not None and (len(bounds) != self.action_dim or not all(_is_finite(each) for each in bounds)):
+                raise SpecError(f"{name}: must be {self.action_dim} finite numbers")
 
     @classmethod
     def from_dict(cls, values: Any) -> "Spec":
@@ -61,9 +78,13 @@ class Spec:
             SpecError: it holds something else.
         """
         names = {each.name for each in fields(cls)}
-        if not isinstance(values, dict) or set(values) != names or not isinstance(values["observation_shape"], list):
+        if not isinstance(values, dict) or set(values) != names:
             raise SpecError(f"must hold {', '.join(sorted(names))}")
-        return cls(**values | {"observation_shape": tuple(values["observation_shape"])})
+        for name, optional in (("observation_shape", False), ("action_low", True), ("action_high", True)):
+            if not isinstance(values[name], list) and not (optional and values[name] is None):
+                raise SpecError(f"{name}: must be a list")
+        read: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in values.items()}
+        return cls(**read)
 
     @property
     def images(self) -> bool:

@@ -13,11 +13,8 @@ from counting_env.arguments import Arguments
 from counting_env.drawing import SHAPES
 from numpy.typing import NDArray
 
-from pjepa_agent.config.schema import CollectionConfig, ObjectiveConfig
+from pjepa_agent.config.schema import COUNTING, CollectionConfig, ObjectiveConfig
 from pjepa_agent.envs.base import Function, Spec
-
-ENVIRONMENT = "CountingEnv-v0"
-"""Name in Gymnasium's registry."""
 
 SPEC = Spec((64, 64, 3), "uint8", 1)
 """Shapes of the counting world. Runs of version 0.1, which had no other world, have no file that says so."""
@@ -47,7 +44,7 @@ class CountingDomain:
         """Make the environment through Gymnasium's registry."""
         importlib.import_module(counting_env.__name__)  # registers it
         config = self.config
-        return gymnasium.make(ENVIRONMENT, max_episode_steps=config.max_episode_steps, target=config.target)
+        return gymnasium.make(COUNTING, max_episode_steps=config.max_episode_steps, target=config.target)
 
     def collector(self, seed: int) -> "RandomPolicy":
         """Return a random policy that collects; the seed fixes environment and policy."""
