@@ -150,7 +150,7 @@ def bad_inputs(folder):
         "auxiliary": ([good, "--auxiliary", "count"], "auxiliary='count': this dataset offers"),
         "no auxiliary": (
             [write(folder / "p.npz", {k: v for k, v in CHAIN.items() if k != "auxiliary"}, reward=[0.0, 0, 1, 1])],
-            "choose --auxiliary reward|constant",
+            "choose --auxiliary reward|reward:actions|constant",
         ),
         "actions": ([good, "--actions", "sign"], "--actions sign needs action_value"),
         "pair": ([good, "--pair", "0", "9"], "must be ids of observations, 0..3; 0..9 are asked for"),

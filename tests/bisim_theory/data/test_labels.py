@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from bisim_theory import DatasetError, TransitionDataset, analyse
-from bisim_theory.data.auxiliary import auxiliary_values
+from bisim_theory.data.auxiliary_functions import auxiliary_values
 from bisim_theory.data.labels import default_label, label_names, label_values
 
 

@@ -11,7 +11,8 @@ from bisim_theory import (
     to_text,
 )
 from bisim_theory.analysis import analyse
-from bisim_theory.data.auxiliary import auxiliary_values, offered, with_auxiliary
+from bisim_theory.data.auxiliary import with_auxiliary
+from bisim_theory.data.auxiliary_functions import auxiliary_values, offered
 from bisim_theory.relation.collect_next import collect_next
 from support.oracles import random_dataset
 
@@ -92,8 +93,12 @@ def test_a_reward_that_is_no_function_of_the_observation_is_a_finding():
 
 def test_unknown_names_are_answered_with_what_there_is():
     data = counting_episodes()
-    assert offered(data) == ["reward", "random", "constant", "count"]
-    with pytest.raises(DatasetError, match="auxiliary='colour': this dataset offers reward, random, constant, count"):
+    names = ["reward", "reward:actions", "terminated", "random", "constant", "count"]
+    assert offered(data) == names
+    with pytest.raises(
+        DatasetError,
+        match="auxiliary='colour': this dataset offers reward, reward:actions, terminated, random, constant, count",
+    ):
         compare(data, ["colour"])
     with pytest.raises(DatasetError, match="auxiliary: is not in this dataset"):
         analyse(data)

@@ -14,7 +14,7 @@ from bisim_theory import _aliases
 
 if TYPE_CHECKING:
     from bisim_theory.analysis import Checked, Impossible, RelationOnly, Report, analyse
-    from bisim_theory.data.auxiliary import auxiliary_values
+    from bisim_theory.data.auxiliary_functions import auxiliary_values
     from bisim_theory.data.contradiction import NoWellTrainedModelError
     from bisim_theory.data.folding import find_conflicts, fold
     from bisim_theory.data.identity import identify_by_content
@@ -70,7 +70,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "auxiliary_values": "bisim_theory.data.auxiliary",
+    "auxiliary_values": "bisim_theory.data.auxiliary_functions",
     "empirical_bisimulation": "bisim_theory.relation.compute",
     "Lipschitz": "bisim_theory.theorem.bounds",
     "distance_bounds": "bisim_theory.theorem.bounds",

@@ -24,6 +24,11 @@ NAMES: dict[str, dict[str, str]] = {
         "CodesForced": "bisim_theory.relation.embeddings_needed.EmbeddingsNeeded",
         "codes_forced": "bisim_theory.relation.embeddings_needed.embeddings_needed",
     },
+    "bisim_theory.data.auxiliary": {
+        "NAMES": "bisim_theory.data.auxiliary_names.NAMES",
+        "auxiliary_values": "bisim_theory.data.auxiliary_functions.auxiliary_values",
+        "offered": "bisim_theory.data.auxiliary_functions.offered",
+    },
     "bisim_theory.report": {"Report": "bisim_theory.analysis.Report", "analyse": "bisim_theory.analysis.analyse"},
 }
 """Full new names of attributes by module and old name."""

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory import _aliases
-from bisim_theory.data.auxiliary import Values, auxiliary_values, offered, stored_values, with_auxiliary
+from bisim_theory.data.auxiliary import Values, stored_values, with_auxiliary
+from bisim_theory.data.auxiliary_functions import auxiliary_values, describe_auxiliary, offered
 from bisim_theory.data.contradiction import NoWellTrainedModelError
 from bisim_theory.data.folding import Conflicts, find_conflicts, fold
 from bisim_theory.data.identity import ContentNote, choose_identity, describe_content, join
@@ -62,6 +63,7 @@ class Outcome:
         conflicts: (observation, action) pairs of `data` with several successors.
         content: effect of joining equal observations; None without observations.
         label: names of the labels that serve as ground truth, separated by commas, or None.
+        auxiliary_meaning: what p is, in words.
         comparison: candidates for p side by side; None unless requested.
         terminals: what became of terminal observations; None where they stay leaves.
         left_out: input that was found and not used, and why; None if there is none.
@@ -73,6 +75,7 @@ class Outcome:
     conflicts: Conflicts
     content: ContentNote | None
     label: str | None
+    auxiliary_meaning: str = ""
     comparison: Comparison | None = None
     terminals: Terminals | None = None
     left_out: str | None = None
@@ -267,6 +270,7 @@ def analyse(
         conflicts=conflicts,
         content=content,
         label=label,
+        auxiliary_meaning=describe_auxiliary(data, name),
         comparison=comparison,
         terminals=terminals,
         left_out=left_out,

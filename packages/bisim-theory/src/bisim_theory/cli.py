@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bisim_theory.console import Parser, plain_warnings, print_error, print_result
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Iterator
 
     from bisim_theory.analysis import Report
     from bisim_theory.theorem.check import Tolerance
@@ -53,7 +53,8 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--auxiliary",
         metavar="NAME",
-        help="auxiliary function p in place of the stored one: reward, a label such as count, random, constant, or a+b",
+        help="auxiliary function p in place of the stored one: reward, reward:actions, terminated, a label such as "
+        "count, random, constant or module:function; NAME:bins:K and NAME:round:STEP are coarser, a+b is both",
     )
     parser.add_argument(
         "--terminal",
@@ -142,6 +143,7 @@ def _run(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> "Report":
     """Read the files that the options name and analyse them. Errors name the file."""
     from bisim_theory.analysis import analyse
+    from bisim_theory.data.auxiliary_names import split_names
     from bisim_theory.formats import read_representation, read_transitions, resolve
     from bisim_theory.progress import progress_bar
 
@@ -149,7 +151,7 @@ def _check(options: argparse.Namespace) -> "Report":
     path, representation_path = resolve(options.path)
     _check_outputs(options, path, representation_path)
     data = read_transitions(path, actions=options.actions, observation=options.observation)
-    candidates = [] if options.compare is None else _names(options.compare, data.labels)
+    candidates = [] if options.compare is None else split_names(options.compare, data.labels)
     # The model in the folder was trained with the stored p, so it cannot be checked with another one.
     stored = data.auxiliary is not None or data.observation_auxiliary is not None
     other_p = bool(candidates) or (options.auxiliary is not None and stored)
@@ -174,11 +176,6 @@ def _check(options: argparse.Namespace) -> "Report":
         return report
     why = "as a comparison, or another p, says nothing of its model"
     return dataclasses.replace(report, left_out=f"{representation_path}, {why}")
-
-
-def _names(argument: str, labels: "Container[str]") -> list[str]:
-    """Split an argument at commas, unless it is the exact name of a label."""
-    return [argument] if argument in labels else argument.split(",")
 
 
 def _check_outputs(options: argparse.Namespace, *inputs: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""Auxiliary functions p by name, among which a user can choose before training."""
+"""Values of the auxiliary function p: what the data states of observations, and whether it is one function of them."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -6,16 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bisim_theory import _aliases
 from bisim_theory.data.contradiction import NoWellTrainedModelError
 from bisim_theory.data.transitions import NO_AUXILIARY, DatasetError, Ids, TransitionDataset, usable
-
-NAMES = {
-    "auxiliary": "the values stored in the file",
-    "reward": "the reward of the step that led to an observation",
-    "random": "a random function of the observation: different for any two different images",
-    "constant": "the same value everywhere, so the dynamics alone",
-}
-"""Names with a fixed meaning. The name of a label is valid too, and "a+b" is a and b together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,29 +41,8 @@ class Statements:
     row: Ids | None = None
 
 
-def auxiliary_values(data: TransitionDataset, name: str, ids: Ids | None = None) -> Values:
-    """Compute the auxiliary function of a name, or of several names joined by ``+``. A label's exact name comes first.
-
-    Args:
-        data: the transitions, before equal observations are joined.
-        name: one of `offered`, or several.
-        ids: (F,) ids in which observations that are one have one id (`TransitionDataset.content_ids`); None tells all
-            of them apart. Statements of p then speak of the observation of that id.
-
-    Raises:
-        DatasetError: the dataset does not offer it; the message lists those that it offers.
-        NoWellTrainedModelError: an observation has two values.
-    """
-    names = [name] if name in data.labels else name.split("+")
-    parts = [_settle(data, _statements(data, part), ids) for part in names]
-    if len(parts) == 1:
-        return parts[0]
-    columns = [_exact(part.value).reshape(data.frames, -1) for part in parts]
-    return Values(np.concatenate(columns, 1), np.logical_and.reduce([part.known for part in parts]))
-
-
 def stored_values(data: TransitionDataset, ids: Ids | None = None) -> Values:
-    """Return p as it is stored in the dataset; see `auxiliary_values`.
+    """Return p as it is stored in the dataset; see `settle`.
 
     Raises:
         DatasetError: the dataset has no auxiliary.
@@ -81,36 +53,17 @@ def stored_values(data: TransitionDataset, ids: Ids | None = None) -> Values:
         return Values(data.observation_auxiliary, data.observation_auxiliary_known)
     if data.auxiliary is None and data.observation_auxiliary is None:
         raise DatasetError(NO_AUXILIARY)
-    return _settle(data, _stored(data), ids)
+    return settle(data, stored_statements(data), ids)
 
 
-def _exact(value: NDArray[Any]) -> NDArray[Any]:
+def exact(value: NDArray[Any]) -> NDArray[Any]:
     """Return the values, or codes of them where a conversion to float64 would lose digits."""
     if value.dtype.kind in "iu" and len(value) and max(abs(int(value.min())), abs(int(value.max()))) > 2**53:
         return np.unique(value, return_inverse=True)[1].reshape(value.shape)
     return value
 
 
-def _statements(data: TransitionDataset, name: str) -> Statements:
-    """Return what the data says of the auxiliary function of a single name."""
-    everything = np.arange(data.frames)
-    stored = data.auxiliary is not None or data.observation_auxiliary is not None
-    if stored and name in ("auxiliary", data.metadata.get("auxiliary")):
-        return _stored(data)
-    if name in data.labels:
-        return Statements(everything, data.labels[name])
-    if name == "reward" and data.reward is not None:  # the reward of a step is that of its successor
-        return Statements(data.successor, data.reward, np.arange(len(data)))
-    if name == "random" and data.observation is not None:
-        # A random linear map is injective on finitely many observations with probability one, and R_D* depends only on
-        # where p is equal.
-        return Statements(everything, data.content_ids())
-    if name == "constant":
-        return Statements(everything, np.zeros(data.frames))
-    raise DatasetError(f"auxiliary={name!r}: this dataset offers {', '.join(offered(data))}")
-
-
-def _stored(data: TransitionDataset) -> Statements:
+def stored_statements(data: TransitionDataset) -> Statements:
     """Return the stored values: those of the sources of transitions, and those of observations."""
     rows = np.arange(len(data))
     if data.observation_auxiliary is None:
@@ -124,7 +77,7 @@ def _stored(data: TransitionDataset) -> Statements:
     return Statements(observation, np.concatenate([data.auxiliary, data.observation_auxiliary[known]]))
 
 
-def _settle(data: TransitionDataset, statements: Statements, ids: Ids | None) -> Values:
+def settle(data: TransitionDataset, statements: Statements, ids: Ids | None) -> Values:
     """Give every observation the value that is stated of it, and the observations of one id one value."""
     observation = statements.observation if ids is None else ids[statements.observation]
     value = np.zeros((data.frames, *statements.value.shape[1:]), statements.value.dtype)
@@ -133,12 +86,13 @@ def _settle(data: TransitionDataset, statements: Statements, ids: Ids | None) ->
     differs = (value[observation] != statements.value).reshape(len(observation), -1).any(1)
     if differs.any():
         one = int(differs.argmax())
-        raise _two_values(statements, one, int(stated_by[observation[one]]))
+        raise two_values(statements, one, int(stated_by[observation[one]]))
     known = stated_by >= 0
     return Values(value, known) if ids is None else Values(value[ids], known[ids])
 
 
-def _two_values(statements: Statements, one: int, other: int) -> NoWellTrainedModelError:
+def two_values(statements: Statements, one: int, other: int) -> NoWellTrainedModelError:
+    """Return the error that two statements speak of one observation and differ."""
     first, second = sorted((one, other))
     pair = (int(statements.observation[first]), int(statements.observation[second]))
     rows = None if statements.row is None else (int(statements.row[first]), int(statements.row[second]))
@@ -175,18 +129,6 @@ def auxiliary_codes(data: TransitionDataset) -> Ids:
     return codes
 
 
-def offered(data: TransitionDataset) -> list[str]:
-    """Return the names of the auxiliary functions that a dataset offers."""
-    stored = data.auxiliary is not None or data.observation_auxiliary is not None
-    has = {
-        "auxiliary": stored,
-        "reward": data.reward is not None or (stored and data.metadata.get("auxiliary") == "reward"),
-        "random": data.observation is not None,
-        "constant": True,
-    }
-    return [name for name in NAMES if has[name]] + list(data.labels)
-
-
 def given_values(data: TransitionDataset, name: str, value: ArrayLike) -> Values:
     """Check a caller's array of one row for every transition (p of its source) or for every observation.
 
@@ -203,7 +145,7 @@ def given_values(data: TransitionDataset, name: str, value: ArrayLike) -> Values
     if not usable(array).all():
         raise DatasetError(f"auxiliary {name!r}: is not finite everywhere")
     if len(array) == len(data):
-        return _settle(data, Statements(data.source, array, np.arange(len(data))), None)
+        return settle(data, Statements(data.source, array, np.arange(len(data))), None)
     return Values(array, np.ones(data.frames, bool))
 
 
@@ -222,3 +164,7 @@ def with_auxiliary(data: TransitionDataset, values: Values, name: str | None = N
         observation_auxiliary_known=values.known,
         metadata=data.metadata if name is None else {**data.metadata, "auxiliary": name},
     )
+
+
+def __getattr__(name: str) -> Any:
+    return _aliases.moved(__name__, name)

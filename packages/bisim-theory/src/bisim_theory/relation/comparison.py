@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bisim_theory.data.auxiliary import Values, auxiliary_values, given_values, with_auxiliary
+from bisim_theory.data.auxiliary import Values, given_values, with_auxiliary
+from bisim_theory.data.auxiliary_functions import auxiliary_values
+from bisim_theory.data.auxiliary_names import split_names
 from bisim_theory.data.contradiction import NoWellTrainedModelError
 from bisim_theory.data.folding import fold
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
@@ -77,7 +79,7 @@ def compare(
 
     Args:
         data: transitions; `auxiliary` is not needed.
-        candidates: names (see `bisim_theory.data.auxiliary.NAMES`) as a list or separated by commas; or a mapping from
+        candidates: names, as of `bisim_theory.auxiliary_values`, as a list or separated by commas; or a mapping from
             names to `Values`, to the reason why there are none, or to arrays of one row for each transition (p of its
             source) or each observation. Where there are as many transitions as observations, rows are those of
             transitions.
@@ -89,7 +91,7 @@ def compare(
         DatasetError: the dataset offers no such candidate, or transitions are not deterministic and `folding` is off.
     """
     if isinstance(candidates, str):
-        candidates = candidates.split(",")
+        candidates = split_names(candidates, data.labels)
     if not isinstance(candidates, Mapping):
         candidates = values_of(data, candidates)
     if not candidates:
