@@ -240,7 +240,7 @@ def analyse(
     label = default_label(data) if label is None else ",".join(label_names(data, label))
     with progress_bar("reading observations") as progress:
         content = describe_content(data, label, progress)
-    identity = choose_identity(identity, folding, content)
+    identity = choose_identity(data, identity, folding, content)
     ids = content.ids if content is not None and identity == "content" else None
     name = _name_of_auxiliary(data, auxiliary, candidates)
     values = values_of(data, candidates, ids)

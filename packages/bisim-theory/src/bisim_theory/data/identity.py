@@ -7,7 +7,7 @@ import numpy as np
 from bisim_theory.data.auxiliary import stored_values, with_auxiliary
 from bisim_theory.data.folding import Conflicts, find_conflicts
 from bisim_theory.data.labels import label_values
-from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
+from bisim_theory.data.transitions import LOSSY_CONTENT, DatasetError, Ids, TransitionDataset
 from bisim_theory.progress import ProgressCallback, silent
 
 IDENTITIES = ("auto", "occurrence", "content")
@@ -74,8 +74,8 @@ def join(data: TransitionDataset, ids: Ids) -> TransitionDataset:
 def describe_content(
     data: TransitionDataset, label: str | None, progress: ProgressCallback = silent
 ) -> ContentNote | None:
-    """Compute which observations coincide, and what joining them changes; None without observations."""
-    if data.observation is None:
+    """Compute which observations coincide, and what joining them changes; None where contents are not comparable."""
+    if data.observation is None or data.lossy:
         return None
     ids = data.content_ids(progress)
     other = 0
@@ -86,7 +86,7 @@ def describe_content(
     return ContentNote(ids, int((ids != np.arange(len(ids))).sum()), found, other)
 
 
-def choose_identity(identity: str, folding: bool, content: ContentNote | None) -> str:
+def choose_identity(data: TransitionDataset, identity: str, folding: bool, content: ContentNote | None) -> str:
     """Return ``"occurrence"`` or ``"content"``.
 
     ``"auto"`` takes the content, unless one (observation, action) then has several successors that are not folded: a
@@ -97,6 +97,8 @@ def choose_identity(identity: str, folding: bool, content: ContentNote | None) -
     """
     if identity not in IDENTITIES:
         raise DatasetError(f"identity={identity!r}: must be {', '.join(IDENTITIES[:-1])} or {IDENTITIES[-1]}")
+    if identity == "content" and data.lossy:
+        raise DatasetError(LOSSY_CONTENT)
     if identity == "content" and content is None:
         raise DatasetError("observation: is needed for --identity content, and this dataset has none")
     if identity != "auto":

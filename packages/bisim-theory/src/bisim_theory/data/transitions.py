@@ -41,6 +41,11 @@ MOST_UNUSED_IDS = 1_000_000
 LARGEST = 1e100
 """Largest magnitude of a value; beyond it, squares of differences overflow."""
 
+LOSSY_CONTENT = (
+    "observation: holds JPEG-coded images, of which equal ones may differ, so their contents cannot be compared; "
+    "use --identity occurrence, or record them losslessly"
+)
+
 FRAMES_AT_ONCE = 2048
 """Most frames in memory at a time while all are read."""
 
@@ -242,6 +247,11 @@ class TransitionDataset:
         )
 
     @property
+    def lossy(self) -> bool:
+        """True where the observations were kept lossily coded, as JPEG, so that equal ones may differ."""
+        return self.metadata.get("lossy_observations") is True
+
+    @property
     def frames(self) -> int:
         """Number of observations F: the rows of images or labels, else `size`, else one more than the largest id."""
         if self.observation is not None:
@@ -257,14 +267,18 @@ class TransitionDataset:
     def content_ids(self, progress: ProgressCallback = silent) -> Ids:
         """Compute (F,) ids that are equal for observations of equal content: the id of the first of them.
 
+        The labels that ``metadata["observation_parts"]`` names belong to the content.
+
         Args:
             progress: called with the number of observations read.
 
         Raises:
-            DatasetError: the dataset has no observations.
+            DatasetError: the dataset has no observations, or lossily coded ones.
         """
         if self.observation is None:
             raise DatasetError("observation: is needed to compare contents, and this dataset has none")
+        if self.lossy:
+            raise DatasetError(LOSSY_CONTENT)
         # Nobody can find two images with one 256-bit digest, so bytes need not be compared.
         first: dict[bytes, int] = {}
         ids = np.empty(self.frames, np.int64)
@@ -276,7 +290,18 @@ class TransitionDataset:
                 ids[position] = first.setdefault(digest, position)
                 position += 1
             progress(position, self.frames)
+        parts = self.metadata.get("observation_parts")
+        for name in parts if isinstance(parts, list) else ():
+            ids = _tell_apart(ids, self.labels[name]) if isinstance(name, str) and name in self.labels else ids
         return ids
+
+
+def _tell_apart(ids: Ids, value: NDArray[Any]) -> Ids:
+    """Give rows of one id and of different values different ids: that of the first row with both."""
+    codes = np.unique(value, axis=0, return_inverse=True)[1].reshape(-1)
+    pairs = np.stack([ids, codes], 1)
+    _, first, group = np.unique(pairs, axis=0, return_index=True, return_inverse=True)
+    return first[group.reshape(-1)]
 
 
 def _is_read_in_pieces(frames: object) -> bool:

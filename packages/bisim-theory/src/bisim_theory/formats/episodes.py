@@ -49,16 +49,16 @@ def label_of(name: str) -> str:
     return f"{name}_label" if name in RESERVED else name
 
 
-def describe_choice(chosen: str, others: Mapping[str, bool]) -> list[str]:
+def describe_choice(chosen: str, others: Mapping[str, str | None]) -> list[str]:
     """Return a sentence for each observation that was not chosen.
 
     Args:
         chosen: key of the observation.
-        others: keys of the others, and whether each became a label.
+        others: keys of the others, and the labels that they became, or None.
     """
     return [
         f"{name}, as the observation is {chosen}"
-        + (f"; it is the label {label_of(name)}" if label else "")
+        + ("" if label is None else f"; it is the label {label}")
         + f" (--observation {name} takes it)"
         for name, label in others.items()
     ]

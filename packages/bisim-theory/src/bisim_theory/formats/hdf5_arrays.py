@@ -21,6 +21,12 @@ def is_hdf5(path: Path) -> bool:
         return file.read(len(SIGNATURE)) == SIGNATURE or path.suffix in (".h5", ".hdf5")
 
 
+def check_own(path: Path, name: str, dataset: Any) -> None:
+    """Raise `DatasetError` unless a file holds the values of an array itself."""
+    if dataset.is_virtual or dataset.external:
+        raise DatasetError(f"{path}: {name}: is kept in other files; copy it into this one")
+
+
 class StoredDataset(LazyFrames):
     """One array of an HDF5 file; only its header has been read.
 
@@ -37,8 +43,7 @@ class StoredDataset(LazyFrames):
         path, dataset = file.path, file.node(name)
         if not hasattr(dataset, "chunks"):
             raise DatasetError(f"{path}: {name}: is a group, must be an array")
-        if dataset.is_virtual or dataset.external:
-            raise DatasetError(f"{path}: {name}: is kept in other files; copy it into this one")
+        check_own(path, name, dataset)
         if dataset.shape is None or dataset.dtype.kind not in "biuf" or dataset.dtype.itemsize > 8:
             raise DatasetError(f"{path}: {name}: must hold numbers, is {shown(str(dataset.dtype))}")
         self.shape = tuple(int(n) for n in dataset.shape)
@@ -92,6 +97,10 @@ class Hdf5File:
 
     def __reduce__(self) -> tuple[type["Hdf5File"], tuple[Path]]:
         return Hdf5File, (self.path,)
+
+    def lengths_vary(self, dataset: Any) -> bool:
+        """Return whether an array holds a number of bytes of its own for each row."""
+        return self._h5py.check_vlen_dtype(dataset.dtype) == np.uint8
 
     def names(self, group: str = "") -> dict[str, bool]:
         """Return name -> whether it is a group, of the members of a group; links to elsewhere are left out."""

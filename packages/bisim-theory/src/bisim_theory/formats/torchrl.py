@@ -358,13 +358,14 @@ def _breaks(successor: Ids) -> NDArray[np.bool_]:
     return successor != np.arange(len(successor)) + 1
 
 
-def _labels(columns: _Columns, key: str, own: Ids) -> tuple[dict[str, NDArray[Any]], dict[str, bool]]:
+def _labels(columns: _Columns, key: str, own: Ids) -> tuple[dict[str, NDArray[Any]], dict[str, str | None]]:
     """Read the numbers stored both of the step and under ``next``, which are known for every frame.
 
     Returns:
-        name -> label; the keys of other observations, and whether each became a label.
+        name -> label; the keys of other observations, and the label that each became, or None.
     """
-    labels, others = {}, {}
+    labels: dict[str, NDArray[Any]] = {}
+    others: dict[str, str | None] = {}
     for name, entry in columns.entries.items():
         after = columns.entries.get(f"next/{name}")
         if name in _NO_LABELS or name == key or name.startswith(("next/", "collector/")) or after is None:
@@ -374,7 +375,7 @@ def _labels(columns: _Columns, key: str, own: Ids) -> tuple[dict[str, NDArray[An
         if fits:
             labels[label_of(name)] = np.concatenate([columns.read(name), columns.read(f"next/{name}")[own]])
         if name in _OBSERVATIONS or (same and not fits):
-            others[name] = fits
+            others[name] = label_of(name) if fits else None
     return labels, others
 
 
