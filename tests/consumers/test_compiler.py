@@ -1,9 +1,28 @@
 """Losses that PyTorch's compiler has made C++ of, with the compiler of the machine."""
 
+import pytest
 import torch
-from support.trainings import check_compiled
+from support.trainings import check_compiled, losses_of, with_all_parts
 
 
 def test_what_is_compiled_computes_the_same(tmp_path):
     torch.set_num_threads(1)
     check_compiled(tmp_path)
+
+
+@pytest.mark.parametrize("missing", ["the one that CXX names", "all"])
+def test_without_a_compiler_training_goes_on_as_it_is(tmp_path, monkeypatch, caplog, missing):
+    torch.set_num_threads(1)
+    torch._dynamo.reset()
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    if missing == "all":
+        monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    config = with_all_parts()
+    _, expected = losses_of(config.override(["compute.compile=off"]), tmp_path / "eager", 2)
+    compiler = "g++" if missing == "all" else str(tmp_path / "no-such-compiler")
+    with torch._inductor.config.patch({"cpp.cxx": (None, compiler)}):
+        _, found = losses_of(config.override(["compute.compile=on"]), tmp_path / "not compiled", 2)
+    assert found == expected
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "pjepa_agent"]
+    assert said.startswith("compute.compile: the losses cannot be compiled here (No working C++ compiler found")

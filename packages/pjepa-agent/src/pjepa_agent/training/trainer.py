@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.collection.replay import DatasetReplay, OnlineReplay, Replay
+from pjepa_agent.compute.compilation import Compiler
 from pjepa_agent.compute.precision import autocast
 from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
 from pjepa_agent.compute.random import random_stream
@@ -64,6 +65,7 @@ class Trainer:
         self.model = PJEPA(config, self.spec).to(device)
         core, readouts = self.model.core, self.model.readouts
 
+        self._compiler = Compiler("reduce-overhead" if device.type == "cuda" else None)
         optimization, fused, decay = config.optimization, config.compute.fast_paths, config.ablation.weight_decay
         self.objective = PJEPAObjective(config.objective, config.compute.joint_batch, config.ablation.latent_noise)
         self.train_step = self._prepared(TrainStep(core, self.objective))
@@ -94,7 +96,7 @@ class Trainer:
 
     @property
     def compiled(self) -> bool:
-        """True if the forward passes are compiled."""
+        """True if the forward passes are compiled, where that works."""
         wanted = self.config.compute.compile
         return wanted == "on" or (wanted == "auto" and self.device.type == "cuda" and self.processes.size == 1)
 
@@ -194,7 +196,7 @@ class Trainer:
     def _prepared(self, step: nn.Module) -> nn.Module:
         """Compile the forward pass and wrap it in DDP, as configured."""
         if self.compiled:
-            step.compile(mode="reduce-overhead" if self.device.type == "cuda" else None)
+            step = self._compiler.compile(step)
         return self.processes.data_parallel(step)
 
     def _release_graphs(self) -> None:
