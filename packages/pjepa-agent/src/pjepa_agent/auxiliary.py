@@ -1,8 +1,5 @@
 """The auxiliary functions p (paper Sections 2.3 and 3): reward, random map, Q, a label, or a function of the user's."""
 
-import importlib
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +10,7 @@ from numpy.typing import NDArray
 
 from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
 from pjepa_agent.config.fields import ConfigError
+from pjepa_agent.config.imports import import_function
 from pjepa_agent.config.schema import RANDOM_AUXILIARIES, Config
 from pjepa_agent.envs.base import Function, Labels
 from pjepa_agent.envs.registry import make_domain
@@ -181,7 +179,7 @@ def make_function(config: Config) -> Function:
     if name == "random-network":
         return lambda frames, labels: apply_random_network(frames, dim, seed)
     if ":" in name:
-        return _imported(name)
+        return import_function(name, "auxiliary")
     return lambda frames, labels: _label(name, labels)
 
 
@@ -192,24 +190,6 @@ def _label(name: str, labels: Labels) -> NDArray[Any]:
             f"one of {', '.join(sorted(labels))}"
         )
     return labels[name]
-
-
-def _imported(name: str) -> Function:
-    module, _, attribute = name.partition(":")
-    here = str(Path.cwd())
-    sys.path.insert(0, here)  # a command, unlike `python`, does not look into the current folder
-    try:
-        function = importlib.import_module(module)
-        for part in attribute.split("."):
-            function = getattr(function, part)
-    except Exception as error:  # a module of the user's can raise anything
-        raise ConfigError(f"auxiliary {name}: cannot be imported ({type(error).__name__}: {error})") from error
-    finally:
-        if here in sys.path:
-            sys.path.remove(here)
-    if not callable(function):
-        raise ConfigError(f"auxiliary {name}: is a {type(function).__name__}, must be a function")
-    return function
 
 
 def project(frames: Frames, dim: int, seed: int) -> NDArray[np.float32]:
