@@ -77,6 +77,19 @@ def test_the_most_compact_model_is_kept_beside_the_last(tiny, tmp_path):
     assert trained[report["best_update"]] == max(trained.values())
 
 
+def test_what_chooses_the_best_state_is_a_named_column(tiny, tmp_path, caplog):
+    config = tiny()
+    config = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, best="-eval/spread"))
+    with caplog.at_level(logging.INFO, "pjepa_agent"):
+        run, report = start(tmp_path / "run", config)
+    rows = MetricsFile(run.metrics, until=12).rows[1:]
+    assert report["best_update"] == min(reversed(rows), key=lambda row: row["eval/spread"])["update"]
+    assert any("spread 0." in message for message in caplog.messages)
+    wrong = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, best="eval/beauty"))
+    with pytest.raises(ConfigError, match=r"evaluation.best='eval/beauty': is no measure of this world; it has eval/"):
+        start(tmp_path / "other", wrong)
+
+
 def test_the_same_seed_gives_the_same_run(tiny, tmp_path):
     runs = [start(tmp_path / name, tiny())[0] for name in "ab"]
     first, second = map(weights, runs)
@@ -163,7 +176,11 @@ def test_a_damaged_run_is_refused_by_name(tiny, tmp_path):
         ({"network": {"latent_dim": 1}}, r"latent_dim=1: must be in 2\.\."),
         ({"network": {"blocks": 0}}, r"blocks=0: must be in"),
         ({"collection": {"target": 99}}, r"target=99: must be in 0\.\.8"),
-        ({"collection": {"environment": "CartPole-v1"}}, "environment='CartPole-v1': must be one of CountingEnv-v0"),
+        ({"collection": {"environment": "CartPole-v1", "dataset": "a.h5"}}, "dataset='a.h5': excludes collection.env"),
+        ({"collection": {"environment": "CartPole-v1", "online": True}}, "online=True: only the counting world"),
+        ({"collection": {"environment": "CartPole-v1", "arguments": [1]}}, r"arguments=\[1\]: must be a JSON object"),
+        ({"collection": {"arguments": {"target": 3}}}, "arguments: are of another environment; use collection.target"),
+        ({"collection": {"max_episode_steps": 0}}, "max_episode_steps=0: the counting world needs at least 1"),
         ({"evaluation": {"every": 0}}, r"every=0: must be in"),
         ({"preset": "desk"}, "preset='desk': must be one of laptop"),
         ({"optimization": {"updates": True}}, r"optimization\.updates=True: must be of type int"),
@@ -253,7 +270,7 @@ ROW = {
 
 def test_progress_is_a_bar_on_a_terminal():
     stream = Terminal()
-    with TrainingProgress(10, 0, stream) as progress:
+    with TrainingProgress(10, 0, stream=stream) as progress:
         progress.update(5)
         progress.metrics(ROW)
     shown = stream.getvalue()
@@ -263,7 +280,7 @@ def test_progress_is_a_bar_on_a_terminal():
 
 def test_progress_is_a_line_elsewhere(caplog):
     stream = io.StringIO()
-    with caplog.at_level(logging.INFO, "pjepa_agent"), TrainingProgress(10, 0, stream) as progress:
+    with caplog.at_level(logging.INFO, "pjepa_agent"), TrainingProgress(10, 0, stream=stream) as progress:
         progress.update(5)
         progress.metrics(ROW)
     assert stream.getvalue() == ""
@@ -274,7 +291,7 @@ def test_progress_shows_the_losses_of_any_objective_and_none_of_readouts(caplog)
     row = {name: value for name, value in ROW.items() if not name.startswith("losses/")}
     row |= {"losses/total": 1.0, "losses/inverse_dynamics": 0.5, "losses/reward": math.nan, "losses/decoder": 0.125}
     with caplog.at_level(logging.INFO, "pjepa_agent"):
-        TrainingProgress(10, 0, io.StringIO()).metrics(row)
+        TrainingProgress(10, 0, stream=io.StringIO()).metrics(row)
     assert caplog.messages == ["update 5/10: inverse_dynamics 0.5000, accuracy 0.750, 10.0 updates/s, 0:00 left"]
 
 

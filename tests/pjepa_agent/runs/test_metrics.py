@@ -25,3 +25,12 @@ def test_a_run_of_before_a_column_goes_on_with_it(tmp_path):
     assert math.isnan(again.column("new")[0])
     assert again.column("new")[2] == 1234567
     assert [math.isnan(value) for value in metrics.column("gone")] == [False, False, True]
+
+
+def test_the_best_row_is_of_any_column_and_of_the_latest_of_equals(tmp_path):
+    metrics = MetricsFile(tmp_path / "metrics.csv")
+    for update, share, error in [(0, 9, 0), (1, 0.5, 3), (2, math.nan, 1), (3, 0.5, math.nan), (4, 0.25, 1)]:
+        metrics.append({"update": update, "theorem/share": share, "eval/error": error})
+    assert metrics.best_row("theorem/share")["update"] == 3
+    assert metrics.best_row("-eval/error")["update"] == 4
+    assert metrics.best_row("eval/error")["update"] == 1

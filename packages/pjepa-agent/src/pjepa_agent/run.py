@@ -134,7 +134,7 @@ def _run_main_process(
         trainer = Trainer(config, run, data, device, processes)
         record_start(run, config, device)
         seconds_before = trainer.state.seconds
-        with TrainingProgress(config.optimization.updates, trainer.update) as progress:
+        with TrainingProgress(config.optimization.updates, trainer.update, config.best_column) as progress:
 
             def on_update(update: int) -> None:
                 progress.update(update)
@@ -275,7 +275,7 @@ def _write_results(run: RunDirectory, data: TransitionDataset, trainer: Trainer)
 def _report(config: Config, trainer: Trainer, seconds: float, held_out: dict[str, Any]) -> dict[str, Any]:
     """Collect the numbers of ``report.json``; `seconds` includes collection, probes and figures."""
     accuracy = trainer.metrics.column(ACCURACY)
-    best = trainer.metrics.most_compact
+    best = trainer.metrics.best_row(config.best_column)
     return {
         "seed": config.seed,
         "preset": config.preset,

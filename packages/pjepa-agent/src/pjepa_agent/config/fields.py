@@ -121,14 +121,14 @@ def apply_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[st
             raise ConfigError(f"{override!r}: must be SECTION.FIELD=VALUE, the section one of {sections}")
         if name in RENAMED:
             logger.warning("%s is now %s; its old name goes with the next version", name, RENAMED[name])
-        changes.setdefault(section, {})[field] = _parsed(text)
+        changes.setdefault(section, {})[field] = parse_value(text)
     changed = copy.deepcopy(values)
     for section, fields in rename_fields(changes).items():
         changed[section] |= fields
     return changed
 
 
-def _parsed(text: str) -> Any:
+def parse_value(text: str) -> Any:
     """Parse the value of an override: JSON, Python's True or False, or else the text itself."""
     try:
         return json.loads(text)

@@ -265,6 +265,13 @@ class Config:
         """True where the world is the paper's."""
         return not self.collection.dataset and self.collection.environment.rpartition(":")[2] == COUNTING
 
+    @property
+    def best_column(self) -> str:
+        """The column of metrics.csv whose best row is kept, with ``-`` before it if less is better."""
+        if self.evaluation.best != "auto":
+            return self.evaluation.best
+        return "eval/nearest_centroid_accuracy" if self.counting else "theorem/least_explained_share"
+
     def _check_world(self) -> None:
         collection = self.collection
         if collection.dataset and collection.environment != COUNTING:

@@ -10,7 +10,7 @@ from bisim_theory.files import atomic_write
 from pjepa_agent.runs.directory import RunError
 
 ACCURACY = "eval/nearest_centroid_accuracy"
-"""The column that every row has, by which the best update is chosen."""
+"""The column by which the best update of the counting world is chosen."""
 
 TOTAL_LOSS = "losses/total"
 """The column of the weighted sum of the objective's losses."""
@@ -66,10 +66,20 @@ class MetricsFile:
         """Return all values of one column, NaN where a row lacks it."""
         return [row.get(name, math.nan) for row in self.rows]
 
-    @property
-    def most_compact(self) -> dict[str, float]:
-        """Return the row of the highest nearest-centroid accuracy after the first update, the latest of equals."""
-        return max(reversed(self.rows[1:]), key=lambda row: row[ACCURACY])
+    def best_row(self, column: str = ACCURACY) -> dict[str, float]:
+        """Return the best row after the first update, the latest of equals; a NaN is the worst.
+
+        Args:
+            column: its name, with ``-`` before it if less is better.
+        """
+        name = column.removeprefix("-")
+        sign = -1 if name != column else 1
+
+        def value(row: dict[str, float]) -> float:
+            found = row.get(name, math.nan)
+            return -math.inf if math.isnan(found) else sign * found
+
+        return max(reversed(self.rows[1:]), key=value)
 
 
 def objective_losses(names: Iterable[str]) -> list[str]:

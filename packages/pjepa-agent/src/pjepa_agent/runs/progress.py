@@ -13,8 +13,8 @@ from pjepa_agent.runs.metrics import ACCURACY, objective_losses
 logger = logging.getLogger("pjepa_agent")
 
 
-SYMBOLS = {"losses/transition": "L_dyn", "losses/auxiliary": "L_p"}
-"""Losses with a symbol in the paper; others are shown with their name."""
+SYMBOLS = {"losses/transition": "L_dyn", "losses/auxiliary": "L_p", ACCURACY: "accuracy"}
+"""Measures with a symbol or a shorter name; others are shown with their own."""
 
 
 class TrainingProgress:
@@ -23,11 +23,12 @@ class TrainingProgress:
     Args:
         total: updates of the whole run.
         done: updates done before this start.
+        best: the column by which the best state is chosen, shown beside the losses; see `Config.best_column`.
         stream: the stream to draw the bar on, standard error by default.
     """
 
-    def __init__(self, total: int, done: int, stream: TextIO | None = None) -> None:
-        self.total = total
+    def __init__(self, total: int, done: int, best: str = ACCURACY, stream: TextIO | None = None) -> None:
+        self.total, self._best = total, best.removeprefix("-")
         stream = stream or sys.stderr
         self._bar: Any = None
         if stream.isatty():
@@ -51,10 +52,11 @@ class TrainingProgress:
             self._bar.update(update - self._bar.n)
 
     def metrics(self, row: dict[str, float]) -> None:
-        """Show a row of metrics: its accuracy and those losses of the objective that are numbers."""
+        """Show a row of metrics: its best column and those losses of the objective that are numbers."""
         losses = {SYMBOLS.get(name, name.removeprefix("losses/")): row[name] for name in objective_losses(row)}
         parts = [f"{name} {value:.4f}" for name, value in losses.items() if not math.isnan(value)]
-        shown = ", ".join([*parts, f"accuracy {row[ACCURACY]:.3f}"])
+        name = SYMBOLS.get(self._best, self._best.rpartition("/")[2].replace("_", " "))
+        shown = ", ".join([*parts, f"{name} {row[self._best]:.3f}"])
         if self._bar is not None:
             self._bar.set_postfix_str(shown)
             return

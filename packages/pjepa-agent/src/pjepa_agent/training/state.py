@@ -11,10 +11,11 @@ from torch import Tensor
 
 from pjepa_agent.collection.replay import Replay
 from pjepa_agent.compute.processes import Processes
+from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.model import PJEPA
 from pjepa_agent.runs.checkpoint import checkpoint_errors, newest_checkpoint, save_checkpoint
 from pjepa_agent.runs.directory import RunDirectory, RunError
-from pjepa_agent.runs.metrics import ACCURACY, MetricsFile
+from pjepa_agent.runs.metrics import MetricsFile
 from pjepa_agent.training.averaging import AveragedWeights
 from pjepa_agent.training.optimizer import Optimizer
 
@@ -133,15 +134,29 @@ class Checkpoints:
             state.load_state_dict(values, self._processes)
 
 
-def open_metrics(run: RunDirectory, update: int) -> MetricsFile:
+def require_column(metrics: MetricsFile, best: str) -> None:
+    """Raise `ConfigError` unless the first row of metrics has the column that chooses the best state."""
+    column = best.removeprefix("-")
+    if metrics.rows and column not in metrics.rows[0]:
+        offered = ", ".join(name for name in metrics.names if name.startswith(("eval/", "theorem/")))
+        raise ConfigError(f"evaluation.best={best!r}: is no measure of this world; it has {offered}")
+
+
+def open_metrics(run: RunDirectory, update: int, best: str) -> MetricsFile:
     """Open the metrics of a run that has done some updates. Later rows are dropped.
 
+    Args:
+        run: the run.
+        update: updates that are done.
+        best: the column that chooses the best state, with ``-`` before it if less is better.
+
     Raises:
-        RunError: rows or the column of the accuracy are missing.
+        RunError: rows or that column are missing.
     """
     metrics = MetricsFile(run.metrics, until=update)
     if update and (not metrics.rows or metrics.rows[0]["update"] != 0):
         raise RunError(f"{run.metrics}: has lost the rows before update {update}; restore it, or begin a new run")
-    if any(ACCURACY not in row for row in metrics.rows):
-        raise RunError(f"{run.metrics}: has lost the column {ACCURACY}; restore it, or begin a new run")
+    column = best.removeprefix("-")
+    if any(column not in row for row in metrics.rows):
+        raise RunError(f"{run.metrics}: has lost the column {column}; restore it, or begin a new run")
     return metrics

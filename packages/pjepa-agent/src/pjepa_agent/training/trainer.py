@@ -26,7 +26,7 @@ from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training.averaging import AveragedWeights, renew_batch_statistics
 from pjepa_agent.training.finite import FiniteCheck
 from pjepa_agent.training.optimizer import Optimizer
-from pjepa_agent.training.state import Checkpoints, TrainingState, open_metrics
+from pjepa_agent.training.state import Checkpoints, TrainingState, open_metrics, require_column
 
 
 class Interrupted(Exception):
@@ -87,7 +87,7 @@ class Trainer:
         self.state = TrainingState(self.model, self.optimizer, self.readout_optimizer, self.averaged, self.replay)
         self.checkpoints = Checkpoints(run, config.evaluation.checkpoints, device, processes)
         self.checkpoints.restore(self.state)
-        self.metrics = open_metrics(run, self.update)
+        self.metrics = open_metrics(run, self.update, config.best_column)
 
     @property
     def update(self) -> int:
@@ -128,6 +128,7 @@ class Trainer:
         evaluated_when = time.perf_counter()
         if not self.metrics.rows:
             self._evaluate(0.0, on_metrics)
+            require_column(self.metrics, self.config.best_column)
         self.model.train()
         while self.update < total:
             for name, loss in self.step().items():
@@ -247,7 +248,7 @@ class Trainer:
             renew_batch_statistics(self.evaluated.encoder, images, 2 * self.config.optimization.batch_size)
 
     def _save_best(self) -> None:
-        if self.processes.is_main and self.metrics.most_compact["update"] == self.update:
+        if self.processes.is_main and self.metrics.best_row(self.config.best_column)["update"] == self.update:
             self.checkpoints.save_best(self.evaluated, self.update)
 
 
