@@ -1,5 +1,6 @@
 """Values of the auxiliary function p: what the data states of observations, and whether it is one function of them."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -102,7 +103,7 @@ def two_values(statements: Statements, one: int, other: int) -> NoWellTrainedMod
 
 def value_codes(values: NDArray[Any]) -> Ids:
     """Compute (M,) integer codes of values (M,) or (M, k), equal iff the values are equal in every component."""
-    values = values.reshape(len(values), -1)
+    values = values.reshape(len(values), math.prod(values.shape[1:]))
     if values.shape[1] == 1:
         return np.unique(values[:, 0], return_inverse=True)[1].reshape(-1)
     plain = values + 0.0 if values.dtype.kind == "f" else values  # -0.0 becomes 0.0, which has other bytes

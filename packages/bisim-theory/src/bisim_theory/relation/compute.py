@@ -9,6 +9,7 @@ from bisim_theory.relation.level_table import table_relation
 from bisim_theory.relation.refinement import Refine, group, refine_in_memory
 from bisim_theory.relation.sampled_levels import SampledRelation
 from bisim_theory.relation.trajectories import single_action, trajectory_relation
+from bisim_theory.relation.unknown_initial import only_initial_unknown, unknown_initial_relation
 
 MOST_CLASSES = 30_000
 """Classes of behaviour up to which the table of all their pairs is built, one byte a pair."""
@@ -24,10 +25,10 @@ def empirical_bisimulation(
 ) -> Relation:
     """Compute R_D* and B_D* for any coverage of actions (Definition 4).
 
-    Trajectories, in which no source has two observed actions, take O(n log n) and have no limit. Other data is first
-    reduced to its classes of identical observed behaviour. Up to `MOST_CLASSES` classes the relation is exact. Beyond
-    that the level of any given pair is exact, numbers of pairs are estimates from a uniform sample, and
-    `Relation.exact` is False.
+    Trajectories, in which no source has two observed actions, take O(n log n) and have no limit, if p is known wherever
+    a transition leads. Other data is first reduced to its classes of identical observed behaviour. Up to `MOST_CLASSES`
+    classes the relation is exact. Beyond that the level of any given pair is exact, numbers of pairs are estimates from
+    a uniform sample, and `Relation.exact` is False.
 
     Args:
         data: transitions.
@@ -43,7 +44,10 @@ def empirical_bisimulation(
         NoWellTrainedModelError: an observation has several values of p.
     """
     graph = observed_graph(data, representative)
-    if single_action(graph.edges) and (graph.auxiliary != UNKNOWN).all():
-        return trajectory_relation(graph)
+    if single_action(graph.edges):
+        if (graph.auxiliary != UNKNOWN).all():
+            return trajectory_relation(graph)
+        if only_initial_unknown(graph):
+            return unknown_initial_relation(graph)
     behaviour = group(graph, refine(graph))
     return table_relation(behaviour, progress) if behaviour.classes <= MOST_CLASSES else SampledRelation.of(behaviour)

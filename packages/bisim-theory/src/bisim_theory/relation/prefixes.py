@@ -1,0 +1,207 @@
+"""Common prefixes of sorted trajectories, which decide where any two of them part, and the pairs that part there."""
+
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bisim_theory.data.transitions import Ids
+from bisim_theory.relation.base import Pairs
+
+T = TypeVar("T")
+
+EQUAL = 2**31 - 1
+"""Common prefix of equal trajectories; odd, as for a pair in B_D*."""
+
+
+@dataclass(frozen=True, eq=False)
+class CommonPrefixes:
+    """The prefixes that m trajectories share, each named by its place 0..m-1 in their sorted order.
+
+    Attributes:
+        common: (m - 1,) length of the prefix that each trajectory shares with the next one, counting each p and each
+            action as one; even where the two first differ in p.
+    """
+
+    common: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.common) + 1
+
+    @functools.cached_property
+    def _minima(self) -> list[NDArray[np.int32]]:
+        """Minima of `common` over windows of 1, 2, 4, ... neighbours."""
+        minima = [self.common]
+        while len(minima[-1]) > 2 ** (len(minima) - 1):
+            last, shift = minima[-1], 2 ** (len(minima) - 1)
+            minima.append(np.minimum(last[:-shift], last[shift:]))
+        return minima
+
+    def shared(self, a: Ids, b: Ids) -> NDArray[np.int32]:
+        """Return the common prefixes of pairs of places, in arrays of one shape."""
+        low, high = np.minimum(a, b), np.maximum(a, b)
+        shared = np.full(low.shape, EQUAL, np.int32)
+        power = np.frexp(np.maximum(high - low, 1).astype(np.float64))[1] - 1
+        for k in np.unique(power[high > low]).tolist():
+            at = (power == k) & (high > low)
+            window = self._minima[k]
+            shared[at] = np.minimum(window[low[at]], window[high[at] - 2**k])
+        return shared
+
+    def levels(self, a: Ids, b: Ids) -> Ids:
+        """Return the levels of pairs of places (any shape, broadcast), 0 where the pair is in B_D*."""
+        return levels_of(self.shared(*np.broadcast_arrays(a, b)))
+
+    def apart(self, a: Ids, b: Ids) -> NDArray[np.bool_]:
+        """Return (len(a), len(b)) whether places are distinguished; `a` and `b` are sorted."""
+        # The prefix shared with an entry of `a` only shrinks on the way up through `b`, and on the way down.
+        place = np.searchsorted(b, a)
+        up = self._shrinking(a, b, place)
+        down = self._shrinking(-a, -b[::-1], len(b) - place)[:, ::-1]
+        shared = np.where(np.arange(len(b)) >= place[:, None], up, down)
+        return shared % 2 == 0
+
+    def _shrinking(self, a: Ids, b: Ids, place: Ids) -> NDArray[np.int32]:
+        """Return (len(a), len(b)) the prefixes shared with b[j], j >= place, as running minima from `place` on."""
+        steps = np.concatenate([[EQUAL], self.shared(abs(b[:-1]), abs(b[1:]))]).astype(np.int32)
+        matrix = np.where(np.arange(len(b)) > place[:, None], steps[: len(b)], np.int32(EQUAL))
+        inside = np.flatnonzero(place < len(b))
+        matrix[inside, place[inside]] = self.shared(abs(a[inside]), abs(b[place[inside]]))
+        return np.asarray(np.minimum.accumulate(matrix, axis=1))
+
+    def among(self, places: Ids) -> "CommonPrefixes":
+        """Return the common prefixes of some places alone, which are sorted; equal places are equal trajectories."""
+        return CommonPrefixes(self.shared(places[:-1], places[1:]))
+
+    @functools.cached_property
+    def rectangles(self) -> "Rectangles":
+        """All pairs of places x < y, each in the rectangle of the boundary where the two part."""
+        return rectangles(self.common)
+
+    def clique(self) -> Ids:
+        """Find a largest set of pairwise distinguished places, sorted.
+
+        R_D* of trajectories is a cograph: the sets on both sides of a boundary at p are joined, of those at an action
+        the larger is kept.
+        """
+        return np.sort(combine(self.common, ([place] for place in range(len(self))), _join_or_choose))
+
+
+def _join_or_choose(left: list[int], right: list[int], apart: bool) -> list[int]:
+    large, small = (left, right) if len(left) > len(right) else (right, left)
+    if apart:
+        large.extend(small)
+    return large
+
+
+def combine(common: NDArray[np.int32], each: Iterable[T], join: Callable[[T, T, bool], T]) -> T:
+    """Combine a value for each place into one value, joining neighbours with the longest common prefix first.
+
+    Args:
+        common: (m - 1,) common prefixes of neighbours in sorted order.
+        each: the values of m places.
+        join: joins the values of two intervals, given whether all places of one are distinguished from all of the
+            other by where they part.
+    """
+    waiting: list[tuple[int, T]] = []
+    values = iter(each)
+    for shared in [*common.tolist(), -1]:
+        current = next(values)
+        while waiting and waiting[-1][0] >= shared:
+            prefix, left = waiting.pop()
+            current = join(left, current, prefix % 2 == 0)
+        waiting.append((shared, current))
+    return current
+
+
+def levels_of(common: NDArray[np.integer]) -> Ids:
+    """Return the levels at which trajectories with these common prefixes part, 0 for pairs in B_D*."""
+    wide = common.astype(np.int64)
+    return np.where(wide % 2 == 0, wide // 2 + 1, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Rectangles:
+    """The pairs [start, middle) x [middle, stop) that part at each boundary between neighbours in sorted order."""
+
+    start: Ids
+    middle: Ids
+    stop: Ids
+
+
+def rectangles(common: ArrayLike) -> Rectangles:
+    """Compute the rectangle of every boundary.
+
+    It begins after the last boundary before it with as short a common prefix, and ends at the next with a shorter one.
+    """
+    values = np.asarray(common)
+    number = len(values)
+    start, stop = np.empty(number, np.int64), np.full(number, number + 1)
+    waiting: list[int] = []
+    shared = values.tolist()
+    starts, stops = start.tolist(), stop.tolist()
+    for i, length in enumerate(shared):
+        while waiting and shared[waiting[-1]] > length:
+            stops[waiting.pop()] = i + 1
+        starts[i] = waiting[-1] + 1 if waiting else 0
+        waiting.append(i)
+    return Rectangles(np.array(starts, np.int64), np.arange(1, number + 1), np.array(stops, np.int64))
+
+
+def sort_by_label(prefixes: CommonPrefixes, place: Ids, label: Ids) -> tuple[Ids, NDArray[np.int32]]:
+    """Sort observations by label, and those of one label by place.
+
+    Args:
+        prefixes: of the trajectories of all places.
+        place: (n,) place of the trajectory of each observation.
+        label: (n,) integers.
+
+    Returns:
+        (n,) the order, and (n - 1,) the common prefixes of neighbours: -1, odd as for a pair in B_D*, between labels.
+    """
+    order = np.lexsort((place, label))
+    places, labels = place[order], label[order]
+    return order, np.where(labels[:-1] == labels[1:], prefixes.shared(places[:-1], places[1:]), np.int32(-1))
+
+
+def pairs_per_level(levels: Ids, pairs: Ids) -> list[int]:
+    """Sum up numbers of pairs by level 1, 2, ...; those of level 0, in B_D*, are left out."""
+    counts = np.zeros(int(levels.max(initial=0)) + 1, np.int64)
+    np.add.at(counts, levels, pairs)
+    return np.trim_zeros(counts[1:], "b").tolist()
+
+
+@dataclass(frozen=True, eq=False)
+class RectanglePairs(Pairs):
+    """The pairs of rectangles, each of a range of observations with another range.
+
+    Attributes:
+        listed: ids of observations, in which rows and columns are ranges.
+        first_row, rows: (R,) position in `listed` of the first row of each rectangle, and number of rows.
+        first_column, columns: (R,) position in `listed` of its first column, and number of columns.
+    """
+
+    listed: Ids
+    first_row: Ids
+    rows: Ids
+    first_column: Ids
+    columns: Ids
+
+    @functools.cached_property
+    def _ends(self) -> Ids:
+        return np.cumsum(self.rows * self.columns)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def take(self, index: Ids) -> tuple[Ids, Ids]:
+        """Return the ids of the pairs at positions `index`."""
+        which = np.searchsorted(self._ends, index, side="right")
+        columns = self.columns[which]
+        within = index - (self._ends[which] - self.rows[which] * columns)
+        x = self.listed[self.first_row[which] + within // columns]
+        y = self.listed[self.first_column[which] + within % columns]
+        return x, y

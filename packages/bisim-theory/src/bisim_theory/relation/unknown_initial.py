@@ -1,0 +1,283 @@
+"""R_D* of trajectories whose first p may be unknown, as it is of an episode where p is the reward of the step before.
+
+An unknown p matches every value, so a trajectory that has one cannot be sorted among the others. Where no transition
+leads to an observation of unknown p, it is the first of its trajectory, and all that follows is known. So two orders
+determine R_D*. The trajectories p0 a0 p1 a1 ... of known p0 decide all pairs of those. The tails a0 p1 a1 ... of all
+trajectories, each after one symbol in the place of p0, decide every pair with an unknown p0.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bisim_theory.data.transitions import Ids
+from bisim_theory.relation.base import Pairs, Relation
+from bisim_theory.relation.components import components
+from bisim_theory.relation.graph import UNKNOWN, Behaviour, ObservedGraph, ranges
+from bisim_theory.relation.largest_set import LargestSet
+from bisim_theory.relation.prefixes import (
+    EQUAL,
+    CommonPrefixes,
+    RectanglePairs,
+    Rectangles,
+    combine,
+    levels_of,
+    pairs_per_level,
+    rectangles,
+    sort_by_label,
+)
+from bisim_theory.relation.refinement import group
+from bisim_theory.relation.trajectories import sort_trajectories
+
+
+def only_initial_unknown(graph: ObservedGraph) -> bool:
+    """Return whether p is known somewhere, and wherever a transition leads."""
+    known = graph.auxiliary != UNKNOWN
+    return bool(known.any() and known[graph.edges.successor].all())
+
+
+def unknown_initial_relation(graph: ObservedGraph) -> "UnknownInitialRelation":
+    """Compute R_D* of data with one action a source and p known wherever a transition leads, in O(n log n)."""
+    sorted_ = sort_trajectories(graph)
+    # Trajectories of unknown p0 are sorted by their tails, before all others; they get the last classes.
+    first = np.unique(sorted_.rank, return_index=True)[1]
+    initial = int((graph.auxiliary[first] == UNKNOWN).sum())
+    known = len(first) - initial
+    behaviour = group(graph, (sorted_.rank - initial) % len(first))
+    whole = sorted_.common_prefixes(first[initial:])
+    action, successor = np.full((2, len(first)), -1)
+    action[behaviour.edges.source] = behaviour.edges.action
+    successor[behaviour.edges.source] = behaviour.edges.successor
+    order = np.lexsort((successor, action))
+    return UnknownInitialRelation(behaviour, known, whole, _tails(action[order], successor[order], whole), order)
+
+
+def _tails(action: Ids, successor: Ids, whole: CommonPrefixes) -> CommonPrefixes:
+    """Compute the common prefixes of sorted tails, the symbol in the place of p0 included.
+
+    Args:
+        action, successor: (C,) first action of each tail and the class that it leads to, of known p; -1 without one.
+        whole: of the trajectories of known p0.
+    """
+    after = 2 + whole.shared(np.maximum(successor[:-1], 0), np.maximum(successor[1:], 0)).astype(np.int64)
+    after = np.where(successor[:-1] == successor[1:], EQUAL, after)
+    return CommonPrefixes(np.where(action[:-1] == action[1:], after, 1).astype(np.int32))
+
+
+@dataclass(frozen=True, eq=False)
+class UnknownInitialRelation(Relation):
+    """R_D* of trajectories in which only the first p may be unknown.
+
+    Classes of known p come first, in the sorted order of their trajectories; then those of unknown p, in that of their
+    tails.
+
+    Attributes:
+        behaviour: observations by identical trajectories.
+        known: number of classes of known p.
+        whole: what the trajectories of the classes of known p have in common.
+        tails: what the tails of all classes have in common.
+        order: (C,) classes in the sorted order of their tails.
+    """
+
+    behaviour: Behaviour
+    known: int
+    whole: CommonPrefixes
+    tails: CommonPrefixes
+    order: Ids
+
+    @functools.cached_property
+    def _place(self) -> Ids:
+        """(C,) place of the tail of each class."""
+        place = np.empty_like(self.order)
+        place[self.order] = np.arange(len(place))
+        return place
+
+    @functools.cached_property
+    def _initial_before(self) -> Ids:
+        """(C + 1,) number of classes of unknown p at the first 0, 1, ... places."""
+        return np.concatenate([[0], np.cumsum(self.order >= self.known)])
+
+    def class_levels(self, a: Ids, b: Ids) -> Ids:
+        """Return the levels of pairs of classes, elementwise."""
+        a, b = np.broadcast_arrays(a, b)
+        levels = self.tails.levels(self._place[a], self._place[b])
+        known = (a < self.known) & (b < self.known)
+        levels[known] = self.whole.levels(a[known], b[known])
+        return levels
+
+    def apart(self, a: Ids, b: Ids) -> NDArray[np.bool_]:
+        """Return (len(a), len(b)) whether classes are distinguished; `a` and `b` are sorted."""
+        row, column = np.searchsorted(a, self.known), np.searchsorted(b, self.known)
+        apart = np.empty((len(a), len(b)), bool)
+        apart[:row, :column] = self.whole.apart(a[:row], b[:column])
+        apart[:row, column:] = self._tails_apart(a[:row], b[column:])
+        apart[row:] = self._tails_apart(a[row:], b)
+        return apart
+
+    def _tails_apart(self, a: Ids, b: Ids) -> NDArray[np.bool_]:
+        x, y = self._place[a], self._place[b]
+        row, column = np.argsort(x), np.argsort(y)
+        apart = np.empty((len(a), len(b)), bool)
+        apart[np.ix_(row, column)] = self.tails.apart(x[row], y[column])
+        return apart
+
+    @functools.cached_property
+    def _pairs(self) -> tuple[Ids, RectanglePairs]:
+        """Levels of rectangles, and the rectangles, which hold all pairs of observations of different classes once.
+
+        Of the pairs that part at a boundary of tails, those with an unknown p are the initial ones in the rows with all
+        columns, and the other ones in the rows with the initial columns.
+        """
+        ids, sizes = self.behaviour.observations, self.behaviour.sizes
+        by_class, by_tail = self.behaviour.order, np.argsort(self._place[self.behaviour.class_of], kind="stable")
+        known = int(sizes[: self.known].sum())
+        is_known = self.behaviour.class_of[by_tail] < self.known
+        listed = ids[np.concatenate([by_class, by_tail, by_tail[is_known]])]
+        of_place = np.where(self.order < self.known, sizes[self.order], 0)
+        # Positions in `listed` of what comes first at a place: in the order of the classes, then of all tails, of the
+        # tails of unknown p (the end of the order of the classes), and of those of known p.
+        by_class_at, all_at, known_at = (
+            np.concatenate([[0], np.cumsum(each)]) for each in (sizes[: self.known], sizes[self.order], of_place)
+        )
+        initial_at = known + all_at - known_at
+        all_at, known_at = len(ids) + all_at, 2 * len(ids) + known_at
+        w, t = self.whole.rectangles, self.tails.rectangles
+        ranges_of_pairs = [
+            (by_class_at[w.start], by_class_at[w.middle], by_class_at[w.middle], by_class_at[w.stop]),
+            (initial_at[t.start], initial_at[t.middle], all_at[t.middle], all_at[t.stop]),
+            (known_at[t.start], known_at[t.middle], initial_at[t.middle], initial_at[t.stop]),
+        ]
+        row, row_end, column, column_end = (np.concatenate(each) for each in zip(*ranges_of_pairs, strict=True))
+        levels = levels_of(np.concatenate([self.whole.common, self.tails.common, self.tails.common]))
+        return levels, RectanglePairs(listed, row, row_end - row, column, column_end - column)
+
+    @functools.cached_property
+    def distinguished_pairs_per_level(self) -> list[int]:
+        """Number of unordered pairs of observations that enter R_D* at level 1, 2, ..."""
+        levels, pairs = self._pairs
+        return pairs_per_level(levels, pairs.rows * pairs.columns)
+
+    def pairs_at(self, level: int) -> Pairs:
+        """Return all unordered pairs of observations that enter R_D* at a level."""
+        levels, pairs = self._pairs
+        at = np.flatnonzero(levels == level)
+        return RectanglePairs(
+            pairs.listed, pairs.first_row[at], pairs.rows[at], pairs.first_column[at], pairs.columns[at]
+        )
+
+    def equal_label_pairs(self, code: Ids) -> int:
+        """Count the unordered pairs in R_D* of observations with equal codes (n,)."""
+        class_of = self.behaviour.class_of
+        is_known = class_of < self.known
+        common = sort_by_label(self.whole, class_of[is_known], code[is_known])[1]
+        pairs = _parted(common, np.ones(len(common) + 1, bool))
+        order, common = sort_by_label(self.tails, self._place[class_of], code)
+        return pairs + _parted(common, np.ones(len(order), bool)) - _parted(common, is_known[order])
+
+    @functools.cached_property
+    def _component(self) -> Ids:
+        """(C,) component of each class in the graph of B_D*."""
+        return components(len(self.order), *self._links)
+
+    @functools.cached_property
+    def _links(self) -> tuple[Ids, Ids]:
+        """Pairs of classes in B_D*, so many that they connect all that B_D* connects."""
+        links = [_links_of_known(self.whole)]
+        r, odd, before = self.tails.rectangles, self.tails.common % 2 == 1, self._initial_before
+        places = np.flatnonzero(self.order >= self.known)
+        left, right = before[r.middle] > before[r.start], before[r.stop] > before[r.middle]
+        # An unknown p on both sides connects everything on both. One on the left connects what is on the right, and
+        # other boundaries may connect more on the left.
+        both = odd & left & right
+        cover = _cover(r, both)
+        for has, (begin, end), (other, other_end) in (
+            (left, (r.start, r.middle), (r.middle, r.stop)),
+            (right, (r.middle, r.stop), (r.start, r.middle)),
+        ):
+            kept = np.flatnonzero(odd & has & (cover == both))
+            links.append(_spread(places[before[begin[kept]]], other[kept], other_end[kept], self.order))
+            outer = np.flatnonzero(odd & (left | right))
+            outer = outer[_cover(r, odd & (left | right))[outer] == 1]
+            hub, first = other[outer], before[begin[outer]]
+            number = before[end[outer]] - first
+            links.append((self.order[np.repeat(hub, number)], self.order[places[ranges(first, number)]]))
+        x, y = (np.concatenate(each) for each in zip(*links, strict=True))
+        return x, y
+
+    @functools.cached_property
+    def _torn(self) -> int | None:
+        """A class that is distinguished from another one of its component; None where B_D* is an equivalence."""
+        order, common = sort_by_label(self.whole, np.arange(self.known), self._component[: self.known])
+        parted = np.flatnonzero(common % 2 == 0)
+        if len(parted):
+            return int(order[parted[0]])
+        order, common = sort_by_label(self.tails, self._place, self._component)
+        before, r = np.concatenate([[0], np.cumsum(order >= self.known)]), rectangles(common)
+        parted = np.flatnonzero((common % 2 == 0) & (before[r.stop] > before[r.start]))
+        return int(order[order >= self.known][before[r.start[parted[0]]]]) if len(parted) else None
+
+    @functools.cached_property
+    def intransitive_triple(self) -> tuple[int, int, int] | None:
+        """Ids (x, y, z) with (x, y) and (y, z) in B_D* and (x, z) in R_D*; None where B_D* is an equivalence."""
+        if self._torn is None:
+            return None
+        # Links connect x with a class that is distinguished from it, so one leads from a bisimilar class to such a one.
+        near = ~self.apart(np.array([self._torn]), np.arange(len(self.order)))[0]
+        y, z = (np.concatenate(each) for each in zip(self._links, self._links[::-1], strict=True))
+        link = int((near[y] & ~near[z]).argmax())
+        return self.first_member(self._torn), self.first_member(int(y[link])), self.first_member(int(z[link]))
+
+    @functools.cached_property
+    def classes(self) -> Ids | None:
+        """(n,) class 0, 1, ... of every observation where B_D* is an equivalence, else None."""
+        if self._torn is not None:
+            return None
+        return np.unique(self._component[self.behaviour.class_of], return_inverse=True)[1]
+
+    def clique(self) -> Ids:
+        """Find a largest set of pairwise distinguished classes."""
+        auxiliary = np.where(self.order < self.known, self.behaviour.auxiliary[self.order], UNKNOWN)
+        places = (LargestSet.of(place, p) for place, p in enumerate(auxiliary.tolist()))
+        largest = combine(self.tails.common, places, LargestSet.join)
+        return np.sort(np.concatenate([self._clique_between(*interval) for interval in largest.intervals]))
+
+    def _clique_between(self, start: int, stop: int) -> Ids:
+        """Return the class at the only place of an interval, or of several places a largest set of known p."""
+        classes = self.order[start:stop]
+        if len(classes) == 1:
+            return classes
+        known = np.sort(classes[classes < self.known])
+        return known[self.whole.among(known).clique()]
+
+
+def _parted(common: NDArray[np.int32], counted: NDArray[np.bool_]) -> int:
+    """Count the pairs in R_D* among the counted ones of sorted observations."""
+    r, before = rectangles(common), np.concatenate([[0], np.cumsum(counted)])
+    pairs = (before[r.middle] - before[r.start]) * (before[r.stop] - before[r.middle])
+    return int(pairs[common % 2 == 0].sum())
+
+
+def _cover(r: Rectangles, of: NDArray[np.bool_]) -> Ids:
+    """Compute (m - 1,) the number of the rectangles `of` within whose rows and columns each boundary lies."""
+    change = np.zeros(len(of) + 1, np.int64)
+    np.add.at(change, r.start[of], 1)
+    np.add.at(change, r.stop[of] - 1, -1)
+    return np.cumsum(change)[:-1]
+
+
+def _links_of_known(whole: CommonPrefixes) -> tuple[Ids, Ids]:
+    """Link each row of every outermost rectangle at an action with a column, and each column with a row."""
+    r, odd = whole.rectangles, whole.common % 2 == 1
+    outer = np.flatnonzero(odd & (_cover(r, odd) == 1))
+    start, middle, stop = r.start[outer], r.middle[outer], r.stop[outer]
+    every = np.arange(len(whole))
+    links = _spread(middle, start, middle, every), _spread(start, middle, stop, every)
+    x, y = (np.concatenate(each) for each in zip(*links, strict=True))
+    return x, y
+
+
+def _spread(hub: Ids, begin: Ids, end: Ids, name: Ids) -> tuple[Ids, Ids]:
+    """Link each hub with all places of its range; return the names of both ends."""
+    return name[np.repeat(hub, end - begin)], name[ranges(begin, end - begin)]
