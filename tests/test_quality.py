@@ -25,7 +25,7 @@ MAY_IMPORT = {
 IMPORTED_AS = {"scikit_learn": "sklearn"}  # packages that are imported under another name
 
 # Imported only when needed.
-EXTRAS = {"bisim_theory": {"PIL", "h5py", "jinja2", "matplotlib"}, "counting_env": {"pygame"}}
+EXTRAS = {"bisim_theory": {"PIL", "h5py", "hdf5plugin", "jinja2", "matplotlib"}, "counting_env": {"pygame"}}
 
 
 def run(*command):

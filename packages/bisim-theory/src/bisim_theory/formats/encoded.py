@@ -11,6 +11,9 @@ from bisim_theory.data.transitions import DatasetError, Ids
 from bisim_theory.formats.frames import LazyFrames
 from bisim_theory.formats.limits import first_line
 
+LOSSY = "which images are equal, as they are JPEG-coded and equal ones may differ; they are told apart by occurrence"
+"""Sentence for the metadata of a dataset with such images."""
+
 _JPEG = b"\xff\xd8\xff"
 _MOST_PIXELS = 1 << 26
 _AT_ONCE = 256

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
-from bisim_theory.formats.actions import encode_actions
-from bisim_theory.formats.episodes import assemble, describe, steps_within
+from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset, is_label
+from bisim_theory.formats.episodes import describe_choice, label_of, steps_within
 from bisim_theory.formats.frames import images_last
 from bisim_theory.formats.hdf5_arrays import Hdf5File, StoredDataset, is_hdf5
 from bisim_theory.formats.limits import check_expansion, shown, stored_bytes
 from bisim_theory.formats.registry import Format
+from bisim_theory.formats.rows import Rows
 
 CONVENTION = (
     "a row is a frame, the action taken from it, and the reward and the ends of the step into it; the next row of the "
@@ -24,12 +24,16 @@ CONVENTION = (
 )
 
 _OBSERVATIONS = ("pixels", "observation")
-_STEP = ("reward", "terminated", "truncated")
+_ENDS = ("terminated", "truncated")
+_STEP = ("reward", *_ENDS)
 _INDEX = ("ep_len", "ep_offset")
 
 
-def read_hdf5(path: Path, actions: str | None = None) -> TransitionDataset:
+def read_hdf5(path: Path, actions: str | None = None, observation: str | None = None) -> TransitionDataset:
     """Read a flat HDF5 file; see `bisim_theory.read_transitions`.
+
+    The observation is the column ``pixels``, else ``observation``, or the one that `observation` names. Further columns
+    of numbers become labels.
 
     Raises:
         DatasetError: the file is damaged or has another layout.
@@ -37,68 +41,85 @@ def read_hdf5(path: Path, actions: str | None = None) -> TransitionDataset:
     """
     file = Hdf5File(path)
     names = [name for name, group in file.names().items() if not group]
-    observation = next((name for name in _OBSERVATIONS if name in names), None)
-    for name in (*_INDEX, "action", observation or "pixels"):
-        if name not in names:
-            raise DatasetError(
-                f"{path}: {name}: is missing; the file must have ep_len, ep_offset, action and pixels or "
-                "observation, as stable-worldmodel writes them (for another layout, give the folder it belongs to)"
-            )
-    columns = _open(file, [name for name in names if name != observation])
-    frames = file.array(observation or "")
-    check_expansion(str(path), sum(each.nbytes for each in columns.values()), frames.nbytes, stored_bytes(path))
-    return _to_transitions(path, frames, {name: column.read() for name, column in columns.items()}, actions)
-
-
-def _open(file: Hdf5File, names: list[str]) -> dict[str, StoredDataset]:
-    """Open the columns that hold numbers; raise for another one only if it is required."""
-    columns = {}
-    for name in names:
-        try:
-            columns[name] = file.array(name)
-        except DatasetError:
-            if name in (*_INDEX, *_STEP, "action"):
-                raise
-    return columns
-
-
-def _to_transitions(
-    path: Path, frames: StoredDataset, columns: dict[str, NDArray[Any]], actions: str | None
-) -> TransitionDataset:
+    key = _observation_key(path, names, observation)
+    stored, unread = _open(file, [name for name in names if name != key])
+    frames = file.array(key)
     rows = frames.shape[0] if frames.shape else 0
+    large = {name for name, column in stored.items() if len(column.shape) > 2 and column.shape[0] == rows}
+    held = {name: column for name, column in stored.items() if name not in large}
+    check_expansion(str(path), sum(each.nbytes for each in held.values()), frames.nbytes, stored_bytes(path))
+    columns = {name: column.read() for name, column in held.items()}
     offsets, lengths = _episodes(path, columns.pop("ep_offset"), columns.pop("ep_len"), rows)
-    source, episode = steps_within(offsets, lengths)
-    if len(source) == 0:
-        raise DatasetError(f"{path}: no episode has two frames, so there are no transitions")
     for name in ("action", *_STEP):
         if name in columns and (columns[name].ndim == 0 or len(columns[name]) != rows):
             raise DatasetError(f"{path}: {name}: is {columns[name].shape}, and there are {rows} frames")
-    try:
-        code, value = encode_actions(columns.pop("action")[source], actions)
-    except DatasetError as error:
-        raise DatasetError(f"{path}: {error}") from None
-    step = {name: _column(path, name, columns.pop(name)[source + 1]) for name in _STEP if name in columns}
-    metadata = describe("stable-worldmodel HDF5", CONVENTION, actions)
-    return assemble(
-        str(path),
-        {name: column for name, column in columns.items() if column.ndim and len(column) == rows},
-        metadata,
-        source=source,
-        action=code,
-        successor=source + 1,
+    arrived = steps_within(offsets, lengths)[0] + 1
+    action, reward = columns.pop("action"), columns.pop("reward", None)
+    ends = {name: _bools(path, name, columns.pop(name), arrived) for name in _ENDS if name in columns}
+    labels = {label_of(name): column for name, column in columns.items() if column.ndim and len(column) == rows}
+    vectors = [name for name in _OBSERVATIONS if label_of(name) in labels]
+    others = {name: label_of(name) for name in vectors if is_label(label_of(name), labels[label_of(name)])}
+    return Rows(
+        what=str(path),
+        format="stable-worldmodel HDF5",
+        convention=CONVENTION,
+        offsets=offsets,
+        lengths=lengths,
+        action=action,
+        rewards_lead_out=False,
         observation=images_last(frames),
-        action_value=value,
-        episode=episode,
-        **step,
-    )
+        reward=None if reward is None else _one_column(reward),
+        ends=ends,
+        columns=labels,
+        left_out=[*describe_choice(key, {**dict.fromkeys(sorted(large)), **others}), *unread],
+    ).to_transitions(actions)
 
 
-def _column(path: Path, name: str, values: NDArray[Any]) -> NDArray[Any]:
-    if values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
-    if name == "reward" or values.dtype == np.bool_:
+def _observation_key(path: Path, names: list[str], wanted: str | None) -> str:
+    """Return the name of the observations.
+
+    Raises:
+        DatasetError: they or another column that is needed are missing.
+    """
+    offered = [name for name in names if name not in (*_INDEX, *_STEP, "action")]
+    if wanted is not None and wanted not in offered:
+        raise DatasetError(f"{path}: --observation {wanted}: is none of its observations, {shown(sorted(offered))}")
+    key = wanted or next((name for name in _OBSERVATIONS if name in names), None)
+    for name in (*_INDEX, "action", key or "pixels"):
+        if name not in names:
+            raise DatasetError(
+                f"{path}: {name}: is missing; the file must have ep_len, ep_offset, action and pixels or observation, "
+                "or name another with --observation, as stable-worldmodel writes them (for another layout, give the "
+                "folder it belongs to)"
+            )
+    assert key is not None  # or pixels were missing
+    return key
+
+
+def _open(file: Hdf5File, names: list[str]) -> tuple[dict[str, StoredDataset], list[str]]:
+    """Open the columns that hold numbers; raise for another one only if it is required. Say which are not read."""
+    columns, unread = {}, []
+    for name in names:
+        try:
+            columns[name] = file.array(name)
+        except DatasetError as error:
+            if name in (*_INDEX, *_STEP, "action"):
+                raise
+            unread.append(str(error).removeprefix(f"{file.path}: "))
+    return columns, unread
+
+
+def _one_column(values: NDArray[Any]) -> NDArray[Any]:
+    return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+
+
+def _bools(path: Path, name: str, values: NDArray[Any], arrived: Ids) -> NDArray[np.bool_]:
+    """Return a column as bools; only the rows that a step leads to need hold 0 or 1."""
+    values = _one_column(values)
+    if values.dtype == np.bool_:
         return values
-    if values.dtype.kind not in "iuf" or not ((values == 0) | (values == 1)).all():
+    used = values[arrived]
+    if values.dtype.kind not in "iuf" or not ((used == 0) | (used == 1)).all():
         raise DatasetError(f"{path}: {name}: must be 0 or 1, holds {shown(values.dtype.str)}")
     return values == 1
 
@@ -120,4 +141,4 @@ def _episodes(path: Path, offsets: NDArray[Any], lengths: NDArray[Any], rows: in
     return offsets, lengths
 
 
-FORMAT = Format("an HDF5 file", is_hdf5, read_hdf5, extra="hdf5")
+FORMAT = Format("an HDF5 file", is_hdf5, read_hdf5, extra="hdf5", chooses=True)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from bisim_theory.data.transitions import DatasetError
 from bisim_theory.formats.frames import LazyFrames
-from bisim_theory.formats.limits import FREE_BYTES, byte_count, first_line, plain, shown
+from bisim_theory.formats.limits import FREE_BYTES, byte_count, damaged, first_line, plain, shown
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -46,6 +46,7 @@ class StoredDataset(LazyFrames):
         check_own(path, name, dataset)
         if dataset.shape is None or dataset.dtype.kind not in "biuf" or dataset.dtype.itemsize > 8:
             raise DatasetError(f"{path}: {name}: must hold numbers, is {shown(str(dataset.dtype))}")
+        file.require_filters(name, dataset)
         self.shape = tuple(int(n) for n in dataset.shape)
         self.dtype: np.dtype[Any] = dataset.dtype
         if dataset.chunks is not None and byte_count(dataset.chunks, self.dtype.itemsize) > FREE_BYTES:
@@ -64,14 +65,25 @@ class StoredDataset(LazyFrames):
         # Opened for each read: HDF5 keeps a cache for every open array, and there may be thousands.
         try:
             return plain(np.asarray(self._file.node(self.name)[rows]))
-        except DatasetError:
+        except (DatasetError, MemoryError):
             raise
         except Exception as error:  # a damaged file can raise almost anything
-            raise DatasetError(f"{self.path}: {self.name}: is damaged ({first_line(error)})") from None
+            raise damaged(f"{self.path}: {self.name}", error) from None
 
     def read(self) -> NDArray[Any]:
         """Read the whole array."""
         return self._read(())
+
+
+def _unopened(path: Path, error: Exception) -> DatasetError:
+    """Return the error for a file that h5py does not open; one that is being written is not called damaged."""
+    text = first_line(error)
+    if isinstance(error, BlockingIOError) or "already open for write" in text:
+        return DatasetError(
+            f"{path}: is still open for writing, or was not closed by its writer; close it and read it again (if its "
+            f"writer is gone, h5clear -s {path} marks it as closed)"
+        )
+    return DatasetError(f"{path}: is no HDF5 file, or a damaged one ({text})")
 
 
 class Hdf5File:
@@ -91,12 +103,38 @@ class Hdf5File:
         self.path, self._h5py = path, h5py
         try:
             self._root = h5py.File(path, "r")
+        except (FileNotFoundError, PermissionError) as error:
+            raise damaged(str(path), error) from None
         except Exception as error:
-            raise DatasetError(f"{path}: is no HDF5 file, or a damaged one ({first_line(error)})") from None
+            raise _unopened(path, error) from None
         self._recent: tuple[str, Any] = ("", self._root)
 
     def __reduce__(self) -> tuple[type["Hdf5File"], tuple[Path]]:
         return Hdf5File, (self.path,)
+
+    def require_filters(self, name: str, dataset: Any) -> None:
+        """Register the filters that an array was compressed with.
+
+        Raises:
+            DatasetError: one is not installed.
+        """
+        stored = dataset.id.get_create_plist()
+        for number in range(stored.get_nfilters()):
+            code, _, _, text = stored.get_filter(number)
+            if not self._h5py.h5z.filter_avail(code) and not self._in_plugins(code):
+                known = text.decode(errors="replace") or "an unnamed filter"
+                raise DatasetError(
+                    f"{self.path}: {name}: is compressed by {shown(known)} (HDF5 filter {code}), which needs the "
+                    "package hdf5plugin, or another that has it: pip install 'bisim-theory[hdf5]'"
+                )
+
+    def _in_plugins(self, code: int) -> bool:
+        """Return whether hdf5plugin, which registers its filters when it is imported, has one."""
+        try:
+            import hdf5plugin  # noqa: F401
+        except ImportError:
+            return False
+        return bool(self._h5py.h5z.filter_avail(code))
 
     def lengths_vary(self, dataset: Any) -> bool:
         """Return whether an array holds a number of bytes of its own for each row."""

@@ -11,9 +11,6 @@ from bisim_theory.formats.frames import LazyFrames
 from bisim_theory.formats.hdf5_arrays import Hdf5File, check_own
 from bisim_theory.formats.limits import damaged, shown
 
-LOSSY = "which images are equal, as they are JPEG-coded and equal ones may differ; they are told apart by occurrence"
-"""Sentence for the metadata of a dataset with such images."""
-
 
 class EncodedImages(LazyFrames):
     """JPEG files in an array of HDF5, one for each image, decoded on access.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
-from bisim_theory.formats.encoded import EncodedFrames
+from bisim_theory.formats.encoded import LOSSY, EncodedFrames
 from bisim_theory.formats.lance_table import LanceBlobs, LanceTable, find_table
 from bisim_theory.formats.limits import shown
 from bisim_theory.formats.registry import Format
@@ -21,7 +21,6 @@ CONVENTION = (
     "a row is a frame, the action taken from it, and the reward and the ends of the step into it; the next row of the "
     "episode is its successor"
 )
-LOSSY = "which images are equal, as they are JPEG-coded and equal ones may differ; they are told apart by occurrence"
 WHOLE = "; actions are stored as floats and, being whole numbers, taken as codes"
 
 _EPISODE, _STEP = "episode_idx", "step_idx"

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory.data.transitions import DatasetError, Frames, Ids, is_label
+from bisim_theory.formats.encoded import LOSSY
 from bisim_theory.formats.episodes import describe_choice, label_of
 from bisim_theory.formats.frames import FlatFrames, JoinedFrames, LazyFrames, images_last
 from bisim_theory.formats.hdf5_arrays import Hdf5File
-from bisim_theory.formats.jpeg import LOSSY, EncodedImages
+from bisim_theory.formats.jpeg import EncodedImages
 from bisim_theory.formats.limits import byte_count, shown
 
 _DEEPEST = 8
