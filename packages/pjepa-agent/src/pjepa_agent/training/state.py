@@ -134,11 +134,10 @@ class Checkpoints:
             state.load_state_dict(values, self._processes)
 
 
-def require_column(metrics: MetricsFile, best: str) -> None:
-    """Raise `ConfigError` unless the first row of metrics has the column that chooses the best state."""
-    column = best.removeprefix("-")
-    if metrics.rows and column not in metrics.rows[0]:
-        offered = ", ".join(name for name in metrics.names if name.startswith(("eval/", "theorem/")))
+def require_column(row: Mapping[str, float], best: str) -> None:
+    """Raise `ConfigError` unless a row of metrics has the column that chooses the best state."""
+    if best.removeprefix("-") not in row:
+        offered = ", ".join(name for name in row if name.startswith(("eval/", "theorem/")))
         raise ConfigError(f"evaluation.best={best!r}: is no measure of this world; it has {offered}")
 
 

@@ -128,7 +128,6 @@ class Trainer:
         evaluated_when = time.perf_counter()
         if not self.metrics.rows:
             self._evaluate(0.0, on_metrics)
-            require_column(self.metrics, self.config.best_column)
         self.model.train()
         while self.update < total:
             for name, loss in self.step().items():
@@ -230,6 +229,7 @@ class Trainer:
         row |= self.held_out.measure(self.evaluated)
         row["charts/learning_rate"] = self.optimizer.learning_rate
         row["charts/updates_per_second"] = rate
+        require_column(row, self.config.best_column)
         self.metrics.append(row)
         on_metrics(row)
 
