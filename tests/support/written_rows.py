@@ -191,3 +191,49 @@ def write_lance(folder, recorded, collect=collected, **more):
             table[name] = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(flat.reshape(-1)), flat.shape[1])
     lance.write_dataset(pyarrow.table({**table, **more}), str(folder))
     return folder
+
+
+def joined(recorded, name, rows=slice(None)):
+    """Concatenate a column of all episodes."""
+    return np.concatenate([episode[name][rows] for episode in recorded])
+
+
+def ogbench_columns(recorded):
+    """Arrays of a file of OGBench: all frames, of which the last of each trajectory has an action and no successor."""
+    lengths = [len(episode["observation"]) for episode in recorded]
+    action = [padded(episode["action"], length) for episode, length in zip(recorded, lengths, strict=True)]
+    return {
+        "observations": joined(recorded, "observation"),
+        "actions": np.concatenate(action),
+        "terminals": np.concatenate([np.arange(length) == length - 1 for length in lengths]),
+        "count": joined(recorded, "count"),
+    }
+
+
+def write_ogbench(path, recorded, **more):
+    """A file of OGBench, as its generators write it; `more` are further arrays."""
+    np.savez_compressed(path, **{**ogbench_columns(recorded), **more})
+    return path
+
+
+def write_d4rl(path, recorded, following=False, **more):
+    """A flat HDF5 file like those of D4RL: a row a step, so that the last frame of an episode is no row.
+
+    With `following` the frames that the steps led to are stored beside them. `more` are further arrays.
+    """
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        for name, column in {
+            "observations": joined(recorded, "observation", slice(-1)),
+            "actions": joined(recorded, "action"),
+            "rewards": joined(recorded, "reward"),
+            "terminals": joined(recorded, "terminated"),
+            "timeouts": joined(recorded, "truncated"),
+            "infos/count": joined(recorded, "count", slice(-1)),
+            **({"next_observations": joined(recorded, "observation", slice(1, None))} if following else {}),
+            **more,
+        }.items():
+            if column is not None:
+                file.create_dataset(name, data=column, compression="gzip")
+    return path

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from bisim_theory.data.transitions import DatasetError, TransitionDataset
-from bisim_theory.formats import hdf5, lance, lerobot, minari, npz, registry, torchrl
+from bisim_theory.formats import d4rl, hdf5, lance, lerobot, minari, npz, ogbench, registry, torchrl
 from bisim_theory.formats.npz import read_representation, write_representation, write_transitions
 from bisim_theory.formats.npz_arrays import StoredArray, StoredFrames
 from bisim_theory.formats.registry import Format
@@ -29,7 +29,16 @@ __all__ = [
 TRANSITIONS, REPRESENTATION = "transitions.npz", "representation.npz"
 """Names of the two files in a run directory."""
 
-FORMATS = [lerobot.FORMAT, lance.FORMAT, torchrl.FORMAT, minari.FORMAT, hdf5.FORMAT, npz.FORMAT]
+FORMATS = [
+    lerobot.FORMAT,
+    lance.FORMAT,
+    torchrl.FORMAT,
+    minari.FORMAT,
+    d4rl.FORMAT,
+    hdf5.FORMAT,
+    ogbench.FORMAT,
+    npz.FORMAT,
+]
 """Formats in the order of detection; the last accepts every regular file, and says what is wrong with it."""
 
 

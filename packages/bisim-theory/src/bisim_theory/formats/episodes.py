@@ -1,5 +1,6 @@
 """Conversion of episodes of frames into transitions, and of columns of numbers into labels."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset, is_label
+from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset, is_label, piece_rows
+from bisim_theory.formats.frames import LazyFrames
 from bisim_theory.formats.limits import usable_name
 
 RESERVED = frozenset(each.name for each in fields(TransitionDataset))
@@ -28,6 +30,34 @@ def steps_within(offsets: Ids, lengths: Ids) -> tuple[Ids, Ids]:
     episode = np.repeat(np.arange(len(steps)), steps)
     within = np.arange(steps.sum()) - np.repeat(np.cumsum(steps) - steps, steps)
     return offsets[episode] + within, episode
+
+
+def find_successors(frames: LazyFrames, following: LazyFrames, next_row: Ids) -> tuple[Ids, Ids]:
+    """Find the successors of N steps among their sources, by the frames that were stored as successors.
+
+    Args:
+        frames: (N, ...) the frame of each source.
+        following: (N, ...) the frame that each step led to.
+        next_row: (N,) the row that continues the trajectory after each, -1 where none does.
+
+    Returns:
+        (N,) ids of the successors: a row where the two frames are bytewise equal, else N and more; (M,) the rows whose
+        successor has an id of its own, in order of these ids.
+    """
+    same = next_row >= 0
+    size = piece_rows(frames)
+    for start in range(0, len(frames), size):
+        rows = start + np.flatnonzero(same[start : start + size])
+        same[rows] = (_bytes(frames[next_row[rows]], len(rows)) == _bytes(following[rows], len(rows))).all(1)
+    own = np.flatnonzero(~same)
+    successor = next_row.copy()
+    successor[own] = len(frames) + np.arange(len(own))
+    return successor, own
+
+
+def _bytes(frames: NDArray[Any], rows: int) -> NDArray[Any]:
+    """Return frames as bytes, (B, bytes of a frame)."""
+    return np.ascontiguousarray(frames).reshape(rows, math.prod(frames.shape[1:])).view(np.uint8)
 
 
 def describe(format: str, convention: str, actions: str | None, **more: Any) -> dict[str, Any]:

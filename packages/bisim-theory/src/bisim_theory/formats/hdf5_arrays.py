@@ -193,3 +193,13 @@ class Hdf5File:
             raise
         except Exception as error:
             raise DatasetError(f"{self.path}: {name}: is damaged ({first_line(error)})") from None
+
+
+def names_in(path: Path, group: str = "") -> dict[str, bool]:
+    """Return what `Hdf5File.names` does; nothing where the file cannot be read, or h5py is not installed."""
+    if not is_hdf5(path):
+        return {}
+    try:
+        return Hdf5File(path).names(group)
+    except (DatasetError, ImportError):
+        return {}

@@ -71,6 +71,7 @@ def read_lance(path: Path, actions: str | None = None, observation: str | None =
         lengths=lengths,
         action=action.astype(np.int64) if codes else action,
         rewards_lead_out=False,
+        last_row_is_step=False,
         observation=columns.pop(key or "", None) if images is None else images,
         compared=None if images is None else images.digests(_BLOBS_COMPARED),
         reward=columns.pop("reward", None),

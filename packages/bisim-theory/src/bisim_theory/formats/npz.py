@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ from bisim_theory.data.representation import OPTIONAL, Representation
 from bisim_theory.data.transitions import DatasetError, TransitionDataset
 from bisim_theory.files import atomic_write
 from bisim_theory.formats.actions import encode_values
-from bisim_theory.formats.limits import check_expansion, first_line, parse_json, shown, stored_bytes, usable_name
-from bisim_theory.formats.npz_arrays import StoredArray, StoredFrames
+from bisim_theory.formats.limits import check_expansion, parse_json, shown, stored_bytes
+from bisim_theory.formats.npz_arrays import StoredArray, StoredFrames, array_names
 from bisim_theory.formats.registry import Format
 
 _REQUIRED = ("source", "action", "successor")
@@ -33,21 +32,6 @@ _OPTIONAL = (
 _REPRESENTATION = ("embedding", "predicted_embedding", "predicted_auxiliary")
 
 
-def _array_names(path: Path) -> list[str]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.namelist()
-    except FileNotFoundError:
-        raise DatasetError(f"{path}: does not exist") from None
-    except Exception as error:
-        raise DatasetError(f"{path}: is no .npz file, or a truncated one ({first_line(error)})") from None
-    names = list(dict.fromkeys(name.removesuffix(".npy") for name in members if name.endswith(".npy")))
-    for name in names:
-        if not usable_name(name):
-            raise DatasetError(f"{path}: holds an array with the unusable name {shown(name)}")
-    return names
-
-
 def _open_arrays(path: Path, names: list[str], required: tuple[str, ...]) -> dict[str, StoredArray]:
     """Read the headers of some arrays, and check that their sizes are plausible."""
     for name in required:
@@ -62,7 +46,7 @@ def _open_arrays(path: Path, names: list[str], required: tuple[str, ...]) -> dic
 
 def read_npz(file: Path, actions: str | None = None) -> TransitionDataset:
     """Read ``transitions.npz``; see `bisim_theory.read_transitions`."""
-    arrays = _open_arrays(file, _array_names(file), _REQUIRED)
+    arrays = _open_arrays(file, array_names(file), _REQUIRED)
     columns = {name: array.read() for name, array in arrays.items() if name not in ("observation", "metadata")}
     fields: dict[str, Any] = {name: columns.pop(name) for name in (*_REQUIRED, *_OPTIONAL) if name in columns}
     if "observation" in arrays:
@@ -118,7 +102,7 @@ def read_representation(path: str | os.PathLike[str]) -> Representation:
         raise DatasetError(f"{file}: does not exist")
     if not file.is_file():
         raise DatasetError(f"{file}: is no regular file; give a file such as representation.npz")
-    names = [name for name in _array_names(file) if name in (*_REPRESENTATION, *OPTIONAL)]
+    names = [name for name in array_names(file) if name in (*_REPRESENTATION, *OPTIONAL)]
     arrays = _open_arrays(file, names, _REPRESENTATION)
     fields: dict[str, Any] = {name: array.read() for name, array in arrays.items()}
     for name in fields.keys() & {"lipschitz_dynamics", "lipschitz_auxiliary"}:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bisim_theory.data.transitions import DatasetError
 from bisim_theory.formats.frames import LazyFrames
-from bisim_theory.formats.limits import PIECE, byte_count, damaged, plain, shown
+from bisim_theory.formats.limits import PIECE, byte_count, damaged, first_line, plain, shown, usable_name
 
 # NumPy writes only these two; the others may expand without bound in one call.
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -193,3 +193,23 @@ def _read_exactly(file: IO[bytes], size: int) -> NDArray[np.uint8]:
             raise EOFError("ends too early")
         data += piece
     return np.frombuffer(data, np.uint8)
+
+
+def array_names(path: Path) -> list[str]:
+    """Return the names of the arrays in an ``.npz`` file.
+
+    Raises:
+        DatasetError: it is no such file, or a name cannot be used.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.namelist()
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: does not exist") from None
+    except Exception as error:
+        raise DatasetError(f"{path}: is no .npz file, or a truncated one ({first_line(error)})") from None
+    names = list(dict.fromkeys(name.removesuffix(".npy") for name in members if name.endswith(".npy")))
+    for name in names:
+        if not usable_name(name):
+            raise DatasetError(f"{path}: holds an array with the unusable name {shown(name)}")
+    return names

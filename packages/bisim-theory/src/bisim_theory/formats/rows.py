@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from bisim_theory.data.transitions import DatasetError, Frames, Ids, TransitionDataset
 from bisim_theory.formats.actions import encode_actions
 from bisim_theory.formats.convention import with_evidence
-from bisim_theory.formats.episodes import assemble, describe, steps_within
+from bisim_theory.formats.episodes import assemble, describe, find_successors, steps_within
+from bisim_theory.formats.frames import JoinedFrames, LazyFrames, PickedFrames
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A file of F rows in which the next row of an episode is the successor.
+    """A file of F rows, in which the next row of an episode is the successor.
 
     Attributes:
         what: the name of the file, for messages.
@@ -23,13 +24,17 @@ class Rows:
         convention: a sentence that says what a row is.
         offsets: (E,) first row of each episode.
         lengths: (E,) number of its rows.
-        action: (F,) or (F, A) action taken from the frame; that of an episode's last row is not used.
+        action: (F,) or (F, A) action taken from the frame.
         rewards_lead_out: True where reward and ends of a row are of the step out of it, False where of that into it.
+        last_row_is_step: whether an action was taken from the last row of an episode.
         observation: (F, ...), optional.
         compared: (F, ...) what stands for the observations where the rewards are tested; None takes `observation`.
+        following: (F, ...) frame that the step out of each row led to, where the file has it. The episodes are then all
+            rows in order, rewards lead out, and `observation` is lazy too.
         reward: (F,), optional.
         ends: name -> (F,) bool of `terminated` and `truncated`, where the file has them.
         columns: name -> (F, ...) of further columns, which become labels where they can.
+        columns_after: name -> (F, ...) of those that are known of `following` too.
         left_out: sentences that say what of the file is not read.
         metadata: further entries.
     """
@@ -40,47 +45,88 @@ class Rows:
     offsets: Ids
     lengths: Ids
     action: NDArray[Any]
-    rewards_lead_out: bool
+    rewards_lead_out: bool = True
+    last_row_is_step: bool = True
     observation: Frames | None = None
     compared: Frames | None = None
+    following: LazyFrames | None = None
     reward: NDArray[Any] | None = None
     ends: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    columns_after: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     left_out: Sequence[str] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def to_transitions(self, actions: str | None) -> TransitionDataset:
-        """Make transitions of all rows but the last of each episode.
+        """Make a transition of every row whose successor is stored.
 
         Args:
             actions: the abstraction of continuous actions, or None.
 
         Raises:
-            DatasetError: no episode has two rows, or the columns are inconsistent.
+            DatasetError: there is none, or the columns are inconsistent.
         """
         source, episode = steps_within(self.offsets, self.lengths)
+        followed, stored = source, self.following is not None
+        if stored:
+            source, episode = np.arange(len(self.action)), np.repeat(np.arange(len(self.lengths)), self.lengths)
         if len(source) == 0:
             raise DatasetError(f"{self.what}: no episode has two frames, so there are no transitions")
         try:
             code, value = encode_actions(self.action[source], actions)
         except DatasetError as error:
             raise DatasetError(f"{self.what}: {error}") from None
+        successor, own = self._successors(followed)
+        labels, left_out = self._labels(own)
         step = source if self.rewards_lead_out else source + 1
-        compared = self.observation if self.compared is None else self.compared
-        convention = with_evidence(self.convention, compared, code, self.reward, source, self.rewards_lead_out)
-        dangling = int((self.lengths > 0).sum()) if self.rewards_lead_out else 0
-        more = {"left_out": list(self.left_out), "steps_without_successor": dangling, **self.metadata}
+        dangling = int((self.lengths > 0).sum()) if self.last_row_is_step and not stored else 0
+        said = self._convention(code[followed] if stored else code, followed, len(own))
+        more = {"left_out": left_out, "steps_without_successor": dangling, **self.metadata}
         return assemble(
             self.what,
-            self.columns,
-            describe(self.format, convention, actions, **more),
+            labels,
+            describe(self.format, said, actions, **more),
             source=source,
             action=code,
-            successor=source + 1,
-            observation=self.observation,
+            successor=successor,
+            observation=self._frames(own),
             action_value=value,
             reward=None if self.reward is None else self.reward[step],
             episode=episode,
-            size=len(self.action),
+            size=len(self.action) + len(own),
             **{name: column[step] for name, column in self.ends.items()},
         )
+
+    def _successors(self, followed: Ids) -> tuple[Ids, Ids]:
+        """Return the ids of the successors, and the rows whose successor has an id of its own."""
+        if self.following is None:
+            return followed + 1, np.empty(0, np.int64)
+        assert isinstance(self.observation, LazyFrames)
+        next_row = np.full(len(self.action), -1)
+        next_row[followed] = followed + 1
+        return find_successors(self.observation, self.following, next_row)
+
+    def _convention(self, code: Ids, followed: Ids, own: int) -> str:
+        compared = self.observation if self.compared is None else self.compared
+        said = with_evidence(self.convention, compared, code, self.reward, followed, self.rewards_lead_out)
+        if self.following is None:
+            return said
+        rows = len(self.action)
+        return f"{said}; {rows - own:,} of {rows:,} successors are the frame of the next row, equal to it"
+
+    def _labels(self, own: Ids) -> tuple[dict[str, NDArray[Any]], list[str]]:
+        """Return the columns that are known of every frame, and sentences that say what is left out."""
+        if len(own) == 0:
+            return dict(self.columns), list(self.left_out)
+        labels = {
+            name: np.concatenate([column, self.columns_after[name][own]])
+            for name, column in self.columns.items()
+            if name in self.columns_after
+        }
+        unknown = ", ".join(name for name in self.columns if name not in labels)
+        return labels, [*self.left_out, *([f"{unknown}, unknown of {len(own):,} successors"] if unknown else [])]
+
+    def _frames(self, own: Ids) -> Frames | None:
+        if len(own) == 0 or self.following is None or self.observation is None:
+            return self.observation
+        return JoinedFrames([self.observation, PickedFrames(self.following, own)])

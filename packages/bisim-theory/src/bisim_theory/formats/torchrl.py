@@ -4,7 +4,6 @@
 and plain arrays are opened, so nothing is unpickled and no extra is needed.
 """
 
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset, piece_rows
+from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
 from bisim_theory.formats.actions import encode_actions
-from bisim_theory.formats.episodes import assemble, describe, describe_choice, label_of
+from bisim_theory.formats.episodes import assemble, describe, describe_choice, find_successors, label_of
 from bisim_theory.formats.frames import JoinedFrames, LazyFrames, MappedFrames, PickedFrames, images_last
 from bisim_theory.formats.limits import (
     byte_count,
@@ -280,7 +279,7 @@ def _to_transitions(
     if frames.shape != following.shape or frames.dtype != following.dtype:
         raise DatasetError(f"{folder}: next/{key}: is {following.shape} {following.dtype}, {key} is {frames.shape}")
     next_row = _next_rows(columns, trajectory, done)
-    successor, own = _successors(frames, following, next_row if ordered else np.full(len(columns), -1))
+    successor, own = find_successors(frames, following, next_row if ordered else np.full(len(columns), -1))
     try:
         code, value = encode_actions(columns.read("action"), actions)
     except DatasetError as error:
@@ -334,24 +333,6 @@ def _next_rows(columns: _Columns, trajectory: NDArray[Any] | None, done: NDArray
     following[order[:-1][same]] = order[1:][same]
     following[done] = -1
     return following
-
-
-def _successors(frames: LazyFrames, following: LazyFrames, next_row: Ids) -> tuple[Ids, Ids]:
-    """Return the ids of the successors, and the rows whose ``next`` frame has an id of its own."""
-    same = next_row >= 0
-    size = piece_rows(frames)
-    for start in range(0, len(frames), size):
-        rows = start + np.flatnonzero(same[start : start + size])
-        same[rows] = (_bytes(frames[next_row[rows]], len(rows)) == _bytes(following[rows], len(rows))).all(1)
-    own = np.flatnonzero(~same)
-    successor = next_row.copy()
-    successor[own] = len(frames) + np.arange(len(own))
-    return successor, own
-
-
-def _bytes(frames: NDArray[Any], rows: int) -> NDArray[Any]:
-    """Return frames as bytes, (B, bytes of a frame)."""
-    return np.ascontiguousarray(frames).reshape(rows, math.prod(frames.shape[1:])).view(np.uint8)
 
 
 def _breaks(successor: Ids) -> NDArray[np.bool_]:

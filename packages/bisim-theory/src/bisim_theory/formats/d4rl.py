@@ -1,0 +1,121 @@
+"""Flat HDF5 files like those of D4RL: rows of all episodes one after the other, with their ends."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bisim_theory.data.transitions import DatasetError, TransitionDataset
+from bisim_theory.formats.frames import LazyFrames, images_last
+from bisim_theory.formats.hdf5_arrays import Hdf5File, StoredDataset, names_in
+from bisim_theory.formats.limits import check_expansion, stored_bytes, usable_name
+from bisim_theory.formats.registry import Format
+from bisim_theory.formats.rows import Rows
+
+CONVENTION = "a row is a frame, the action taken from it, and the reward and the ends of the step out of it"
+NEXT_ROW = "; the next row is its successor, but not after terminals and timeouts"
+NEXT_STORED = "; its successor stands in next_observations"
+NO_TIMEOUTS = "; there are no timeouts, so an episode that was cut off is taken to run on into the next"
+
+_OBSERVATIONS, _FOLLOWING, _ACTIONS, _REWARDS = "observations", "next_observations", "actions", "rewards"
+_ENDS = ("terminals", "timeouts")
+_REQUIRED = (_OBSERVATIONS, _ACTIONS, "terminals")
+_INFOS = "infos"
+
+
+def is_d4rl(path: Path) -> bool:
+    """Return whether a path is an HDF5 file with the arrays of D4RL."""
+    names = names_in(path)
+    return all(names.get(name) is False for name in _REQUIRED)
+
+
+def read_d4rl(path: Path, actions: str | None = None) -> TransitionDataset:
+    """Read a flat HDF5 file like those of D4RL; see `bisim_theory.read_transitions`.
+
+    Raises:
+        DatasetError: the file is damaged or has another layout.
+        ImportError: h5py is not installed.
+    """
+    file = Hdf5File(path)
+    frames = file.array(_OBSERVATIONS)
+    following = file.array(_FOLLOWING) if _FOLLOWING in file.names() else None
+    stores, unread = _open(file, frames.shape[0] if frames.shape else 0)
+    stored = [frames] if following is None else [frames, following]
+    held = sum(each.nbytes for each in stores.values())
+    check_expansion(str(path), held, sum(each.nbytes for each in stored), stored_bytes(path))
+    if following is not None and (following.shape, following.dtype) != (frames.shape, frames.dtype):
+        raise DatasetError(
+            f"{path}: {_FOLLOWING}: is {following.shape} {following.dtype}, {_OBSERVATIONS} is {frames.shape} "
+            f"{frames.dtype}"
+        )
+    columns = {name: _column(store.read()) for name, store in stores.items()}
+    ends = {name: _flags(path, name, columns.pop(name)) for name in _ENDS if name in columns}
+    last = np.logical_or.reduce(list(ends.values()))
+    if len(last) == 0:
+        raise DatasetError(f"{path}: {_OBSERVATIONS}: there are none")
+    offsets = np.flatnonzero(np.append(True, last[:-1]))
+    convention = CONVENTION + (NEXT_ROW if following is None else NEXT_STORED)
+    return Rows(
+        what=str(path),
+        format="D4RL",
+        convention=convention + (NO_TIMEOUTS if following is None and "timeouts" not in ends else ""),
+        offsets=offsets,
+        lengths=np.diff(np.append(offsets, len(last))),
+        action=columns.pop(_ACTIONS),
+        observation=images_last(frames),
+        following=None if following is None else _lazy(following),
+        reward=columns.pop(_REWARDS, None),
+        ends=_as_fields(ends),
+        columns=columns,
+        left_out=[f"{', '.join(unread)}: no numbers, one row for each observation"] if unread else [],
+    ).to_transitions(actions)
+
+
+def _open(file: Hdf5File, rows: int) -> tuple[dict[str, StoredDataset], list[str]]:
+    """Open the columns at the root and under ``infos``; return also the names of what is no column."""
+    root = file.names()
+    inner = file.names(_INFOS) if root.get(_INFOS) else {}
+    places = [*root, *(f"{_INFOS}/{name}" for name in inner)]
+    columns, others = {}, []
+    for place in places:
+        if place in (_OBSERVATIONS, _FOLLOWING, _INFOS) or not usable_name(place):
+            continue
+        try:
+            column = file.array(place)
+            if column.shape[:1] != (rows,):
+                raise DatasetError(f"{file.path}: {place}: is {column.shape}, and there are {rows} observations")
+        except DatasetError:
+            if place in (_ACTIONS, _REWARDS, *_ENDS):
+                raise
+            others.append(place)
+        else:
+            columns[place] = column
+    return columns, others
+
+
+def _column(values: NDArray[Any]) -> NDArray[Any]:
+    return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+
+
+def _flags(path: Path, name: str, values: NDArray[Any]) -> NDArray[np.bool_]:
+    if values.ndim != 1 or not ((values == 0) | (values == 1)).all():
+        raise DatasetError(f"{path}: {name}: must be (N,) of 0 and 1, is {values.shape} {values.dtype}")
+    return values == 1
+
+
+def _as_fields(ends: dict[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:
+    """Return `terminated`, and `truncated` where the file has timeouts; a step that was both was terminated."""
+    fields = {"terminated": ends["terminals"]}
+    if "timeouts" in ends:
+        fields["truncated"] = ends["timeouts"] & ~ends["terminals"]
+    return fields
+
+
+def _lazy(frames: LazyFrames) -> LazyFrames:
+    moved = images_last(frames)
+    assert isinstance(moved, LazyFrames)
+    return moved
+
+
+FORMAT = Format("a flat HDF5 file like D4RL's", is_d4rl, read_d4rl, extra="hdf5")
