@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory import _aliases
+from bisim_theory.data.alternatives import find_alternatives
 from bisim_theory.data.auxiliary import Values, stored_values, with_auxiliary
 from bisim_theory.data.auxiliary_functions import auxiliary_values, describe_auxiliary, offered
 from bisim_theory.data.contradiction import NoWellTrainedModelError
@@ -112,6 +113,14 @@ class Impossible(Outcome):
 
     contradiction: NoWellTrainedModelError
     representation: Representation | None = None
+
+    @functools.cached_property
+    def alternatives(self) -> list[str]:
+        """Return names of auxiliary functions with one value where p has two at one observation, else nothing."""
+        if not self.contradiction.equal:
+            return []
+        ids = self.content.ids if self.content is not None and self.identity == "content" else None
+        return find_alternatives(self.data, self.auxiliary, self.contradiction.values, ids)
 
     @property
     def verdict(self) -> Literal["no-well-trained-model"]:

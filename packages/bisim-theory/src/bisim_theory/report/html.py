@@ -11,6 +11,7 @@ from bisim_theory.analysis import Checked, Impossible, RelationOnly, Report
 from bisim_theory.data.transitions import DatasetError
 from bisim_theory.files import atomic_write
 from bisim_theory.report import charts, tables
+from bisim_theory.report.auxiliary import count_values, offer_alternatives, warn_of_own_values
 from bisim_theory.report.witness_images import witness_images
 from bisim_theory.theorem.check import TheoremCheck, verdict_sentence
 
@@ -65,6 +66,8 @@ def to_html(report: Report, title: str) -> str:
         "key_numbers": tables.key_numbers(report),
         "data_rows": tables.data_rows(report),
         "contradiction": report.contradiction if isinstance(report, Impossible) else None,
+        "own_values": warn_of_own_values(report, count_values(report)),
+        "alternatives": offer_alternatives(report) if isinstance(report, Impossible) else None,
         "check": report.check if isinstance(report, Checked) else None,
         "merges_shown": MAX_MERGES_LISTED,
         **witness_images(report),

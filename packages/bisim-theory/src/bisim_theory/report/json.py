@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from bisim_theory.analysis import Checked, Impossible, RelationOnly, Report
-from bisim_theory.data.contradiction import NoWellTrainedModelError
 from bisim_theory.data.terminals import Terminals
 from bisim_theory.relation.comparison import Candidate, Comparison
 from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded
+from bisim_theory.report.auxiliary import count_values
 from bisim_theory.theorem.check import QUANTILES, LevelCheck, TheoremCheck
 
 SCHEMA = 1
@@ -36,6 +36,9 @@ NAMES = (
     "distinguished_pairs_per_level",
     "bisimilar_pairs",
     "auxiliary",
+    "auxiliary_meaning",
+    "auxiliary_values",
+    "auxiliary_known",
     "label",
     "look_alike_pairs",
     "certified_share",
@@ -56,7 +59,7 @@ def to_json(report: Report) -> dict[str, Any]:
     """Return a report as plain values with stable names; the package's README documents each name."""
     values = {**dict.fromkeys(NAMES), "collect_next": [], "pairs": [], **_outcome(report)}
     if isinstance(report, Impossible):
-        return values | {"no_well_trained_model": _contradiction(report.contradiction)}
+        return values | {"no_well_trained_model": _contradiction(report)}
     values |= _relation(report)
     if isinstance(report, Checked):
         values |= {"hypothesis": _hypothesis(report.check), "conclusion": _conclusion(report.check)}
@@ -64,7 +67,7 @@ def to_json(report: Report) -> dict[str, Any]:
 
 
 def _outcome(report: Report) -> dict[str, Any]:
-    data, content = report.data, report.content
+    data, content, values = report.data, report.content, count_values(report)
     return {
         "schema": SCHEMA,
         "observations": data.frames,
@@ -79,6 +82,9 @@ def _outcome(report: Report) -> dict[str, Any]:
         "repeated_by_content": None if content is None else content.repeated,
         "terminal": {"mode": "leaf"} if report.terminals is None else _terminal(report.terminals),
         "auxiliary": report.auxiliary,
+        "auxiliary_meaning": report.auxiliary_meaning,
+        "auxiliary_values": None if values is None else values.different,
+        "auxiliary_known": None if values is None else values.known,
         "label": report.label,
         "comparison": None if report.comparison is None else _comparison(report.comparison),
         "verdict": report.verdict,
@@ -177,10 +183,12 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def _contradiction(error: NoWellTrainedModelError) -> dict[str, Any]:
+def _contradiction(report: Impossible) -> dict[str, Any]:
+    error = report.contradiction
     return {
         "pair": list(error.pair),
         "values": list(error.values),
         "transitions": None if error.rows is None else list(error.rows),
         "chain": [vars(merge) for merge in error.chain],
+        "alternatives": report.alternatives,
     }

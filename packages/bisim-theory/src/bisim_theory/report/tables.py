@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from bisim_theory.analysis import Checked, Impossible, RelationOnly, Report
+from bisim_theory.data.identity import ContentNote
 from bisim_theory.relation.base import Relation
 from bisim_theory.relation.comparison import Candidate
 from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded
+from bisim_theory.report.auxiliary import count_values, describe_p
 from bisim_theory.theorem.check import LevelCheck, TheoremCheck
 
 MAX_LEVEL_ROWS = 16
@@ -98,6 +100,7 @@ def data_rows(report: Report) -> list[Row]:
         ("Observations", f"{data.frames:,}"),
         ("Observations that are sources", f"{len(np.unique(data.source)):,}"),
         ("Told apart by", report.identity),
+        *_auxiliary_rows(report),
         ("Conflicts (one observation and action, several successors)", f"{len(report.conflicts):,}"),
     ]
     if content is None:
@@ -105,8 +108,23 @@ def data_rows(report: Report) -> list[Row]:
     return [
         *rows,
         ("Observations with exactly the content of an earlier one", f"{content.coinciding:,}"),
+        ("Observations and actions that repeat, told apart by content", _tested(content)),
         ("Conflicts, were observations told apart by content", f"{content.conflicts:,}"),
     ]
+
+
+def _auxiliary_rows(report: Report) -> list[Row]:
+    """Return what p is, and how many values it has."""
+    count = count_values(report)
+    values = [] if count is None else [
+        ("Different values of p, compared exactly", f"{count.different:,}"),
+        ("Observations of known p", f"{count.known:,} of {count.observations:,}"),
+    ]  # fmt: skip
+    return [("p", describe_p(report)), *values]
+
+
+def _tested(content: ContentNote) -> str:
+    return f"{content.repeated:,}" if content.repeated else "none, so determinism was not tested"
 
 
 def level_rows(relation: Relation) -> list[Row]:

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from bisim_theory.analysis import Checked, Impossible, PairNote, RelationOnly, Report
-from bisim_theory.data.contradiction import NoWellTrainedModelError
 from bisim_theory.data.identity import ContentNote
 from bisim_theory.data.terminals import Terminals
 from bisim_theory.data.transitions import TransitionDataset
@@ -14,6 +13,7 @@ from bisim_theory.formats.limits import printable
 from bisim_theory.relation.base import Relation
 from bisim_theory.relation.comparison import Candidate, Comparison
 from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded
+from bisim_theory.report.auxiliary import count_values, describe_p, offer_alternatives, warn_of_own_values
 from bisim_theory.theorem.check import LevelCheck, TheoremCheck, verdict_sentence
 
 MERGES_SHOWN = 12
@@ -35,7 +35,7 @@ def to_text(report: Report) -> str:
     if report.comparison is not None:
         sections.append(_comparison_lines(report.comparison, report.label))
     if isinstance(report, Impossible):
-        sections.append(_contradiction_lines(report.contradiction))
+        sections.append(_contradiction_lines(report))
     else:
         sections += [_relation_lines(report), [_pair_line(pair) for pair in report.pairs]]
     if isinstance(report, Checked):
@@ -49,9 +49,9 @@ def _data_lines(report: Report) -> list[str]:
     data = report.data
     lines = [
         f"Data: {len(data):,} transitions, {len(np.unique(data.action))} actions, "
-        f"{data.frames:,} {'frames' if data.images else 'observations'}, p: "
-        f"{report.auxiliary}; "
+        f"{data.frames:,} {'frames' if data.images else 'observations'} "
         f"told apart by {report.identity}, {_observations(report)}",
+        *_auxiliary_lines(report),
         f"Conflicts (one observation and action, several successors): {report.conflicts}"
         + (", merged by folding" if report.folded else ""),
     ]
@@ -73,6 +73,16 @@ def _data_lines(report: Report) -> list[str]:
         *lines,
         *_reading_lines(data.metadata),
         *([] if report.left_out is None else [f"Left out: {report.left_out}"]),
+    ]
+
+
+def _auxiliary_lines(report: Report) -> list[str]:
+    """Say what p is, how many values it has, and whether nearly all of them are different."""
+    count = count_values(report)
+    warning = warn_of_own_values(report, count)
+    return [
+        f"p: {describe_p(report)}" + ("" if count is None else f"; {count}"),
+        *([] if warning is None else [f"  {warning}"]),
     ]
 
 
@@ -122,11 +132,13 @@ def _terminals(terminals: Terminals) -> str:
     return said + (f"; {terminals.sources:,} are sources and keep their rows" if terminals.sources else "")
 
 
-def _contradiction_lines(contradiction: NoWellTrainedModelError) -> list[str]:
+def _contradiction_lines(report: Impossible) -> list[str]:
+    contradiction, instead = report.contradiction, offer_alternatives(report)
     merges = [f"  {merge}" for merge in contradiction.chain]
     if len(merges) > MERGES_SHOWN:
         merges = [*merges[:MERGES_SHOWN], f"  ... {len(merges)} merges in all"]
-    return [f"No well-trained model exists: {contradiction}", *merges]
+    offer = [] if instead is None else [f"  {instead}"]
+    return [f"No well-trained model exists: {contradiction}", *merges, *offer]
 
 
 def _relation_lines(report: RelationOnly | Checked) -> list[str]:
