@@ -299,10 +299,10 @@ def test_progress_shows_the_losses_of_any_objective_and_none_of_readouts(caplog)
 def interrupted(tiny, tmp_path, monkeypatch):
     """A run with a function of the user's as p that was stopped after its first update."""
 
-    def make(source):
+    def make(source, *overrides):
         monkeypatch.syspath_prepend(tmp_path)
         (tmp_path / "own_p.py").write_text(source)
-        config = prepare(tiny().override(["objective.auxiliary=own_p:p"]))
+        config = prepare(tiny().override(["objective.auxiliary=own_p:p", *overrides]))
         run = RunDirectory.create(tmp_path / "run", config)
         with pytest.raises(Interrupted):
             train_run(run, config, "cpu", should_stop=lambda: True)
@@ -330,6 +330,30 @@ def test_a_function_that_is_written_differently_is_the_same_function(interrupted
     sys.modules.pop("own_p")
     importlib.invalidate_caches()
     assert train_run(run, config, "cpu")["updates"] == 12
+
+
+@pytest.mark.parametrize("lost", ["nothing", "the transitions and the checkpoint"])
+@pytest.mark.parametrize("online", ["true", "false"])
+def test_a_function_that_changed_is_refused_without_stored_transitions(interrupted, tmp_path, online, lost):
+    settings = [f"collection.online={online}", "collection.initial_transitions=100"]
+    run, config = interrupted("def p(images, labels):\n    return labels['count'] * 1.0\n", *settings)
+    if lost != "nothing":  # as of a run that was killed early
+        for path in (*run.checkpoints(2), run.transitions):
+            path.unlink(missing_ok=True)
+    files = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+
+    def become(source):
+        (tmp_path / "own_p.py").write_text(source)
+        sys.modules.pop("own_p")
+        importlib.invalidate_caches()
+
+    become("def p(images, labels):\n    return labels['count'] * 1.0 + (labels['count'] == 6)\n")
+    with pytest.raises(RunError, match=r"auxiliary: (own_p:p had other values|holds other values than own_p:p now)"):
+        train_run(run, config, "cpu")
+    assert files == {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    become("def p(images, labels):\n    return labels['count'] / 7 * 7.0\n")
+    assert train_run(run, config, "cpu")["updates"] == 12
+    assert len(json.loads(run.provenance.read_text())) == 2
 
 
 @pytest.mark.parametrize(("name", "said"), [("FrozenLake-v1", "FrozenLake-v1"), (None, "an unnamed environment")])

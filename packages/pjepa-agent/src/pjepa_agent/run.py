@@ -22,6 +22,7 @@ from pjepa_agent.envs.registry import make_domain
 from pjepa_agent.evaluation.held_out import compare_with_untrained
 from pjepa_agent.evaluation.theorem import write_run_representation
 from pjepa_agent.runs.directory import RunDirectory, RunError
+from pjepa_agent.runs.fingerprint import fingerprint
 from pjepa_agent.runs.loggers import WandbMode, make_logger
 from pjepa_agent.runs.metrics import ACCURACY
 from pjepa_agent.runs.progress import TrainingProgress
@@ -29,6 +30,9 @@ from pjepa_agent.runs.provenance import record_start
 from pjepa_agent.training import Trainer
 
 logger = logging.getLogger("pjepa_agent")
+
+FINGERPRINTED = 256
+"""Transitions whose observations the fingerprint of p is taken of."""
 
 
 def choose_device(name: torch.device | str) -> torch.device:
@@ -132,7 +136,7 @@ def _run_main_process(
     with make_logger(wandb, run, config) as wandb_logger, BackgroundWrite() as background:
         data, write = (None, None) if config.collection.online else _dataset(run, config, processes, collect_data)
         trainer = Trainer(config, run, data, device, processes)
-        record_start(run, config, device)
+        record_start(run, config, device, _fingerprint(config))
         seconds_before = trainer.state.seconds
         with TrainingProgress(config.optimization.updates, trainer.update, config.best_column) as progress:
 
@@ -221,6 +225,15 @@ def _check_origin(run: RunDirectory, config: Config, data: TransitionDataset) ->
             f"{run.transitions}: holds transitions of {found or 'an unnamed environment'}, this run needs those of "
             f"{wanted}; restore the run's own file, or begin a new run"
         )
+
+
+def _fingerprint(config: Config) -> dict[str, Any] | None:
+    """Compute the fingerprint of a function of the user's, on a few observations that the seed fixes."""
+    if ":" not in config.objective.auxiliary:
+        return None
+    few = make_domain(dataclasses.replace(config.collection, transitions=FINGERPRINTED)).collect(config.seed)
+    assert few.observation is not None
+    return fingerprint(few, Auxiliary(config)(few.observation, few.labels))
 
 
 def _check_auxiliary(run: RunDirectory, config: Config, data: TransitionDataset) -> None:

@@ -17,6 +17,7 @@ from bisim_theory.files import write_json
 
 from pjepa_agent.config.schema import Config
 from pjepa_agent.runs.directory import RunDirectory, RunError
+from pjepa_agent.runs.fingerprint import is_other_function
 
 PACKAGES = (
     "pjepa-agent", "bisim-theory", "counting-env", "torch", "tensordict", "torchrl", "gymnasium", "numpy",
@@ -25,11 +26,17 @@ PACKAGES = (
 """Packages whose versions affect the numbers of a run."""
 
 
-def record_start(run: RunDirectory, config: Config, device: torch.device) -> None:
+def record_start(run: RunDirectory, config: Config, device: torch.device, auxiliary: dict[str, Any] | None) -> None:
     """Append this start of a run to its ``provenance.json``, a list with one entry per start, oldest first.
 
+    Args:
+        run: the run.
+        config: its configuration.
+        device: where it trains.
+        auxiliary: the fingerprint of p, if it is a function of the user's.
+
     Raises:
-        RunError: the file exists and is not such a list.
+        RunError: the file exists and is not such a list, or p is another function than at an earlier start.
         OSError: the file cannot be written.
     """
     starts: Any = []
@@ -40,7 +47,16 @@ def record_start(run: RunDirectory, config: Config, device: torch.device) -> Non
             starts = None
         if not isinstance(starts, list):
             raise RunError(f"{run.provenance}: is damaged; move it away, it is written anew")
-    write_json(run.provenance, [*starts, start(config, device)])
+    entry = start(config, device)
+    if auxiliary is not None:
+        before = [each.get("auxiliary") for each in starts if isinstance(each, dict)]
+        if any(is_other_function(each, auxiliary) for each in before):
+            raise RunError(
+                f"{run.provenance}: auxiliary: {config.objective.auxiliary} had other values when the run began, so "
+                "the function has changed; restore it, or begin a new run"
+            )
+        entry["auxiliary"] = auxiliary
+    write_json(run.provenance, [*starts, entry])
 
 
 def start(config: Config, device: torch.device) -> dict[str, Any]:
