@@ -10,7 +10,7 @@ from bisim_theory._aliases import former_parameters
 from bisim_theory.data.transitions import Ids
 from bisim_theory.relation.base import Relation
 from bisim_theory.relation.closure import Closure
-from bisim_theory.relation.graph import Behaviour
+from bisim_theory.relation.graph import UNKNOWN, Behaviour
 
 MOST_STEPS = 300_000
 """Merges tried in the search for a colouring, which takes a few seconds; beyond it the search is given up."""
@@ -88,5 +88,5 @@ def _closure_of_classes(relation: Relation) -> Closure:
     number = np.searchsorted(ids[ways > 1], reached[shared, 0]) + behaviour.classes
     kept = np.unique(np.stack([source[~loose], data.action[~loose], successor[~loose]], 1), axis=0)
     rows = np.concatenate([kept, np.stack([reached[shared, 1], reached[shared, 2], number], 1)])
-    value = np.concatenate([behaviour.auxiliary, np.full(int((ways > 1).sum()), -1)])
+    value = np.concatenate([behaviour.auxiliary, np.full(int((ways > 1).sum()), UNKNOWN)])
     return Closure(value, *rows.T)
