@@ -25,7 +25,10 @@ MAY_IMPORT = {
 IMPORTED_AS = {"scikit_learn": "sklearn"}  # packages that are imported under another name
 
 # Imported only when needed.
-EXTRAS = {"bisim_theory": {"PIL", "h5py", "hdf5plugin", "jinja2", "matplotlib"}, "counting_env": {"pygame"}}
+EXTRAS = {
+    "bisim_theory": {"PIL", "h5py", "hdf5plugin", "jinja2", "lance", "matplotlib", "pyarrow"},
+    "counting_env": {"pygame"},
+}
 
 
 def run(*command):

@@ -78,7 +78,8 @@ def write_minari(folder, recorded, jpeg_encoding=False, observe=lambda frames: f
     for number, episode in enumerate(recorded):
         infos = {name: list(episode[name]) for name in ("count", "color") if name in episode}
         if "count" in infos:
-            infos = {"color": infos["color"], "inner": {"count": infos["count"]}, "name": ["x"] * len(infos["count"])}
+            inner = {"count": infos.pop("count")}
+            infos = {**infos, "inner": inner, "name": ["x"] * len(inner["count"])}
         buffers.append(
             EpisodeBuffer(
                 id=number,
