@@ -35,6 +35,7 @@ class RunDirectory:
         self.checkpoint = self.path / "checkpoints" / "last.pt"
         self.best = self.path / "checkpoints" / "best.pt"
         self.provenance = self.path / "provenance.json"
+        self.wandb_id = self.path / "wandb_id.txt"
         self.lock = self.path / ".lock"
         self.transitions = self.path / TRANSITIONS
         self.representation = self.path / REPRESENTATION

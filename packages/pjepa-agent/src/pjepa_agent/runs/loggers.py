@@ -3,7 +3,12 @@
 import contextlib
 import logging
 import os
+import re
+import secrets
+from pathlib import Path
 from typing import Any, Literal, Protocol, Self
+
+from bisim_theory.files import atomic_write
 
 from pjepa_agent.config.schema import Config
 from pjepa_agent.runs.directory import RunDirectory, RunError
@@ -43,7 +48,8 @@ class NoLogger:
 class WandbLogger:
     """Log to a run of Weights & Biases, in addition to the run directory.
 
-    Where the service fails, one warning is given and training goes on without it. wandb is imported here alone.
+    Where the service fails, one warning is given and training goes on without it. wandb is imported here alone. A run
+    that is resumed goes on in the same run of Weights & Biases, whose id the run directory keeps.
 
     Args:
         run: the run directory, which keeps the files of an offline run.
@@ -51,7 +57,7 @@ class WandbLogger:
         mode: ``"offline"`` touches no network; ``"online"`` needs an account.
 
     Raises:
-        RunError: there is no account.
+        RunError: there is no account, or the id that is kept is none.
     """
 
     def __init__(self, run: RunDirectory, config: Config, mode: Literal["offline", "online"]) -> None:
@@ -59,19 +65,23 @@ class WandbLogger:
             os.environ["WANDB_ERROR_REPORTING"] = "false"  # crash reports would go out in offline mode too
         import wandb
 
+        identifier = _read_id(run.wandb_id) or secrets.token_hex(4)
         self._metrics = run.metrics
         self._run: Any = None
         settings = wandb.Settings(silent=True, disable_git=True, console="off", init_timeout=INIT_TIMEOUT)
         try:
             self._run = wandb.init(
                 project="pjepa", name=run.path.name, dir=str(run.path), mode=mode, config=config.to_dict(),
-                settings=settings,
+                settings=settings, id=identifier, resume="allow" if mode == "online" else None,
             )  # fmt: skip
         except (wandb.errors.UsageError, wandb.errors.AuthenticationError) as error:
             reason = str(error).splitlines()[0]
             raise RunError(f"--wandb {mode}: {reason}; use --wandb offline or disabled") from None
         except Exception as error:  # its classes differ between releases, and sockets raise their own
             self._give_up(error)
+        else:
+            with atomic_write(run.wandb_id, "w") as file:
+                file.write(f"{identifier}\n")
 
     def __enter__(self) -> Self:
         return self
@@ -100,6 +110,23 @@ class WandbLogger:
             wandb.teardown()
         reason = (str(error) or type(error).__name__).splitlines()[0]
         logger.warning("wandb: %s; training goes on without it, and all metrics are in %s", reason, self._metrics)
+
+
+def _read_id(path: Path) -> str | None:
+    """Return the id of the run of Weights & Biases that a run directory keeps, or None where it keeps none.
+
+    Raises:
+        RunError: the file holds something else.
+    """
+    try:
+        identifier = path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError):
+        identifier = ""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", identifier):
+        raise RunError(f"{path}: holds no id of a wandb run; remove it to begin another one")
+    return identifier
 
 
 def make_logger(mode: WandbMode, run: RunDirectory, config: Config) -> Logger:
