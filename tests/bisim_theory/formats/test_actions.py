@@ -19,14 +19,14 @@ def digits(codes, base, dimensions):
 
 @given(VALUES)
 def test_sign_is_one_where_a_value_is_not_negative(values):
-    codes, kept = encode_actions(values, "sign")
+    codes, kept, _ = encode_actions(values, "sign")
     np.testing.assert_array_equal(kept, values)
     np.testing.assert_array_equal(digits(codes, 2, values.shape[1]), values >= 0)
 
 
 @given(VALUES, st.integers(2, 1000))
 def test_bins_are_ordered_of_equal_width_and_reach_from_the_least_to_the_largest(values, bins):
-    codes, _ = encode_actions(values, f"bins:{bins}")
+    codes, _, _ = encode_actions(values, f"bins:{bins}")
     for found, column in zip(digits(codes, bins, values.shape[1]).T, values.T.astype(float), strict=True):
         order = np.argsort(column)
         assert (np.diff(found[order]) >= 0).all()
@@ -43,7 +43,7 @@ def test_bins_are_ordered_of_equal_width_and_reach_from_the_least_to_the_largest
 
 @given(hnp.arrays(np.int8, SHAPES))
 def test_rows_of_integers_have_one_code_iff_they_are_equal(rows):
-    codes, kept = encode_actions(rows)
+    codes, kept, _ = encode_actions(rows)
     assert kept is None
     np.testing.assert_array_equal(codes[:, None] == codes, (rows[:, None] == rows).all(2))
 

@@ -177,7 +177,7 @@ def test_codes_are_made_anew_from_what_was_done(tmp_path):
     write_transitions(tmp_path / "t.npz", data)
     back = read_transitions(tmp_path / "t.npz", actions="sign")
     np.testing.assert_array_equal(back.action, (data.action_value >= 0) @ [2, 1])
-    assert back.metadata == {**data.metadata, "action_abstraction": "sign"}
+    assert back.metadata == {**data.metadata, "action_abstraction": "sign", "action_codes": {"sign": 2}}
     write_transitions(tmp_path / "d.npz", dataclasses.replace(data, action_value=None))
     with pytest.raises(DatasetError, match="--actions sign needs action_value"):
         read_transitions(tmp_path / "d.npz", actions="sign")

@@ -1,17 +1,32 @@
 """Integer codes of actions: discrete ones as they are, continuous ones by a named abstraction."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bisim_theory.data.action_codes import MOST_COMBINATIONS, MOST_DIMENSIONS, ActionCodes
+from bisim_theory.data.bins import MOST_BINS, Bins, parse_count
 from bisim_theory.data.transitions import DatasetError, Ids, usable
 
-MOST_BINS = 1000
 _ADVICE = "name how actions become codes with --actions sign or --actions bins:K"
 
 
-def encode_actions(action: NDArray[Any], abstraction: str | None = None) -> tuple[Ids, NDArray[Any] | None]:
+class EncodedActions(NamedTuple):
+    """Actions as integer codes.
+
+    Attributes:
+        code: (N,) codes.
+        value: (N, A) the actions themselves where they are continuous, else None.
+        meaning: what the codes mean, the entry ``action_codes`` of the metadata; None where they are the actions.
+    """
+
+    code: Ids
+    value: NDArray[Any] | None
+    meaning: dict[str, Any] | None
+
+
+def encode_actions(action: NDArray[Any], abstraction: str | None = None) -> EncodedActions:
     """Compute integer codes of actions.
 
     Args:
@@ -20,9 +35,6 @@ def encode_actions(action: NDArray[Any], abstraction: str | None = None) -> tupl
         abstraction: how continuous actions become codes. ``"sign"`` is 1 where a value is >= 0, else 0. ``"bins:K"`` is
             the index of one of K equal-width bins, 2 <= K <= 1000, over the range of the data; a constant dimension is
             in bin 0. Dimensions are the digits of one number, the first is the most significant.
-
-    Returns:
-        (N,) codes; (N, A) the actions themselves where they are continuous, else None.
 
     Raises:
         DatasetError: continuous actions without an abstraction, discrete ones with one, or too many codes.
@@ -33,14 +45,15 @@ def encode_actions(action: NDArray[Any], abstraction: str | None = None) -> tupl
         if abstraction is None:
             raise DatasetError(f"action: is continuous; {_ADVICE}")
         values = action.reshape(len(action), -1)
-        return encode_values(values, abstraction), values
+        code, meaning = encode_values(values, abstraction)
+        return EncodedActions(code, values, meaning)
     if abstraction is not None:
         raise DatasetError(f"action: is discrete, so --actions {abstraction} does not apply; leave it out")
-    return _discrete(action), None
+    return _discrete(action)
 
 
-def encode_values(values: NDArray[Any], abstraction: str) -> Ids:
-    """Compute (N,) codes of continuous actions (N, A) by an abstraction; see `encode_actions`.
+def encode_values(values: NDArray[Any], abstraction: str) -> tuple[Ids, dict[str, Any]]:
+    """Compute (N,) codes of continuous actions (N, A) by an abstraction, and what they mean; see `encode_actions`.
 
     Raises:
         DatasetError: the abstraction is unknown, a value is not finite, or the codes do not fit 63 bits.
@@ -48,21 +61,18 @@ def encode_values(values: NDArray[Any], abstraction: str) -> Ids:
     good = usable(values)
     if not good.all():
         raise DatasetError(f"action: row {int(np.argwhere(~good)[0][0])} is not finite, or too large")
-    values = values.astype(np.float64)
     if abstraction == "sign":
-        return _combine((values >= 0).astype(np.int64), 2)
-    bins = _bins(abstraction)
-    low, high = values.min(0), values.max(0)
-    width = np.where(high > low, high - low, 1.0)
-    return _combine(np.clip(np.floor((values - low) / width * bins), 0, bins - 1).astype(np.int64), bins)
+        return _combine((values >= 0).astype(np.int64), 2), ActionCodes(signs=values.shape[1]).entry
+    bins = Bins.of(values, _bins(abstraction))
+    return _combine(bins.index(values), bins.count), ActionCodes(bins=bins).entry
 
 
 def _bins(abstraction: str) -> int:
     kind, _, number = abstraction.partition(":")
     if kind != "bins" or not (number.isascii() and number.isdigit() and len(number) <= 4):
         raise DatasetError(f"--actions {abstraction}: is unknown; {_ADVICE}")
-    bins = int(number)
-    if not 2 <= bins <= MOST_BINS:
+    bins = parse_count(number)
+    if bins is None:
         raise DatasetError(f"--actions {abstraction}: K must be 2 to {MOST_BINS}")
     return bins
 
@@ -76,12 +86,15 @@ def _combine(digits: Ids, base: int) -> Ids:
     return codes
 
 
-def _discrete(action: NDArray[Any]) -> Ids:
+def _discrete(action: NDArray[Any]) -> EncodedActions:
     if action.dtype.kind == "u" and action.max() > np.iinfo(np.int64).max:
         raise DatasetError(f"action: holds {action.max()}, which does not fit 64 signed bits")
     rows = action.astype(np.int64).reshape(len(action), -1)
     if rows.shape[1] == 1:
-        return rows[:, 0]
+        return EncodedActions(rows[:, 0], None, None)
     if ((rows == 0) | (rows == 1)).all() and (rows.sum(1) == 1).all():
-        return rows.argmax(1)
-    return np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+        return EncodedActions(rows.argmax(1), None, ActionCodes(one_hot=True).entry)
+    different, code = np.unique(rows, axis=0, return_inverse=True)
+    known = len(different) <= MOST_COMBINATIONS and different.shape[1] <= MOST_DIMENSIONS
+    meaning = ActionCodes(rows=tuple(map(tuple, different.tolist()))).entry if known else None
+    return EncodedActions(code.reshape(-1).astype(np.int64), None, meaning)

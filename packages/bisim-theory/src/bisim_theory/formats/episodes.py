@@ -68,7 +68,7 @@ def describe(format: str, convention: str, actions: str | None, **more: Any) -> 
         convention: one sentence that says how rows became transitions, and to which step a reward belongs.
         actions: the abstraction of continuous actions, or None.
         more: entries that are left out where they are empty or 0, such as `left_out`, sentences that say what was not
-            read, and `steps_without_successor`, a number.
+            read, `steps_without_successor`, a number, and `action_codes`, what codes mean (`EncodedActions.meaning`).
     """
     said = {"format": format, "convention": convention, "action_abstraction": actions, **more}
     return {name: value for name, value in said.items() if value}

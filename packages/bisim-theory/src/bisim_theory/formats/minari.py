@@ -107,7 +107,7 @@ def _to_transitions(
         raise DatasetError(f"{folder}: there are no transitions")
     joined = {name: _join_steps(columns, lengths) for name, columns in steps.items()}
     try:
-        code, value = encode_actions(joined.pop("actions"), actions)
+        code, value, meaning = encode_actions(joined.pop("actions"), actions)
     except DatasetError as error:
         raise DatasetError(f"{folder}: {error}") from None
     labels = {name: np.concatenate([column.read() for column in columns]) for name, columns in infos.items()}
@@ -122,6 +122,7 @@ def _to_transitions(
             actions,
             dataset_id=shown(metadata.get("dataset_id", "")).strip("'"),
             steps_without_successor=without,
+            action_codes=meaning,
             **said,
         ),
         source=source,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bisim_theory.data.action_codes import ENTRY
 from bisim_theory.data.representation import OPTIONAL, Representation
 from bisim_theory.data.transitions import DatasetError, TransitionDataset
 from bisim_theory.files import atomic_write
@@ -64,8 +65,8 @@ def _recompute_codes(fields: dict[str, Any], actions: str) -> None:
     values = fields.get("action_value")
     if values is None or values.ndim != 2 or values.dtype.kind != "f" or 0 in values.shape:
         raise DatasetError(f"action: --actions {actions} needs action_value (N, A), continuous actions; leave it out")
-    fields["action"] = encode_values(values, actions)
-    fields["metadata"] = {**fields["metadata"], "action_abstraction": actions}
+    fields["action"], meaning = encode_values(values, actions)
+    fields["metadata"] = {**fields["metadata"], "action_abstraction": actions, ENTRY: meaning}
 
 
 def _read_metadata(file: Path, array: StoredArray) -> Mapping[str, Any]:

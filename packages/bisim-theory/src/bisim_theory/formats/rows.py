@@ -73,7 +73,7 @@ class Rows:
         if len(source) == 0:
             raise DatasetError(f"{self.what}: no episode has two frames, so there are no transitions")
         try:
-            code, value = encode_actions(self.action[source], actions)
+            code, value, meaning = encode_actions(self.action[source], actions)
         except DatasetError as error:
             raise DatasetError(f"{self.what}: {error}") from None
         successor, own = self._successors(followed)
@@ -85,7 +85,7 @@ class Rows:
         return assemble(
             self.what,
             labels,
-            describe(self.format, said, actions, **more),
+            describe(self.format, said, actions, action_codes=meaning, **more),
             source=source,
             action=code,
             successor=successor,

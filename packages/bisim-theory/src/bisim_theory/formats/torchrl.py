@@ -281,7 +281,7 @@ def _to_transitions(
     next_row = _next_rows(columns, trajectory, done)
     successor, own = find_successors(frames, following, next_row if ordered else np.full(len(columns), -1))
     try:
-        code, value = encode_actions(columns.read("action"), actions)
+        code, value, meaning = encode_actions(columns.read("action"), actions)
     except DatasetError as error:
         raise DatasetError(f"{folder}: {error}") from None
     labels, others = _labels(columns, key, own)
@@ -289,7 +289,9 @@ def _to_transitions(
     return assemble(
         str(folder),
         labels,
-        describe("TorchRL", _convention(len(columns), len(own), ordered), actions, left_out=left_out),
+        describe(
+            "TorchRL", _convention(len(columns), len(own), ordered), actions, left_out=left_out, action_codes=meaning
+        ),
         source=np.arange(len(columns)),
         action=code,
         successor=successor,

@@ -11,6 +11,7 @@ from bisim_theory.analysis import Checked, Impossible, RelationOnly, Report
 from bisim_theory.data.transitions import DatasetError
 from bisim_theory.files import atomic_write
 from bisim_theory.report import charts, tables
+from bisim_theory.report.actions import MOST_NAMED, code_meanings, describe_codes, named_codes
 from bisim_theory.report.auxiliary import count_values, offer_alternatives, warn_of_own_values
 from bisim_theory.report.witness_images import witness_images
 from bisim_theory.theorem.check import TheoremCheck, verdict_sentence
@@ -70,7 +71,7 @@ def to_html(report: Report, title: str) -> str:
         "alternatives": offer_alternatives(report) if isinstance(report, Impossible) else None,
         "check": report.check if isinstance(report, Checked) else None,
         "merges_shown": MAX_MERGES_LISTED,
-        **witness_images(report),
+        **_witnesses(report),
     }
     if not isinstance(report, Impossible):
         values |= _relation(report)
@@ -105,6 +106,15 @@ def _environment() -> "Environment":
 
 def _capital(text: object) -> str:
     return str(text)[:1].upper() + str(text)[1:]
+
+
+def _witnesses(report: Report) -> dict[str, Any]:
+    """Return the images of witnesses, and what the codes of actions mean that the page names."""
+    images = witness_images(report)
+    along = [action for strip in images["strips"] for action in strip.witness]
+    meanings = code_meanings(report, [*named_codes(report), *along])
+    rows = [(str(code), meaning) for code, meaning in list(meanings.items())[:MOST_NAMED]]
+    return {**images, "codes_made": describe_codes(report), "code_rows": rows}
 
 
 def _verdict(report: Report) -> dict[str, str]:

@@ -9,6 +9,7 @@ from bisim_theory.analysis import Checked, Impossible, RelationOnly, Report
 from bisim_theory.data.terminals import Terminals
 from bisim_theory.relation.comparison import Candidate, Comparison
 from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded
+from bisim_theory.report.actions import code_meanings, describe_codes
 from bisim_theory.report.auxiliary import count_values
 from bisim_theory.theorem.check import QUANTILES, LevelCheck, TheoremCheck
 
@@ -23,6 +24,7 @@ NAMES = (
     "unknown_sources",
     "transitions",
     "actions",
+    "action_codes",
     "identity",
     "folded",
     "conflicts",
@@ -74,6 +76,7 @@ def _outcome(report: Report) -> dict[str, Any]:
         "sources": len(np.unique(data.source)),
         "transitions": len(data),
         "actions": len(np.unique(data.action)),
+        "action_codes": _action_codes(report),
         "identity": report.identity,
         "folded": report.folded,
         "conflicts": len(report.conflicts),
@@ -89,6 +92,13 @@ def _outcome(report: Report) -> dict[str, Any]:
         "comparison": None if report.comparison is None else _comparison(report.comparison),
         "verdict": report.verdict,
     }
+
+
+def _action_codes(report: Report) -> dict[str, Any] | None:
+    described = describe_codes(report)
+    if described is None:
+        return None
+    return {"made": described, "meaning": {str(code): meaning for code, meaning in code_meanings(report).items()}}
 
 
 def _terminal(terminals: Terminals) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from bisim_theory.formats.limits import printable
 from bisim_theory.relation.base import Relation
 from bisim_theory.relation.comparison import Candidate, Comparison
 from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded
+from bisim_theory.report.actions import MOST_NAMED, code_meanings, describe_codes, named_codes
 from bisim_theory.report.auxiliary import count_values, describe_p, offer_alternatives, warn_of_own_values
 from bisim_theory.theorem.check import LevelCheck, TheoremCheck, verdict_sentence
 
@@ -38,9 +39,12 @@ def to_text(report: Report) -> str:
         sections.append(_contradiction_lines(report))
     else:
         sections += [_relation_lines(report), [_pair_line(pair) for pair in report.pairs]]
+    if not isinstance(report, Checked):
+        sections.append(_action_lines(report))
     if isinstance(report, Checked):
         check = report.check
         sections.append([*_hypothesis_lines(check), *_conclusion_lines(check)])
+        sections.append(_action_lines(report))
         sections.append([f"Verdict: {verdict_sentence(check.verdict)}"])
     return "\n\n".join("\n".join(lines) for lines in sections if lines)
 
@@ -84,6 +88,17 @@ def _auxiliary_lines(report: Report) -> list[str]:
         f"p: {describe_p(report)}" + ("" if count is None else f"; {count}"),
         *([] if warning is None else [f"  {warning}"]),
     ]
+
+
+def _action_lines(report: Report) -> list[str]:
+    """Say what the codes of actions that were named mean."""
+    described = describe_codes(report)
+    if described is None:
+        return []
+    meanings = code_meanings(report, named_codes(report))
+    lines = [f"  {code}: {meaning}" for code, meaning in list(meanings.items())[:MOST_NAMED]]
+    more = [f"  ... {len(meanings):,} codes in all"] if len(meanings) > MOST_NAMED else []
+    return [f"Action codes: {described}", *lines, *more]
 
 
 def _reading_lines(metadata: Mapping[str, Any]) -> list[str]:
