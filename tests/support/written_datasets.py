@@ -160,3 +160,36 @@ def write_hdf5(path, recorded, key="pixels", **more):
         for name, value in more.items():
             file[name] = value
     return path
+
+
+def write_nested(folder, recorded):
+    """A Minari folder of JPEG-coded images beside numbers and text."""
+    image, _ = spaces_of(recorded)
+    numbers = gymnasium.spaces.Box(0, 99, (2,), np.float32)
+    space = gymnasium.spaces.Dict({"image": image, "n": numbers, "task": gymnasium.spaces.Text(9)})
+
+    def observe(frames):
+        rows = np.arange(2 * len(frames), dtype=np.float32).reshape(-1, 2)
+        return {"image": frames, "n": rows, "task": ["go"] * len(frames)}
+
+    return write_minari(folder, recorded, jpeg_encoding=True, observe=observe, space=space)
+
+
+def write_ring(folder, recorded):
+    """A dumped replay buffer that went round, with resets and padding marked."""
+    import shutil
+
+    import torch
+    from torchrl.data import LazyMemmapStorage, TensorDictReplayBuffer
+
+    steps = to_tensordict(recorded)
+    rows = len(steps)
+    steps["is_init"] = torch.arange(rows)[:, None] == 0
+    steps["collector", "mask"] = torch.arange(rows) != rows - 2
+    scratch = folder.with_name(folder.name + ".scratch")
+    buffer = TensorDictReplayBuffer(storage=LazyMemmapStorage(rows - 3, scratch_dir=scratch), batch_size=2)
+    for step in steps:
+        buffer.extend(step[None])
+    buffer.dumps(folder)
+    shutil.rmtree(scratch)
+    return folder

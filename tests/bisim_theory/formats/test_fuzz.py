@@ -24,6 +24,7 @@ from support.mutations import mutate
 
 TESTS = str(Path(__file__).parents[2])
 MEMORY = 3 << 30
+CHOICES = {"nested": ["image", "n"], "ring": ["pixels", "count"], "hdf5.h5": ["pixels", "goal"]}
 OUTCOMES = {0, 1, 2, 3, 4}
 
 
@@ -35,6 +36,8 @@ def arguments_for(place, representation, out, rng):
     more = ["--auxiliary", "reward"] if "--auxiliary" in known and place.suffix != ".npz" else []
     more += ["--representation", str(representation)] if representation else []
     more += rng.choice([[], [], ["--fold"], ["--identity", "content", "--fold"]])
+    if place.name in CHOICES:
+        more += rng.choice([[], ["--observation", rng.choice(CHOICES[place.name])]])
     return [str(place), *more, "--json", str(out)]
 
 
@@ -89,7 +92,18 @@ if __name__ == "__main__":
 
 # The tests
 
-FORMATS = ["npz.npz", "representation.npz", "minari", "torchrl", "hdf5.h5", "lerobot", "ring.lance"]
+FORMATS = [
+    "npz.npz",
+    "representation.npz",
+    "minari",
+    "torchrl",
+    "hdf5.h5",
+    "lerobot",
+    "ring.lance",
+    "stored.npz",
+    "nested",
+    "ring",
+]
 
 
 class Payload:
@@ -106,7 +120,7 @@ class Payload:
 def originals(tmp_path_factory):
     """Write a small valid file or folder of each format; return them and the mark of an executed payload."""
     from bisim_theory import TransitionDataset, write_representation, write_transitions
-    from support.written_datasets import record, write_hdf5, write_minari, write_torchrl
+    from support.written_datasets import record, write_hdf5, write_minari, write_nested, write_ring, write_torchrl
     from support.written_rows import walk, write_lance, write_lerobot
 
     folder = tmp_path_factory.mktemp("fuzz")
@@ -114,11 +128,14 @@ def originals(tmp_path_factory):
     write_minari(folder / "minari", recorded)
     write_torchrl(folder / "torchrl", recorded, capacity=20)
     shutil.rmtree(folder / "torchrl.scratch")
-    write_hdf5(folder / "hdf5.h5", recorded)
+    write_nested(folder / "nested", recorded)
+    write_ring(folder / "ring", recorded)
+    frames = sum(len(episode["observation"]) for episode in recorded)
+    write_hdf5(folder / "hdf5.h5", recorded, goal=np.zeros((frames, 2, 2)), observation=np.arange(frames))
     write_lerobot(folder / "lerobot", walk(4), per_file=2)
     write_lance(folder / "ring.lance", walk(4))
     mark = folder / "executed"
-    for place in (folder / "torchrl" / "storage", folder / "minari"):
+    for place in (folder / "torchrl" / "storage", folder / "ring" / "storage", folder / "minari"):
         (place / "other.pickle").write_bytes(pickle.dumps(Payload(str(mark))))
     rng = np.random.default_rng(0)
     data = TransitionDataset(
@@ -134,6 +151,14 @@ def originals(tmp_path_factory):
         metadata={"environment": "x"},
     )
     write_transitions(folder / "npz.npz", data)
+    np.savez(
+        folder / "stored.npz",
+        source=data.source,
+        action=data.action,
+        successor=data.successor,
+        auxiliary=data.auxiliary,
+        observation=data.observation,
+    )
     write_representation(
         folder / "representation.npz",
         data,

@@ -1,15 +1,19 @@
 """Datasets that Minari's own storage wrote."""
 
 import io
+import random
 
 import h5py
 import numpy as np
 import pytest
 from bisim_theory import DatasetError, analyse, read_transitions, to_text, write_transitions
 from bisim_theory.formats import resolve
+from bisim_theory.formats.hdf5_arrays import Hdf5File
+from bisim_theory.formats.jpeg import EncodedImages
 from gymnasium import spaces
 from PIL import Image
 from support.checks import check
+from support.mutations import MUTATIONS
 from support.written_datasets import record, record_vectors, spaces_of, write_minari
 
 
@@ -288,3 +292,27 @@ def test_makes_no_environment_and_reads_no_other_data_format(tmp_path):
     (folder / "metadata.json").write_text(text.replace('"data_format": "hdf5"', '"data_format": "arrow"'))
     with pytest.raises(DatasetError, match="data format 'arrow'; create it with data_format='hdf5'"):
         read_transitions(folder)
+
+
+def test_damaged_images_end_in_an_image_or_in_one_line(tmp_path):
+    folder = write_minari(tmp_path / "d", record(3, steps=6), jpeg_encoding=True)
+    with h5py.File(folder / "main_data.hdf5", "a") as file:
+        content = bytes(file["episode_0/observations"][0])
+        del file["episode_0/observations"]
+        damaged, rng = [], random.Random(0)
+        for _ in range(300):
+            damaged.append(bytearray(content))
+            rng.choice(MUTATIONS)(damaged[-1], rng)
+        rows = [np.frombuffer(bytes(each), "u1") for each in damaged]
+        file.create_dataset("images", data=rows, dtype=h5py.vlen_dtype(np.uint8))
+    images = EncodedImages(Hdf5File(folder / "main_data.hdf5"), "images", [32, 32, 3])
+    outcomes = [outcome(images, row) for row in range(len(images))]
+    assert set(outcomes) == {(32, 32, 3), 1}
+
+
+def outcome(images, row):
+    """The shape of an image, or the number of lines of the error."""
+    try:
+        return images[row].shape
+    except DatasetError as error:
+        return len(str(error).splitlines())
