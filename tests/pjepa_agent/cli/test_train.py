@@ -48,7 +48,14 @@ def test_bad_input_is_one_clear_line_and_status_2(tmp_path, capsys, monkeypatch)
     import torch
 
     if not torch.cuda.is_available():
-        cases["device"] = (["--device", "cuda", "--run-dir", "gpu"], "finds no CUDA device")
+        for device in ("cuda", "cuda:1"):
+            message = f"--device {device}: PyTorch finds no CUDA device here; use --device cpu or auto"
+            cases[device] = (["--device", device, "--run-dir", "gpu"], message)
+            cases[f"field {device}"] = (["--set", f"compute.device={device}", "--run-dir", "gpu"], message)
+    for device in ("gpu", "cuda:", "cuda:-1", "cuda:01", "cuda:1:2", "cpu:0", "mps", "cuda: 1", ""):
+        wrong = "auto, cpu, cuda, or cuda:N for the GPU of number N"
+        cases[f"no device {device}"] = (["--device", device], wrong)
+        cases[f"no field {device}"] = (["--set", f"compute.device={device}"], wrong)
     for name, (arguments, message) in cases.items():
         status, out, err = run(capsys, *arguments)
         assert (status, out) == (2, ""), name

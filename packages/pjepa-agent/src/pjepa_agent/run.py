@@ -17,6 +17,7 @@ from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.collection.dataset import collect_dataset, metadata
 from pjepa_agent.collection.replay import OnlineReplay
 from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
+from pjepa_agent.config.fields import DEVICES, is_device
 from pjepa_agent.config.schema import SCALAR_AUXILIARIES, Config
 from pjepa_agent.envs.registry import make_domain
 from pjepa_agent.evaluation.held_out import compare_with_untrained
@@ -36,16 +37,42 @@ FINGERPRINTED = 256
 
 
 def choose_device(name: torch.device | str) -> torch.device:
-    """Return the device for ``auto``, ``cpu`` or ``cuda``; raise `RunError` where there is no such device."""
-    if isinstance(name, torch.device):
+    """Return the device of a name, and make a GPU of a given number the current one.
+
+    Args:
+        name: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` and the like, or a device.
+
+    Raises:
+        RunError: there is no such device here, or several processes would share it.
+    """
+    if isinstance(name, torch.device) and name.type != "cuda":
         return name
+    name = str(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda":
-        if not torch.cuda.is_available():
-            raise RunError("--device cuda: PyTorch finds no CUDA device here; use --device cpu or auto")
-        return torch.device("cuda", torch.cuda.current_device())
-    return torch.device(name)
+    kind, _, number = name.partition(":")
+    if not is_device(name):
+        raise RunError(f"--device {name}: must be {DEVICES}")
+    if kind == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise RunError(f"--device {name}: PyTorch finds no CUDA device here; use --device cpu or auto")
+    if number:
+        _choose_gpu(name, int(number))
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def _choose_gpu(name: str, number: int) -> None:
+    """Make a GPU the current one, which CUDA graphs and kernels that are compiled are of."""
+    found = torch.cuda.device_count()
+    if number >= found:
+        numbers = "cuda:0" if found == 1 else f"cuda:0 to cuda:{found - 1}"
+        raise RunError(f"--device {name}: PyTorch finds {numbers} here")
+    if number == torch.cuda.current_device():
+        return
+    if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
+        raise RunError(f"--device {name}: several processes train, each on a GPU of its own; use --device cuda")
+    torch.cuda.set_device(number)
 
 
 def prepare(config: Config) -> Config:
@@ -70,7 +97,7 @@ def prepare(config: Config) -> Config:
 def train_run(
     run: RunDirectory,
     config: Config,
-    device: torch.device | str = "auto",
+    device: torch.device | str | None = None,
     wandb: WandbMode = "disabled",
     should_stop: Callable[[], bool] = lambda: False,
     processes: Processes = SINGLE_PROCESS,
@@ -81,7 +108,7 @@ def train_run(
     Args:
         run: a directory with ``config.json``, from `RunDirectory.create` or `RunDirectory.open`.
         config: what to train.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: ``auto``, ``cpu``, ``cuda``, or ``cuda:1`` and the like; None takes that of the configuration.
         wandb: ``disabled``, ``offline`` or ``online``.
         should_stop: asked after each update.
         processes: the processes that train this run together; each has to call this.
@@ -97,7 +124,7 @@ def train_run(
         Interrupted: `should_stop` said so; the run can be continued.
     """
     processes.local_batch_size(config.optimization.batch_size)
-    device = choose_device(device)
+    device = choose_device(config.compute.device if device is None else device)
     collect_data = functools.partial(collect_dataset, config, processes, prefetched)
     if not processes.is_main:
         _run_other_process(run, config, device, should_stop, processes, collect_data)

@@ -17,7 +17,7 @@ from pjepa_agent.cli.terminal import (
     quiet_libraries,
     without_garbage_collection,
 )
-from pjepa_agent.config.fields import ConfigError
+from pjepa_agent.config.fields import DEVICES, ConfigError, is_device
 from pjepa_agent.config.presets import PRESETS, make_config
 from pjepa_agent.config.schema import EXPERIMENTS, Config
 
@@ -50,8 +50,8 @@ def make_parser() -> Parser:
     )
     parser.add_argument(
         "--device",
-        choices=("auto", "cpu", "cuda"),
-        default="auto",
+        metavar="auto|cpu|cuda|cuda:N",
+        type=_device,
         help="where to train; auto (default): on a GPU if there is one",
     )
     parser.add_argument(
@@ -61,6 +61,12 @@ def make_parser() -> Parser:
         help="log to Weights & Biases; offline touches no network (default: disabled)",
     )
     return parser
+
+
+def _device(name: str) -> str:
+    if not is_device(name):
+        raise argparse.ArgumentTypeError(f"invalid choice: {name!r} (choose from {DEVICES})")
+    return name
 
 
 def _add_run_options(parser: Parser) -> None:
@@ -140,10 +146,11 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
     quiet_libraries()
     try:
         with init_processes() as processes:
-            device = choose_device(options.device)
             if config is None:
                 run, config = RunDirectory.open(options.resume)
+                device = choose_device(options.device or config.compute.device)
             else:
+                device = choose_device(options.device or config.compute.device)
                 config = prepare(config)
                 processes.local_batch_size(config.optimization.batch_size)
                 run = _begin(config, options.run_dir, processes)

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import json
 import logging
+import re
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
@@ -12,6 +13,10 @@ from typing import Annotated, Any, Literal
 from pjepa_agent.config.aliases import RENAMED, rename_fields
 
 logger = logging.getLogger(__name__)
+
+
+DEVICES = "auto, cpu, cuda, or cuda:N for the GPU of number N"
+"""Names of devices, in words."""
 
 
 class ConfigError(ValueError):
@@ -30,6 +35,11 @@ class Between:
 
     def __str__(self) -> str:
         return f"{self.least:g}..{self.most:g}"
+
+
+def is_device(name: str) -> bool:
+    """Return whether a text names a device, which need not be there."""
+    return re.fullmatch(r"auto|cpu|cuda(:(0|[1-9][0-9]{0,3}))?", name, re.ASCII) is not None
 
 
 def from_dict(kind: Any, values: Any, prefix: str = "") -> Any:

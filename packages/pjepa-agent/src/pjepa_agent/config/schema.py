@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pjepa_agent.config.aliases import rename_fields
-from pjepa_agent.config.fields import Between, ConfigError, apply_overrides, check_bounds, from_dict
+from pjepa_agent.config.fields import DEVICES, Between, ConfigError, apply_overrides, check_bounds, from_dict, is_device
 
 SCALAR_AUXILIARIES = ("reward", "q")
 """Auxiliary functions of one number per observation, whatever else is configured."""
@@ -178,8 +178,10 @@ class OptimizationConfig:
 
 @dataclass(frozen=True)
 class ComputeConfig:
-    """Ways to compute the same training faster, and memory for speed."""
+    """Where to compute, ways to compute the same training faster, and memory for speed."""
 
+    device: str = "auto"
+    """Device to train on unless --device names one: auto (a GPU if there is one), cpu, cuda, or cuda:N."""
     joint_batch: bool = True
     """Encode all observations of a batch at once. Batch normalisation then sees them together: another result."""
     fast_paths: bool = True
@@ -257,6 +259,8 @@ class Config:
         self._check_world()
         self._check_batch()
         self._check_auxiliary()
+        if not is_device(self.compute.device):
+            raise ConfigError(f"compute.device={self.compute.device!r}: must be {DEVICES}")
         if self.evaluation.batch_norm_samples == 1:
             raise ConfigError("evaluation.batch_norm_samples=1: must be 0, or at least 2 to have a variance")
 
