@@ -124,7 +124,7 @@ def test_how_much_of_determinism_was_tested_is_said_everywhere():
     ):
         report = analyse(data, auxiliary="reward")
         assert said in to_text(report)
-        row = "Observations and actions that repeat, told apart by content"
+        row = "(Observation, action) pairs that repeat, told apart by content"
         assert f"{row} {said}" in read_page(report).text.replace("none, so ", "")
         found = to_json(report)
         assert found["repeated_by_content"] == repeated

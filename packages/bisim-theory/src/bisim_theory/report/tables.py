@@ -108,7 +108,7 @@ def data_rows(report: Report) -> list[Row]:
     return [
         *rows,
         ("Observations with exactly the content of an earlier one", f"{content.coinciding:,}"),
-        ("Observations and actions that repeat, told apart by content", _tested(content)),
+        ("(Observation, action) pairs that repeat, told apart by content", _tested(content)),
         ("Conflicts, were observations told apart by content", f"{content.conflicts:,}"),
     ]
 

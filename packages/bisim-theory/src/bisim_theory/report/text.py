@@ -131,15 +131,16 @@ def _observations(report: Report) -> str:
         return said
     leaves, unknown = report.relation.leaves, report.unknown_sources
     if leaves:
-        said += f", {leaves:,} more are only reached and have a known p"
+        said += f", {leaves:,} more with a known p {'is' if leaves == 1 else 'are'} only reached"
     return said + (f"; p of {unknown:,} sources is unknown" if unknown else "")
 
 
 def _determinism(content: ContentNote) -> str:
     """Say how often an action was repeated, and with which outcome."""
     if not content.repeated:
-        return "no observation and action repeat, so determinism was not tested"
-    return f"{content.repeated:,} observations and actions repeat, conflicts: {content.conflicts:,}"
+        return "no (observation, action) pair repeats, so determinism was not tested"
+    pairs = "pair repeats" if content.repeated == 1 else "pairs repeat"
+    return f"{content.repeated:,} (observation, action) {pairs}, conflicts: {content.conflicts:,}"
 
 
 def _terminals(terminals: Terminals) -> str:
