@@ -11,7 +11,7 @@ import numpy as np
 from bisim_theory import TransitionDataset, write_transitions
 
 from support.written_datasets import write_hdf5, write_minari, write_torchrl
-from support.written_rows import write_lance, write_lerobot
+from support.written_rows import write_d4rl, write_lance, write_lerobot
 
 CELLS = 6
 
@@ -113,5 +113,7 @@ WRITERS = {
     "minari": Writer(write_minari),
     "torchrl": Writer(write_vectors_torchrl),
     "lerobot": Writer(write_lerobot, unread=len, missing={"terminated", "truncated"}),
+    "d4rl": Writer(write_d4rl, ".hdf5", drops_last=True, unread=len),
+    "d4rl with next": Writer(lambda path, recorded: write_d4rl(path, recorded, following=True), ".hdf5"),
     "lance": Writer(write_lance, ".lance", observes=False),
 }

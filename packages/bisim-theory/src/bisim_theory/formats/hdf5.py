@@ -67,6 +67,7 @@ def read_hdf5(path: Path, actions: str | None = None, observation: str | None = 
         lengths=lengths,
         action=action,
         rewards_lead_out=False,
+        last_row_is_step=False,
         observation=images_last(frames),
         reward=None if reward is None else _one_column(reward),
         ends=ends,
