@@ -11,7 +11,7 @@ import numpy as np
 from bisim_theory import TransitionDataset, write_transitions
 
 from support.written_datasets import write_hdf5, write_minari, write_torchrl
-from support.written_rows import write_d4rl, write_lance, write_lerobot
+from support.written_rows import write_d4rl, write_lance, write_lerobot, write_ogbench, write_robomimic
 
 CELLS = 6
 
@@ -84,6 +84,14 @@ def write_vectors_torchrl(path, recorded):
     return write_torchrl(path, recorded, key="observation", capacity=100)
 
 
+def write_rewarded_ogbench(path, recorded):
+    return write_ogbench(path, recorded, rewards=np.concatenate([np.append(0, each["reward"]) for each in recorded]))
+
+
+def write_robomimic_without_successors(path, recorded):
+    return write_robomimic(path, recorded, following=False)
+
+
 @dataclass(frozen=True)
 class Writer:
     """How a format writes recorded episodes.
@@ -116,4 +124,14 @@ WRITERS = {
     "d4rl": Writer(write_d4rl, ".hdf5", drops_last=True, unread=len),
     "d4rl with next": Writer(lambda path, recorded: write_d4rl(path, recorded, following=True), ".hdf5"),
     "lance": Writer(write_lance, ".lance", observes=False),
+    "ogbench": Writer(write_rewarded_ogbench, ".npz", unread=len, missing={"terminated", "truncated"}),
+    "robomimic": Writer(write_robomimic, ".hdf5", observes=False, missing={"truncated"}),
+    "robomimic without next_obs": Writer(
+        write_robomimic_without_successors,
+        ".hdf5",
+        drops_last=True,
+        unread=len,
+        observes=False,
+        missing={"truncated"},
+    ),
 }

@@ -11,6 +11,11 @@ RING = 5
 """States of `walk`."""
 
 
+def vectors(states):
+    """Observations (T, 2) of states."""
+    return np.stack([states, states**2], 1).astype(np.float32)
+
+
 def walk(episodes=12, seed=0):
     """Episodes of a walk on a ring as dictionaries of arrays: T steps, T + 1 observations.
 
@@ -25,7 +30,7 @@ def walk(episodes=12, seed=0):
         states = np.array(state)
         recorded.append(
             {
-                "observation": np.stack([states, states**2], 1).astype(np.float32),
+                "observation": vectors(states),
                 "count": states,
                 "action": action,
                 "reward": (states[1:] == RING - 1).astype(np.float32),
@@ -236,4 +241,29 @@ def write_d4rl(path, recorded, following=False, **more):
         }.items():
             if column is not None:
                 file.create_dataset(name, data=column, compression="gzip")
+    return path
+
+
+def write_robomimic(path, recorded, following=True, images=False, masks=None):
+    """A file of robomimic: a group for each demonstration, named in another order than their numbers.
+
+    Entries of an observation are ``place`` and ``count``, with `images` also ``eye``.
+    """
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        for number, episode in enumerate(recorded):
+            demo = file.create_group(f"data/demo_{number}")
+            demo["actions"], demo["rewards"] = episode["action"].reshape(len(episode["action"]), -1), episode["reward"]
+            demo["dones"] = episode["terminated"].astype(np.int64)
+            demo["states"] = episode["count"][:-1, None]
+            entries = {"place": episode["observation"], "count": episode["count"][:, None]}
+            if images:
+                entries["eye"] = pictures(episode["count"])
+            for name, values in entries.items():
+                demo[f"obs/{name}"] = values[:-1]
+                if following:
+                    demo[f"next_obs/{name}"] = values[1:]
+        for name, demos in (masks or {}).items():
+            file[f"mask/{name}"] = np.array(demos, "S")
     return path

@@ -60,6 +60,19 @@ def test_a_successor_that_is_not_the_next_row_has_an_id_of_its_own(tmp_path):
     np.testing.assert_array_equal(data.observation[int(data.successor[0])], following[0])
 
 
+def test_successors_that_are_the_next_episodes_first_frames_are_none(tmp_path):
+    """A file of `d4rl.qlearning_dataset`, which shifts the observations by one row."""
+    recorded = walk(12)
+    rows = joined(recorded, "observation", slice(-1))
+    following = np.concatenate([rows[1:], rows[:1]])
+    data = read_transitions(write_d4rl(tmp_path / "d.hdf5", recorded, following=True, next_observations=following))
+    kept = without_last(recorded)
+    np.testing.assert_array_equal(data.action, joined(kept, "action"))
+    np.testing.assert_array_equal(data.labels["infos/count"][data.successor], joined(kept, "count", slice(1, None)))
+    assert data.metadata["steps_without_successor"] == 12
+    assert "the first observation of the next episode" in data.metadata["left_out"][0]
+
+
 def test_a_file_without_timeouts_says_what_that_may_join(tmp_path):
     data = read_transitions(write_d4rl(tmp_path / "d.hdf5", walk(3), timeouts=None))
     assert "an episode that was cut off is taken to run on into the next" in data.metadata["convention"]

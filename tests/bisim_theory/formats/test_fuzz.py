@@ -31,9 +31,13 @@ OUTCOMES = {0, 1, 2, 3, 4}
 # The process that reads: python test_fuzz.py FOLDER FORMAT FILES, results as JSON on its standard output
 
 
+WITH_AUXILIARY = ("npz.npz", "stored.npz", "representation.npz")
+
+
 def arguments_for(place, representation, out, rng):
     known = {option for action in make_parser()._actions for option in action.option_strings}
-    more = ["--auxiliary", "reward"] if "--auxiliary" in known and place.suffix != ".npz" else []
+    stored = place.name in WITH_AUXILIARY
+    more = ["--auxiliary", "reward"] if "--auxiliary" in known and not stored else []
     more += ["--representation", str(representation)] if representation else []
     more += rng.choice([[], [], ["--fold"], ["--identity", "content", "--fold"]])
     if place.name in CHOICES:
@@ -103,6 +107,9 @@ FORMATS = [
     "stored.npz",
     "nested",
     "ring",
+    "ogbench.npz",
+    "d4rl.hdf5",
+    "robomimic.hdf5",
 ]
 
 
@@ -121,7 +128,15 @@ def originals(tmp_path_factory):
     """Write a small valid file or folder of each format; return them and the mark of an executed payload."""
     from bisim_theory import TransitionDataset, write_representation, write_transitions
     from support.written_datasets import record, write_hdf5, write_minari, write_nested, write_ring, write_torchrl
-    from support.written_rows import walk, write_lance, write_lerobot
+    from support.written_rows import (
+        joined,
+        walk,
+        write_d4rl,
+        write_lance,
+        write_lerobot,
+        write_ogbench,
+        write_robomimic,
+    )
 
     folder = tmp_path_factory.mktemp("fuzz")
     recorded = record(3, steps=4, image_size=24, max_count=2, target=1)
@@ -134,6 +149,9 @@ def originals(tmp_path_factory):
     write_hdf5(folder / "hdf5.h5", recorded, goal=np.zeros((frames, 2, 2)), observation=np.arange(frames))
     write_lerobot(folder / "lerobot", walk(4), per_file=2)
     write_lance(folder / "ring.lance", walk(4))
+    write_ogbench(folder / "ogbench.npz", walk(4), rewards=joined(walk(4), "count"))
+    write_d4rl(folder / "d4rl.hdf5", walk(4), following=True)
+    write_robomimic(folder / "robomimic.hdf5", walk(3), images=True, masks={"train": ["demo_0"]})
     mark = folder / "executed"
     for place in (folder / "torchrl" / "storage", folder / "ring" / "storage", folder / "minari"):
         (place / "other.pickle").write_bytes(pickle.dumps(Payload(str(mark))))

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from bisim_theory.data.transitions import DatasetError, TransitionDataset
-from bisim_theory.formats import d4rl, hdf5, lance, lerobot, minari, npz, ogbench, registry, torchrl
+from bisim_theory.formats import d4rl, hdf5, lance, lerobot, minari, npz, ogbench, registry, robomimic, torchrl
 from bisim_theory.formats.npz import read_representation, write_representation, write_transitions
 from bisim_theory.formats.npz_arrays import StoredArray, StoredFrames
 from bisim_theory.formats.registry import Format
@@ -35,6 +35,7 @@ FORMATS = [
     torchrl.FORMAT,
     minari.FORMAT,
     d4rl.FORMAT,
+    robomimic.FORMAT,
     hdf5.FORMAT,
     ogbench.FORMAT,
     npz.FORMAT,

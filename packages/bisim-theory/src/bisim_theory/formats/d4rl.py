@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bisim_theory.data.transitions import DatasetError, TransitionDataset
+from bisim_theory.data.transitions import DatasetError, TransitionDataset, piece_rows
 from bisim_theory.formats.frames import LazyFrames, images_last
 from bisim_theory.formats.hdf5_arrays import Hdf5File, StoredDataset, names_in
 from bisim_theory.formats.limits import check_expansion, stored_bytes, usable_name
@@ -55,6 +55,7 @@ def read_d4rl(path: Path, actions: str | None = None) -> TransitionDataset:
     if len(last) == 0:
         raise DatasetError(f"{path}: {_OBSERVATIONS}: there are none")
     offsets = np.flatnonzero(np.append(True, last[:-1]))
+    unstored = None if following is None else _crossing(frames, following, last)
     convention = CONVENTION + (NEXT_ROW if following is None else NEXT_STORED)
     return Rows(
         what=str(path),
@@ -65,10 +66,11 @@ def read_d4rl(path: Path, actions: str | None = None) -> TransitionDataset:
         action=columns.pop(_ACTIONS),
         observation=images_last(frames),
         following=None if following is None else _lazy(following),
+        unstored=unstored,
         reward=columns.pop(_REWARDS, None),
         ends=_as_fields(ends),
         columns=columns,
-        left_out=[f"{', '.join(unread)}: no numbers, one row for each observation"] if unread else [],
+        left_out=_left_out(unread, unstored),
     ).to_transitions(actions)
 
 
@@ -102,6 +104,28 @@ def _flags(path: Path, name: str, values: NDArray[Any]) -> NDArray[np.bool_]:
     if values.ndim != 1 or not ((values == 0) | (values == 1)).all():
         raise DatasetError(f"{path}: {name}: must be (N,) of 0 and 1, is {values.shape} {values.dtype}")
     return values == 1
+
+
+def _crossing(frames: StoredDataset, following: StoredDataset, last: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    """Return (F,) the ends of episodes, if what is stored as their successor is the first frame of the next; else None.
+
+    Data that were made by shifting the observations by one row have such successors.
+    """
+    ends = np.flatnonzero(last[:-1])
+    if len(ends) == 0:
+        return None
+    for start in range(0, len(ends), size := piece_rows(frames)):
+        rows = ends[start : start + size]
+        if not np.array_equal(following[rows], frames[rows + 1]):
+            return None
+    return last
+
+
+def _left_out(unread: list[str], unstored: NDArray[np.bool_] | None) -> list[str]:
+    sentences = [f"{', '.join(unread)}: no numbers, one row for each observation"] if unread else []
+    if unstored is not None:
+        sentences.append(f"{_FOLLOWING} at ends of episodes, where they are the first observation of the next episode")
+    return sentences
 
 
 def _as_fields(ends: dict[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:

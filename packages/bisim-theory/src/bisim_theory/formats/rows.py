@@ -31,6 +31,8 @@ class Rows:
         compared: (F, ...) what stands for the observations where the rewards are tested; None takes `observation`.
         following: (F, ...) frame that the step out of each row led to, where the file has it. The episodes are then all
             rows in order, rewards lead out, and `observation` is lazy too.
+        unstored: (F,) True where what stands in `following` is not the successor, such as the next episode's first
+            frame. These rows make no transitions.
         reward: (F,), optional.
         ends: name -> (F,) bool of `terminated` and `truncated`, where the file has them.
         columns: name -> (F, ...) of further columns, which become labels where they can.
@@ -50,6 +52,7 @@ class Rows:
     observation: Frames | None = None
     compared: Frames | None = None
     following: LazyFrames | None = None
+    unstored: NDArray[np.bool_] | None = None
     reward: NDArray[Any] | None = None
     ends: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
@@ -67,20 +70,21 @@ class Rows:
             DatasetError: there is none, or the columns are inconsistent.
         """
         source, episode = steps_within(self.offsets, self.lengths)
-        followed, stored = source, self.following is not None
-        if stored:
-            source, episode = np.arange(len(self.action)), np.repeat(np.arange(len(self.lengths)), self.lengths)
+        followed, dangling = source, int((self.lengths > 0).sum()) if self.last_row_is_step else 0
+        if self.following is not None:
+            unstored = np.zeros(len(self.action), bool) if self.unstored is None else self.unstored
+            source, dangling = np.flatnonzero(~unstored), int(unstored.sum())
+            episode = np.repeat(np.arange(len(self.lengths)), self.lengths)[source]
         if len(source) == 0:
             raise DatasetError(f"{self.what}: no episode has two frames, so there are no transitions")
         try:
             code, value, meaning = encode_actions(self.action[source], actions)
         except DatasetError as error:
             raise DatasetError(f"{self.what}: {error}") from None
-        successor, own = self._successors(followed)
+        successor, own = self._successors(source, followed)
         labels, left_out = self._labels(own)
         step = source if self.rewards_lead_out else source + 1
-        dangling = int((self.lengths > 0).sum()) if self.last_row_is_step and not stored else 0
-        said = self._convention(code[followed] if stored else code, followed, len(own))
+        said = self._convention(source, code, followed, len(own))
         more = {"left_out": left_out, "steps_without_successor": dangling, **self.metadata}
         return assemble(
             self.what,
@@ -97,22 +101,27 @@ class Rows:
             **{name: column[step] for name, column in self.ends.items()},
         )
 
-    def _successors(self, followed: Ids) -> tuple[Ids, Ids]:
+    def _successors(self, source: Ids, followed: Ids) -> tuple[Ids, Ids]:
         """Return the ids of the successors, and the rows whose successor has an id of its own."""
         if self.following is None:
-            return followed + 1, np.empty(0, np.int64)
+            return source + 1, np.empty(0, np.int64)
         assert isinstance(self.observation, LazyFrames)
         next_row = np.full(len(self.action), -1)
         next_row[followed] = followed + 1
-        return find_successors(self.observation, self.following, next_row)
+        successor, own = find_successors(self.observation, self.following, next_row)
+        own = own[np.isin(own, source)]
+        successor[own] = len(self.action) + np.arange(len(own))
+        return successor[source], own
 
-    def _convention(self, code: Ids, followed: Ids, own: int) -> str:
+    def _convention(self, source: Ids, code: Ids, followed: Ids, own: int) -> str:
         compared = self.observation if self.compared is None else self.compared
-        said = with_evidence(self.convention, compared, code, self.reward, followed, self.rewards_lead_out)
+        tested = np.isin(source, followed)
+        said = with_evidence(
+            self.convention, compared, code[tested], self.reward, source[tested], self.rewards_lead_out
+        )
         if self.following is None:
             return said
-        rows = len(self.action)
-        return f"{said}; {rows - own:,} of {rows:,} successors are the frame of the next row, equal to it"
+        return f"{said}; {len(source) - own:,} of {len(source):,} successors are the frame of the next row, equal to it"
 
     def _labels(self, own: Ids) -> tuple[dict[str, NDArray[Any]], list[str]]:
         """Return the columns that are known of every frame, and sentences that say what is left out."""
