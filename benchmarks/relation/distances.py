@@ -33,7 +33,7 @@ def distance_case(kind: str, transitions: int, plain: bool) -> Figures:
 def masked_product(relation: Any, embedding: np.ndarray, threshold: float, rows: int = 1024) -> tuple[float, int]:
     """Find the smallest distance, and count the pairs within `threshold`, in masked blocks of squared distances."""
     order = relation.behaviour.order
-    double = embedding[relation.sources[order]].astype(np.float64)
+    double = embedding[relation.observations[order]].astype(np.float64)
     double -= double.mean(0)
     norms = np.square(double).sum(1)
     class_of = relation.behaviour.class_of[order]

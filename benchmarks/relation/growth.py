@@ -6,7 +6,19 @@ import math
 import numpy as np
 from bisim_theory import TransitionDataset, embeddings_needed, empirical_bisimulation
 
-from benchmarks.relation.inputs import CORRIDOR, CYCLE, EPISODE, HELD, NOT_HELD, Sizes, deep, partial, trajectories
+from benchmarks.relation.inputs import (
+    CORRIDOR,
+    CYCLE,
+    EPISODE,
+    HELD,
+    INITIAL,
+    NOT_HELD,
+    Sizes,
+    deep,
+    initial_unknown,
+    partial,
+    trajectories,
+)
 from benchmarks.relation.measuring import Figures, Stages, alone, medians, most, row, status_mb, table
 
 QUERIES = 100_000
@@ -17,6 +29,7 @@ def growth_case(kind: str, transitions: int) -> Figures:
     baseline = status_mb("VmRSS")
     is_deep = kind in (CORRIDOR, CYCLE)
     data = deep(kind == CYCLE, transitions) if is_deep else trajectories(4 if kind == HELD else 1, transitions)
+    data = initial_unknown(data) if kind == INITIAL else data
     x, y = np.random.default_rng(3).choice(np.unique(data.source), size=(2, QUERIES))
     labels = next(iter(data.labels.values()))
     stages = Stages(baseline)
@@ -45,19 +58,23 @@ def growth_case(kind: str, transitions: int) -> Figures:
 def walked(data: TransitionDataset, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return the levels of pairs (n,) in trajectories, by walking along both, one step at a time for all pairs."""
     p, action, successor = (np.full(data.frames, -1) for _ in range(3))
-    p[data.source], action[data.source], successor[data.source] = data.auxiliary, data.action, data.successor
+    action[data.source], successor[data.source] = data.action, data.successor
+    if data.auxiliary is not None:
+        p[data.source] = data.auxiliary
+    else:
+        p[data.observation_auxiliary_known] = data.observation_auxiliary[data.observation_auxiliary_known]
     levels, alive = np.zeros(len(x), np.int64), np.ones(len(x), bool)
-    for level in range(1, EPISODE + 1):
-        levels[alive & (p[x] != p[y])] = level
-        alive &= (p[x] == p[y]) & (action[x] == action[y])
+    for level in range(1, EPISODE + 2):
+        differs = (p[x] != p[y]) & (p[x] >= 0) & (p[y] >= 0)
+        levels[alive & differs] = level
+        alive &= ~differs & (action[x] == action[y]) & (action[x] >= 0)
         x, y = np.where(alive, successor[x], x), np.where(alive, successor[y], y)
-        alive &= (action[x] >= 0) & (action[y] >= 0)  # both are sources
     return levels
 
 
 def growth(rounds: int, sizes: Sizes) -> list[tuple[str, str]]:
     """Print the growth on trajectories; return the requirements and the results."""
-    keys = [(kind, size) for kind in (HELD, NOT_HELD) for size in sizes.growth]
+    keys = [(kind, size) for kind in (HELD, NOT_HELD, INITIAL) for size in sizes.growth]
     keys += [(kind, sizes.deep) for kind in (CORRIDOR, CYCLE)]
     found = medians(rounds, {key: functools.partial(alone, growth_case, *key) for key in keys})
     columns = (
@@ -87,7 +104,7 @@ def growth(rounds: int, sizes: Sizes) -> list[tuple[str, str]]:
         )
         row(kind, size, *known, *times, relative)
     print("\nThe last column leaves the levels out, of which as many are asked at every size.")
-    largest = [found[kind, max(sizes.growth)] for kind in (HELD, NOT_HELD)]
+    largest = [found[kind, max(sizes.growth)] for kind in (HELD, NOT_HELD, INITIAL)]
     extreme = [found[kind, sizes.deep] for kind in (CORRIDOR, CYCLE)]
     return [
         (f"{max(sizes.growth):,} transitions in under 10 s and 1 GB", most(largest)),

@@ -1,5 +1,6 @@
 """Make the datasets and embeddings that R_D* is measured on."""
 
+import dataclasses
 import math
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ from bisim_theory import TransitionDataset
 
 EPISODE, DIMENSIONS = 16, 256
 HELD, NOT_HELD = "actions held 4 steps", "actions not held"
+INITIAL = "not held, p unknown of first observations"
 CORRIDOR, CYCLE = "corridor, p at its end", "cycle, p at one place"
 KINDS = ("clustered by count", "i.i.d. normal", "rank 6", "nearly one point")
 
@@ -42,6 +44,15 @@ def trajectories(held: int, transitions: int) -> TransitionDataset:
     name = np.arange(count.size).reshape(count.shape)
     rows = [each.ravel()[:transitions] for each in (name[:, :-1], action, name[:, 1:], count[:, :-1] == 4)]
     return TransitionDataset(*rows, labels={"count": count.ravel()})
+
+
+def initial_unknown(data: TransitionDataset) -> TransitionDataset:
+    """Return `trajectories` with p of all observations but the first of each episode, so of the last ones too."""
+    count = data.labels["count"]
+    known = np.arange(len(count)) % (EPISODE + 1) != 0
+    return dataclasses.replace(
+        data, auxiliary=None, observation_auxiliary=count == 4, observation_auxiliary_known=known
+    )
 
 
 def deep(cycle: bool, transitions: int) -> TransitionDataset:

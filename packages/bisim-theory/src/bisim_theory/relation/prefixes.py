@@ -106,15 +106,15 @@ def combine(common: NDArray[np.int32], each: Iterable[T], join: Callable[[T, T, 
         join: joins the values of two intervals, given whether all places of one are distinguished from all of the
             other by where they part.
     """
-    waiting: list[tuple[int, T]] = []
-    values = iter(each)
-    for shared in [*common.tolist(), -1]:
-        current = next(values)
-        while waiting and waiting[-1][0] >= shared:
-            prefix, left = waiting.pop()
-            current = join(left, current, prefix % 2 == 0)
-        waiting.append((shared, current))
-    return current
+    waiting: list[T] = []
+    boundaries = [-2]  # before the first place; then those after each of `waiting`
+    for value, shared in zip(each, [*common.tolist(), -1], strict=True):
+        current = value
+        while boundaries[-1] >= shared:
+            current = join(waiting.pop(), current, boundaries.pop() % 2 == 0)
+        waiting.append(current)
+        boundaries.append(shared)
+    return waiting[0]
 
 
 def levels_of(common: NDArray[np.integer]) -> Ids:
