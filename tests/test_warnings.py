@@ -91,6 +91,16 @@ def test_who_asks_for_warnings_gets_those_for_developers_too():
         assert (done.stdout, done.stderr) == ("", expected)
 
 
+def test_the_compilers_advice_on_precision_is_for_developers(capsys):
+    from pjepa_agent.cli.terminal import quiet_libraries
+
+    with plain_warnings():
+        quiet_libraries()
+        warnings.warn("TensorFloat32 tensor cores for float32 matrix multiplication available", stacklevel=1)
+        warnings.warn("something else", stacklevel=1)
+    assert capsys.readouterr().err == "note: something else\n"
+
+
 def test_a_warning_costs_no_command_its_result(monkeypatch):
     class Closed:
         def write(self, text):

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,11 +39,13 @@ def log_to_terminal() -> None:
 
 
 def quiet_libraries() -> None:
-    """Leave out of the log what libraries say of their own work. Called once they are imported, as they set it too."""
+    """Leave out what libraries say of their own work. Called once they are imported, as they set up logs too."""
     logging.getLogger("torchrl").setLevel(logging.WARNING)  # it announces every storage that it allocates
     if "TORCH_LOGS" not in os.environ:
         for compiler in ("torch._dynamo", "torch._inductor"):
             logging.getLogger(compiler).setLevel(logging.ERROR)
+    # The compiler's advice on precision is for those who write a training: results would be others.
+    warnings.filterwarnings("ignore", "TensorFloat32 tensor cores", UserWarning)
 
 
 @contextlib.contextmanager
