@@ -8,9 +8,10 @@ import shutil
 import h5py
 import numpy as np
 import pytest
-from bisim_theory import DatasetError, TransitionDataset, analyse, read_transitions, to_text, write_transitions
+from bisim_theory import DatasetError, TransitionDataset, analyse, read_transitions, to_json, to_text, write_transitions
 from bisim_theory.formats import FORMATS, Format
 from support.checks import check, check_label, frames_of
+from support.reports import read_page
 from support.written_datasets import (
     record,
     record_vectors,
@@ -202,6 +203,12 @@ def test_the_report_prints_what_was_left_out_on_lines_of_its_own():
         "labels_left_out": ["gap", "name"],
     }
     report = analyse(TransitionDataset([0, 1], [0, 0], [1, 1], [0, 1], metadata=metadata))
+    found = to_json(report)
+    assert found["convention"] == r"x\n\x1b[31mVerdict: holds"
+    assert found["steps_without_successor"] == 1
+    assert len(found["left_out"]) == 4
+    page = read_page(report)
+    assert all(sentence in page.text for sentence in (found["convention"], *found["left_out"]))
     lines = to_text(report).splitlines()
     assert r"Read as: x\n\x1b[31mVerdict: holds" in lines
     assert "Left out: 1 step whose successor is not stored" in lines

@@ -11,6 +11,7 @@ from bisim_theory.relation.comparison import Candidate, Comparison
 from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded
 from bisim_theory.report.actions import code_meanings, describe_codes
 from bisim_theory.report.auxiliary import count_values
+from bisim_theory.report.reading import describe_reading
 from bisim_theory.theorem.check import QUANTILES, LevelCheck, TheoremCheck
 
 SCHEMA = 1
@@ -25,6 +26,9 @@ NAMES = (
     "transitions",
     "actions",
     "action_codes",
+    "convention",
+    "left_out",
+    "steps_without_successor",
     "identity",
     "folded",
     "conflicts",
@@ -77,6 +81,7 @@ def _outcome(report: Report) -> dict[str, Any]:
         "transitions": len(data),
         "actions": len(np.unique(data.action)),
         "action_codes": _action_codes(report),
+        **dataclasses.asdict(describe_reading(report)),
         "identity": report.identity,
         "folded": report.folded,
         "conflicts": len(report.conflicts),

@@ -10,6 +10,7 @@ from bisim_theory.relation.base import Relation
 from bisim_theory.relation.comparison import Candidate
 from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded
 from bisim_theory.report.auxiliary import count_values, describe_p
+from bisim_theory.report.reading import describe_reading
 from bisim_theory.theorem.check import LevelCheck, TheoremCheck
 
 MAX_LEVEL_ROWS = 16
@@ -103,6 +104,9 @@ def data_rows(report: Report) -> list[Row]:
         *_auxiliary_rows(report),
         ("Conflicts (one observation and action, several successors)", f"{len(report.conflicts):,}"),
     ]
+    reading = describe_reading(report)
+    rows += [] if reading.convention is None else [("Read as", reading.convention)]
+    rows += [("Left out", sentence) for sentence in reading.left_out]
     if content is None:
         return rows
     return [

@@ -1,20 +1,17 @@
 """Format a report as plain text."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from bisim_theory.analysis import Checked, Impossible, PairNote, RelationOnly, Report
 from bisim_theory.data.identity import ContentNote
 from bisim_theory.data.terminals import Terminals
 from bisim_theory.data.transitions import TransitionDataset
-from bisim_theory.formats.limits import printable
 from bisim_theory.relation.base import Relation
 from bisim_theory.relation.comparison import Candidate, Comparison
 from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded
 from bisim_theory.report.actions import MOST_NAMED, code_meanings, describe_codes, named_codes
 from bisim_theory.report.auxiliary import count_values, describe_p, offer_alternatives, warn_of_own_values
+from bisim_theory.report.reading import describe_reading
 from bisim_theory.theorem.check import LevelCheck, TheoremCheck, verdict_sentence
 
 MERGES_SHOWN = 12
@@ -22,9 +19,6 @@ MERGES_SHOWN = 12
 
 LEVELS_SHOWN = 24
 """Largest number of levels that are listed."""
-
-MOST_LEFT_OUT = 12
-"""Largest number of lines about what was not read."""
 
 BAR = 50
 """Characters of a bar. Each stands for an equal share of all pairs."""
@@ -75,8 +69,7 @@ def _data_lines(report: Report) -> list[str]:
         lines.append(f"Terminal observations: {_terminals(report.terminals)}")
     return [
         *lines,
-        *_reading_lines(data.metadata),
-        *([] if report.left_out is None else [f"Left out: {report.left_out}"]),
+        *_reading_lines(report),
     ]
 
 
@@ -101,21 +94,11 @@ def _action_lines(report: Report) -> list[str]:
     return [f"Action codes: {described}", *lines, *more]
 
 
-def _reading_lines(metadata: Mapping[str, Any]) -> list[str]:
+def _reading_lines(report: Report) -> list[str]:
     """Say how a dataset was read, and what of it was not."""
-    lines = []
-    convention, left_out = metadata.get("convention"), metadata.get("left_out")
-    if isinstance(convention, str):
-        lines.append(f"Read as: {printable(convention)}")
-    steps = metadata.get("steps_without_successor")
-    if isinstance(steps, int) and steps > 0:
-        lines.append(f"Left out: {steps:,} step{'' if steps == 1 else 's'} whose successor is not stored")
-    if isinstance(left_out, list):
-        lines += [f"Left out: {printable(each)}" for each in left_out[:MOST_LEFT_OUT] if isinstance(each, str)]
-    columns = metadata.get("labels_left_out")
-    if isinstance(columns, list) and columns:
-        lines.append(printable(f"Left out: columns that cannot be labels: {', '.join(map(str, columns))}"))
-    return lines
+    reading = describe_reading(report)
+    read_as = [] if reading.convention is None else [f"Read as: {reading.convention}"]
+    return [*read_as, *(f"Left out: {sentence}" for sentence in reading.left_out)]
 
 
 def _noun(data: TransitionDataset) -> str:
