@@ -159,8 +159,26 @@ def test_a_damaged_scale_of_a_random_map_is_refused(data, name, value):
         Auxiliary(config).restore(damaged)
 
 
+def test_names_are_read_as_bisim_check_reads_them(data, mine):
+    count = data.labels["count"]
+    np.testing.assert_array_equal(apply("count:round:3", data), np.round(count / 3) * 3)
+    np.testing.assert_array_equal(apply("reward+count", data), np.stack([count == 4, count], 1))
+    both = apply(f"{mine}:mean:round:0.5+color", data)
+    np.testing.assert_array_equal(both[:, 1:], data.labels["color"])
+    np.testing.assert_array_equal(both[:, 0], np.round(data.observation.mean((1, 2, 3)) * 2) / 2)
+    labelled = dataclasses.replace(data, labels={"count:round:3": count, "reward+count": count // 2})
+    np.testing.assert_array_equal(apply("count:round:3", labelled), count)
+    np.testing.assert_array_equal(apply("reward+count", labelled), count // 2)
+
+
 def test_what_cannot_be_learnt_is_named(data, mine):
     cases = {
+        "reward:bins:5": "auxiliary reward:bins:5: bins are of the range of all data",
+        "reward:round:0": "STEP of round:STEP must be a positive number",
+        "reward:actions": "auxiliary 'reward:actions': must be reward, q",
+        "terminated": "auxiliary 'terminated': must be reward, q",
+        "constant+count": "auxiliary 'constant': must be reward, q",
+        "count+random": "auxiliary 'random': must be",
         "size": "must be reward, q, random, random-network, module:function or a label, one of color, count",
         "no_such_module_anywhere:f": "cannot be imported (ModuleNotFoundError",
         f"{mine}:g": "cannot be imported (AttributeError",

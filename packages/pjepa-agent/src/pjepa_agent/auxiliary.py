@@ -1,11 +1,15 @@
 """The auxiliary functions p (paper Sections 2.3 and 3): reward, random map, Q, a label, or a function of the user's."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from bisim_theory.data.arrays import to_numpy
-from bisim_theory.data.transitions import Frames, TransitionDataset, chunks
+from bisim_theory.data.auxiliary_functions import round_values
+from bisim_theory.data.auxiliary_names import NAMES, Term, parse_auxiliary
+from bisim_theory.data.transitions import DatasetError, Frames, TransitionDataset, chunks
 from numpy.typing import NDArray
 
 from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
@@ -165,22 +169,44 @@ def make_function(config: Config) -> Function:
     - ``random-network``: a fixed random network (Figure 1).
     - ``module:function``: a `Function` imported from the Python path or the current folder. It must be a function of
       each observation alone and deterministic, since it is called on all of them or on a few, and again on resuming.
-    - anything else: the label of that name.
+    - the name of a label: that label, whatever characters it has.
+    - ``NAME:round:STEP`` and ``a+b``: as in `bisim_theory.auxiliary_values`.
 
-    Raises:
-        ConfigError: the import fails, or there is nothing callable at that name.
+    The function raises `ConfigError` where it is applied and there is none of that name.
     """
     name, dim, seed = config.objective.auxiliary, config.objective.auxiliary_dim, config.seed
-    known = make_domain(config.collection).function(name, config.objective)
-    if known is not None:
-        return known
     if name == "random":
         return lambda frames, labels: project(frames, dim, seed)
     if name == "random-network":
         return lambda frames, labels: apply_random_network(frames, dim, seed)
-    if ":" in name:
-        return import_function(name, "auxiliary")
-    return lambda frames, labels: _label(name, labels)
+    domain = make_domain(config.collection)
+    known = functools.cache(lambda base: domain.function(base, config.objective))
+    return lambda frames, labels: _evaluate(name, known, frames, labels)
+
+
+def _evaluate(name: str, known: Callable[[str], Function | None], frames: Frames, labels: Labels) -> Any:
+    """Apply the functions of a name; `known` returns those that the world has."""
+    try:
+        terms = parse_auxiliary(name, labels)
+        parts = [_apply_term(term, known, frames, labels) for term in terms]
+    except DatasetError as error:
+        raise ConfigError(str(error)) from None
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate([part.reshape(len(part), -1) for part in map(to_numpy, parts)], 1)
+
+
+def _apply_term(term: Term, known: Callable[[str], Function | None], frames: Frames, labels: Labels) -> Any:
+    if term.bins is not None:
+        raise ConfigError(
+            f"auxiliary {term.name}: bins are of the range of all data, and a training applies p to some at a time; "
+            f"use {term.base}:round:STEP"
+        )
+    function = None if term.base in labels else known(term.base)
+    if function is None and term.imported and term.base not in labels and term.base not in NAMES:
+        function = import_function(term.base, "auxiliary")
+    values = _label(term.base, labels) if function is None else function(frames, labels)
+    return values if term.step is None else round_values(term.name, to_numpy(values), term.step)
 
 
 def _label(name: str, labels: Labels) -> NDArray[Any]:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bisim_theory.data.arrays import to_numpy
 from bisim_theory.data.auxiliary import Statements, Values, exact, settle, stored_statements, two_values
 from bisim_theory.data.auxiliary_names import LARGEST_MULTIPLE, NAMES, Term, parse_auxiliary
 from bisim_theory.data.bins import Bins
@@ -77,7 +78,7 @@ def _statements(data: TransitionDataset, term: Term, ids: Ids | None) -> Stateme
         value: NDArray[Any] = Bins.of(columns, term.bins).index(columns).reshape(statements.value.shape)
         statements = dataclasses.replace(statements, value=value)
     elif term.step is not None:
-        statements = dataclasses.replace(statements, value=_round(term, statements.value, term.step))
+        statements = dataclasses.replace(statements, value=round_values(term.name, statements.value, term.step))
     return _by_action(data, term, statements, ids) if term.base == "reward:actions" else statements
 
 
@@ -153,11 +154,15 @@ def _by_action(data: TransitionDataset, term: Term, steps: Statements, ids: Ids 
     return Statements(observation[whole], steps.value[first[entries]])
 
 
-def _round(term: Term, value: NDArray[Any], step: float) -> NDArray[np.float64]:
-    """Return the nearest multiples of a step."""
+def round_values(name: str, value: NDArray[Any], step: float) -> NDArray[np.float64]:
+    """Return the nearest multiples of a step.
+
+    Raises:
+        DatasetError: the step is finer than the digits of a value; `name` begins the message.
+    """
     multiple = value.astype(np.float64) / step
     if not (abs(multiple) <= LARGEST_MULTIPLE).all():
-        raise DatasetError(f"auxiliary {term.name}: STEP is finer than the digits of the values; give a larger one")
+        raise DatasetError(f"auxiliary {name}: STEP is finer than the digits of the values; give a larger one")
     whole = round(1 / step) if step < 1 else 0
     decimal = whole > 0 and abs(whole * step - 1) < 1e-12  # as of 0.01, by whose inverse a division gives 0.29
     rounded: NDArray[np.float64] = (np.round(multiple) / whole if decimal else np.round(multiple) * step) + 0.0
@@ -174,9 +179,13 @@ def _apply(data: TransitionDataset, name: str) -> NDArray[Any]:
     if data.observation is None:
         raise DatasetError(f"auxiliary {name}: needs observations, and this dataset has none")
     try:
-        values = np.asarray(function(data.observation, data.labels))
+        returned = function(data.observation, data.labels)
     except Exception as error:  # a function of the user's can raise anything
         raise DatasetError(f"auxiliary {name}: raised {describe_error(error)}") from error
+    try:
+        values = to_numpy(returned)
+    except ValueError as error:
+        raise DatasetError(f"auxiliary {name}: what it returned: {error}") from None
     if values.dtype.kind not in "fiub" or values.ndim not in (1, 2) or 0 in values.shape:
         raise DatasetError(
             f"auxiliary {name}: must return (F,) or (F, k) numbers, returned {values.shape} {values.dtype}"

@@ -9,13 +9,19 @@ from typing import Any
 from bisim_theory.data.transitions import DatasetError
 
 
-def import_function(name: str) -> Callable[..., Any]:
-    """Import the function of a name ``module:function`` from the Python path or the current folder.
+def import_function(name: str, purpose: str = "auxiliary") -> Callable[..., Any]:
+    """Import ``module:function`` from the Python path or the current folder.
+
+    Args:
+        name: module and function; the latter may be an attribute of a class, as in ``module:Class.method``.
+        purpose: what it is needed for; begins every message.
 
     Raises:
-        DatasetError: the import fails, or what has the name cannot be called; the message begins with the name.
+        DatasetError: the name has another form, the import fails, or there is nothing callable at that name.
     """
     module, _, attribute = name.partition(":")
+    if not (module and attribute):
+        raise DatasetError(f"{purpose} {name!r}: must be module:function")
     here = str(Path.cwd())
     sys.path.insert(0, here)  # a command, unlike `python`, does not look into the current folder
     try:
@@ -23,12 +29,12 @@ def import_function(name: str) -> Callable[..., Any]:
         for part in attribute.split("."):
             function = getattr(function, part)
     except (Exception, SystemExit) as error:  # a module of the user's can raise anything
-        raise DatasetError(f"auxiliary {name}: cannot be imported ({describe_error(error)})") from error
+        raise DatasetError(f"{purpose} {name}: cannot be imported ({describe_error(error)})") from error
     finally:
         if here in sys.path:
             sys.path.remove(here)
     if not callable(function):
-        raise DatasetError(f"auxiliary {name}: is a {type(function).__name__}, must be a function")
+        raise DatasetError(f"{purpose} {name}: is a {type(function).__name__}, must be a function")
     return function
 
 

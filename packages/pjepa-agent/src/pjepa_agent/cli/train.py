@@ -80,7 +80,8 @@ def _add_run_options(parser: Parser) -> None:
     parser.add_argument(
         "--auxiliary",
         metavar="NAME",
-        help="another auxiliary function: reward, q, random, random-network, a label such as count, or module:function",
+        help="another auxiliary function: reward, q, random, random-network, a label such as count, module:function, "
+        "NAME:round:STEP, or a+b",
     )
     parser.add_argument("--seed", type=int, help="seed of data, initialisation and sampling (default: 0)")
     parser.add_argument(

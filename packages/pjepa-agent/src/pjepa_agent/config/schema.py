@@ -110,7 +110,7 @@ class ObjectiveConfig:
     """
 
     auxiliary: str = "reward"
-    """Auxiliary function p: reward, q, random, random-network, a label such as count, or module:function."""
+    """Auxiliary function p: reward, q, random, random-network, a label such as count, module:function, or A+B."""
     auxiliary_dim: Annotated[int, Between(0, 2**16)] = 256
     """Values k of p per observation; 0 for a single number, as (F,). `reward` and `q` always have one."""
     transition_weight: Weight = 0.2
