@@ -15,13 +15,18 @@ check = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float
 sys.modules["check_shapes"] = types.SimpleNamespace(check=check)
 install_import_hook("pjepa_agent.networks", "check_shapes.check")
 
+from pjepa_agent.config.presets import make_config
 from pjepa_agent.config.schema import NetworkConfig
+from pjepa_agent.envs.base import Spec
+from pjepa_agent.networks.actions import ScaledActions
 from pjepa_agent.networks.control import ControlHeads
-from pjepa_agent.networks.decoder import Decoder
+from pjepa_agent.networks.decoder import Decoder, make_decoder
 from pjepa_agent.networks.encoder import BasicBlock, ResNetEncoder
+from pjepa_agent.networks.encoders import make_encoder
 from pjepa_agent.networks.heads import TwoHotHead, VectorHead
 
 torch.set_num_threads(1)
+config = make_config().override(["network.latent_dim=9", "network.width=4", "network.hidden_dim=16"])
 images = torch.randint(256, (5, 64, 64, 3), dtype=torch.uint8)
 for normalization, stem, fast in itertools.product(("batch", "group", "none"), ("pooled", "strided"), (True, False)):
     encoder = ResNetEncoder(9, 8, 1, normalization, stem=stem, fast_paths=fast)
@@ -29,11 +34,24 @@ for normalization, stem, fast in itertools.product(("batch", "group", "none"), (
     assert z.shape == (5, 9)
 with torch.autocast("cpu", torch.bfloat16):
     encoder(images)
+for shape in ((7, 9, 1), (20, 33, 12)):
+    spec = Spec(shape, "uint8", 2)
+    encoded = make_encoder(config, spec)(torch.zeros(5, *shape, dtype=torch.uint8))
+    decoder = make_decoder(config, spec)
+    decoder.observations(decoder(encoded))
+    decoder.targets(torch.zeros(5, *shape, dtype=torch.uint8))
+of_vectors, decoder = make_encoder(config, Spec((4,), "float32", 2)), make_decoder(config, Spec((4,), "float32", 2))
+of_vectors.standardization.fit(torch.rand(6, 4))
+decoder.observations(decoder(of_vectors(torch.rand(5, 4))))
+decoder.targets(torch.rand(5, 4))
+ScaledActions((-2.0, 0.0), (2.0, 1.0)).scaled(torch.rand(5, 2))
 
 scalar, vector = TwoHotHead(9, 16, 11), VectorHead(9, 16, 3)
 scalar.loss(scalar(z), torch.zeros(5))
+scalar.loss(scalar(z), torch.zeros(5), torch.ones(5, dtype=torch.bool))
 scalar.decode(scalar(z))
 vector.loss(vector(z), torch.zeros(5, 3, dtype=torch.long))
+vector.loss(vector(z), torch.zeros(5, 3), torch.ones(5, dtype=torch.bool))
 vector.decode(vector(z))
 
 for members in (1, 3):
@@ -50,6 +68,8 @@ wrong = [
     lambda: BasicBlock(3, 3, 1, "none")(images[0].float()),
     lambda: scalar.loss(scalar(z), torch.zeros(6)),
     lambda: vector.loss(vector(z), torch.zeros(5)),
+    lambda: vector.loss(vector(z), torch.zeros(5, 3), torch.ones(4, dtype=torch.bool)),
+    lambda: of_vectors(torch.rand(5)),
     lambda: heads.value(z, action[:4]),
     lambda: heads.td_target(torch.zeros(5, 1), torch.zeros(5), z, 0.9),
     lambda: heads.q(z[0]),

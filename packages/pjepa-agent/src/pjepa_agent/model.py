@@ -1,6 +1,6 @@
 """P-JEPA: encoder E, latent dynamics T and auxiliary head P (paper Figure 1), with its readouts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,34 +13,45 @@ from pjepa_agent.compute.random import random_stream
 from pjepa_agent.config.schema import Config
 from pjepa_agent.envs.base import Spec
 from pjepa_agent.envs.counting import SPEC
+from pjepa_agent.networks.actions import ScaledActions
 from pjepa_agent.networks.control import ControlHeads
-from pjepa_agent.networks.decoder import Decoder
-from pjepa_agent.networks.encoder import ResNetEncoder
+from pjepa_agent.networks.decoder import Decoder, VectorDecoder, make_decoder
+from pjepa_agent.networks.encoders import make_encoder
 from pjepa_agent.networks.heads import TwoHotHead, VectorHead, make_head
 from pjepa_agent.networks.mlp import mlp
+from pjepa_agent.networks.vector_encoder import Standardization
 
 ROWS_AT_ONCE = 128
 """Rows per forward pass on arrays. The activations stay near the processor: a fifth faster than 512."""
 
 
-class WorldModel(nn.Module):
+class WorldModel(ScaledActions):
     """Encoder E, dynamics T and auxiliary head P: what an objective trains.
 
     Args:
-        encoder: E, images (B, H, W, 3) uint8 -> embeddings (B, d).
-        dynamics: T, embeddings joined with actions (B, d + A) -> embeddings (B, d).
+        encoder: E, images (B, H, W, C) uint8 or vectors (B, k) float32 -> embeddings (B, d).
+        dynamics: T, embeddings joined with scaled actions (B, d + A) -> embeddings (B, d).
         head: P, embeddings (B, d) -> outputs, which `head.decode` turns into values of p.
+        low, high: (A,) bounds of actions in the data, see `ScaledActions`.
     """
 
-    def __init__(self, encoder: ResNetEncoder, dynamics: nn.Module, head: TwoHotHead | VectorHead) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        encoder: nn.Module,
+        dynamics: nn.Module,
+        head: TwoHotHead | VectorHead,
+        low: Sequence[float] | None = None,
+        high: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(low, high)
         self.encoder, self.dynamics, self.head = encoder, dynamics, head
 
     def transition(
         self, embedding: Float[Tensor, "batch latent"], action: Float[Tensor, "batch action"]
     ) -> Float[Tensor, "batch latent"]:
-        """Apply T once: embeddings (B, d) and actions (B, A) -> embeddings (B, d)."""
-        predicted: Tensor = self.dynamics(torch.cat([embedding, action.to(embedding.dtype)], -1))
+        """Apply T once: embeddings (B, d) and actions (B, A) in the units of the data -> embeddings (B, d)."""
+        action = self.scaled(action).to(embedding.dtype)
+        predicted: Tensor = self.dynamics(torch.cat([embedding, action], -1))
         return predicted
 
     def rollout(
@@ -59,10 +70,10 @@ class Readouts(nn.Module):
 
     Args:
         control: reward, termination, Q and policy prior, or None.
-        decoder: embeddings -> images, or None.
+        decoder: embeddings -> observations, or None.
     """
 
-    def __init__(self, control: ControlHeads | None, decoder: Decoder | None) -> None:
+    def __init__(self, control: ControlHeads | None, decoder: Decoder | VectorDecoder | None) -> None:
         super().__init__()
         self.control, self.decoder = control, decoder
 
@@ -80,7 +91,7 @@ class Readouts(nn.Module):
 class ArrayFunctions(NamedTuple):
     """E, T and P as functions of NumPy arrays, as `bisim_theory.write_representation` takes them."""
 
-    encode: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    encode: Callable[[NDArray[Any]], NDArray[np.float32]]
     predict: Callable[[NDArray[Any], NDArray[Any]], NDArray[np.float32]]
     auxiliary: Callable[[NDArray[Any]], NDArray[np.float32]]
 
@@ -95,40 +106,33 @@ class PJEPA(WorldModel):
     Args:
         config: of the run; `network`, `objective`, `compute`, `ablation` and `seed` are used.
         spec: shapes of the world's observations and actions.
+        encoder: E in place of the one that the configuration names, see `networks.encoders.check_encoder`.
+
+    Raises:
+        ConfigError: the configuration names an encoder that cannot be made.
     """
 
-    def __init__(self, config: Config, spec: Spec = SPEC) -> None:
-        network, ablation, action_dim = config.network, config.ablation, spec.action_dim
-        encoder = ResNetEncoder(
-            network.latent_dim,
-            network.width,
-            network.blocks,
-            network.normalization,
-            network.initialization,
-            ablation.convolution_gain,
-            ablation.pixel_offset,
-            ablation.pixel_scale,
-            ablation.latent_normalization,
-            network.stem,
-            config.compute.fast_paths,
-        )
+    def __init__(self, config: Config, spec: Spec = SPEC, encoder: nn.Module | None = None) -> None:
+        network, bounds = config.network, (spec.action_low, spec.action_high)
+        encoder = make_encoder(config, spec) if encoder is None else encoder
         dynamics = mlp(
-            network.latent_dim + action_dim,
+            network.latent_dim + spec.action_dim,
             network.hidden_dim,
             2,
             network.latent_dim,
             initialization=network.initialization,
         )
-        super().__init__(encoder, dynamics, make_head(config.objective, network))
+        super().__init__(encoder, dynamics, make_head(config.objective, network), *bounds)
+        self.spec, self.latent_dim = spec, network.latent_dim
         # From random streams of their own: the initial weights of E, T and P do not depend on the readouts.
         self.control: ControlHeads | None = None
         if network.control_heads:
             with random_stream(config.seed, "control"):
-                self.control = ControlHeads(network, action_dim)
-        self.decoder: Decoder | None = None
+                self.control = ControlHeads(network, spec.action_dim, *bounds)
+        self.decoder: Decoder | VectorDecoder | None = None
         if network.decoder:
             with random_stream(config.seed, "decoder"):
-                self.decoder = Decoder(network.latent_dim, network.initialization, config.compute.fast_paths)
+                self.decoder = make_decoder(config, spec)
 
     @classmethod
     def untrained(cls, config: Config, spec: Spec = SPEC) -> "PJEPA":
@@ -140,7 +144,9 @@ class PJEPA(WorldModel):
     @property
     def core(self) -> WorldModel:
         """E, T and P alone: a module that shares them with this one and has no readouts."""
-        return WorldModel(self.encoder, self.dynamics, self.head)
+        core = WorldModel(self.encoder, self.dynamics, self.head)
+        core.action_centre, core.action_reach = self.action_centre, self.action_reach
+        return core
 
     @property
     def readouts(self) -> Readouts:
@@ -152,18 +158,33 @@ class PJEPA(WorldModel):
         """The device of the parameters."""
         return next(self.parameters()).device
 
-    def encode(self, images: NDArray[np.uint8] | Tensor) -> Tensor:
-        """Apply E: images (B, 64, 64, 3) uint8 -> embeddings (B, latent_dim) float32 on the CPU.
+    def standardize(self, observations: Tensor) -> None:
+        """Fit the standardisation of vectors to observations (n, k) of the training. Does nothing for images."""
+        for module in self.modules():
+            if isinstance(module, Standardization):
+                module.fit(observations)
+
+    def encode(self, observations: NDArray[Any] | Tensor) -> Tensor:
+        """Apply E: images (B, H, W, C) uint8, or vectors (B, k) of floats -> embeddings (B, latent_dim) float32.
+
+        The embeddings are on the CPU.
 
         Raises:
-            ValueError: the images have another shape or type.
+            ValueError: the observations have another shape or type than those of the model's world.
         """
-        if len(images.shape) != 4 or images.shape[-1] != 3 or str(images.dtype).removeprefix("torch.") != "uint8":
-            raise ValueError(f"images must be (B, H, W, 3) uint8, are {tuple(images.shape)} {images.dtype}")
-        return self._apply_rows(self.encoder, images)
+        kind, shape = str(observations.dtype).removeprefix("torch."), tuple(observations.shape)
+        fits = kind == "uint8" if self.spec.images else kind.startswith(("float", "bfloat"))
+        if len(shape) != 1 + len(self.spec.observation_shape) or shape[1:] != self.spec.observation_shape or not fits:
+            what, wanted = ("images", "uint8") if self.spec.images else ("vectors", "float32")
+            expected = ", ".join(["B", *map(str, self.spec.observation_shape)])
+            raise ValueError(f"{what} must be ({expected}) {wanted}, are {shape} {kind}")
+        return self._apply_rows(self.encoder, observations)
 
     def predict(self, embedding: NDArray[Any] | Tensor, action: NDArray[Any] | Tensor) -> Tensor:
-        """Apply T: embeddings (B, latent_dim), actions (B, A) in [-1, 1] -> embeddings (B, latent_dim) on the CPU."""
+        """Apply T: embeddings (B, latent_dim) and actions (B, A) -> embeddings (B, latent_dim) on the CPU.
+
+        Actions are as the data has them in ``action_value``: one-hot, or continuous in the environment's own units.
+        """
         return self._apply_rows(self.transition, embedding, action)
 
     def auxiliary(self, embedding: NDArray[Any] | Tensor) -> Tensor:
@@ -173,25 +194,35 @@ class PJEPA(WorldModel):
     def as_arrays(self) -> ArrayFunctions:
         """Return `encode`, `predict` and `auxiliary` as functions of NumPy arrays."""
         return ArrayFunctions(
-            lambda images: self.encode(images).numpy(),
+            lambda observations: self.encode(observations).numpy(),
             lambda embedding, action: self.predict(embedding, action).numpy(),
             lambda embedding: self.auxiliary(embedding).numpy(),
         )
 
-    def auxiliary_loss(self, embedding: NDArray[Any] | Tensor, value: NDArray[Any]) -> float:
-        """Compute L_p of embeddings (B, latent_dim) against values (B,) or (B, k) of p, above its entropy floor."""
+    def auxiliary_loss(
+        self, embedding: NDArray[Any] | Tensor, value: NDArray[Any], known: NDArray[np.bool_] | None = None
+    ) -> float:
+        """Compute L_p of embeddings (B, latent_dim) against values (B,) or (B, k) of p, above its entropy floor.
+
+        Args:
+            embedding: of B observations.
+            value: of p.
+            known: (B,) where p is known; None where it is everywhere.
+        """
         outputs = self._apply_rows(self.head, embedding).to(self.device)
-        return float(self.head.loss(outputs, torch.as_tensor(value, device=self.device)))
+        mask = None if known is None else torch.as_tensor(known, device=self.device)
+        return float(self.head.loss(outputs, torch.as_tensor(value, device=self.device), mask))
 
     def decode(self, embedding: NDArray[Any] | Tensor) -> Tensor:
-        """Decode embeddings (B, latent_dim) to images (B, 64, 64, 3) uint8 on the CPU.
+        """Decode embeddings (B, latent_dim) to images (B, H, W, C) uint8 or vectors (B, k) float32, on the CPU.
 
         Raises:
             ValueError: the configuration has no decoder.
         """
         if self.decoder is None:
             raise ValueError("this model has no decoder; train one with network.decoder=True")
-        return ((self._apply_rows(self.decoder, embedding) + 1) * 127.5).round().to(torch.uint8)
+        decoder = self.decoder
+        return self._apply_rows(lambda z: decoder.observations(decoder(z)), embedding)
 
     @torch.no_grad()
     def _apply_rows(self, function: Any, *arrays: NDArray[Any] | Tensor) -> Tensor:

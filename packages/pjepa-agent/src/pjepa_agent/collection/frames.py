@@ -22,7 +22,7 @@ class FrameRing:
     """Hold frames that are numbered in the order of arrival; frame n is in slot n modulo the length.
 
     Args:
-        images: memory of the ring (F, H, W, 3) uint8, with the first frames or zeros.
+        images: memory of the ring, (F, H, W, C) uint8 or (F, k) float32, with the first frames or zeros.
         device: where `images_of` returns images.
         labels: memory of the labels per frame, (F, ...) each.
     """
@@ -42,7 +42,7 @@ class FrameRing:
         return self.images.nbytes + sum(label.nbytes for label in self.labels.values())
 
     def images_of(self, numbers: Tensor) -> Tensor:
-        """Gather the images (..., H, W, 3) of frame numbers (...)."""
+        """Gather the images (..., H, W, C), or vectors (..., k), of frame numbers (...)."""
         return self.images[(numbers % len(self)).to(self.images.device)].to(self.device)
 
     def append(self, first: int, images: NDArray[np.uint8], labels: Mapping[str, NDArray[Any]], oldest: int) -> None:
@@ -50,7 +50,7 @@ class FrameRing:
 
         Args:
             first: number of the first frame.
-            images: frames (n, H, W, 3).
+            images: frames (n, ...).
             labels: labels (n, ...) per frame.
             oldest: number of the oldest frame that is still needed; older ones may be overwritten.
         """

@@ -45,11 +45,14 @@ class Replay(abc.ABC):
         """Collect until the transitions for `update`, counted from 1, are available."""
 
     def sample(self) -> TensorDictBase:
-        """Draw a batch with ``source_image``, ``successor_image`` (B, H, W, 3), ``action`` (B, A) and ``auxiliary``.
+        """Draw a batch with ``source_image``, ``successor_image`` (B, ...), ``action`` (B, A) and ``auxiliary``.
 
-        Also ``reward`` and ``terminated`` (B,) where the data has them. With a horizon h above 1 also the h - 1
-        transitions that follow in the episode: ``later_action`` (B, h - 1, A), their successors ``later_image``
-        (B, h - 1, H, W, 3), and ``later_present`` (B, h - 1), False beyond the end of the episode.
+        The first two are images (B, H, W, C) uint8 or vectors (B, k) float32. Also ``reward`` and ``terminated`` (B,)
+        where the data has them. Where p belongs to observations also ``auxiliary_known`` (B,), ``successor_auxiliary``
+        and ``successor_auxiliary_known``; unknown values are 0. With a horizon h above 1 also the h - 1 transitions
+        that follow in the episode: ``later_action`` (B, h - 1, A), their successors ``later_image`` (B, h - 1, ...),
+        ``later_auxiliary`` and ``later_auxiliary_known`` of these where p belongs to observations, and
+        ``later_present`` (B, h - 1), False beyond the end of the episode.
         """
         batch: TensorDictBase = self.buffer.sample()
         batch["source_image"] = self.frames.images_of(batch["source"])
@@ -59,7 +62,7 @@ class Replay(abc.ABC):
         return batch
 
     def observations(self, count: int) -> Tensor:
-        """Gather images (count, H, W, 3) of sources and successors, spread evenly over the buffer."""
+        """Gather observations (count, ...) of sources and successors, spread evenly over the buffer."""
         rows = self.buffer[torch.arange((count + 1) // 2) * len(self.buffer) // ((count + 1) // 2)]
         return self.frames.images_of(torch.stack([rows["source"], rows["successor"]], 1).flatten()[:count])
 
@@ -68,6 +71,7 @@ class Replay(abc.ABC):
         index, successor = batch["index"], batch["successor"]
         present = torch.ones_like(index, dtype=torch.bool)
         actions, images, later_present = [], [], []
+        auxiliary: dict[str, list[Tensor]] = {name: [] for name in ("auxiliary", "auxiliary_known")}
         for _ in range(self.horizon - 1):
             following = (index + 1) % len(self.buffer)
             rows = self.buffer[following]
@@ -77,8 +81,14 @@ class Replay(abc.ABC):
             actions.append(rows["action"])
             images.append(self.frames.images_of(successor))
             later_present.append(present)
+            if "successor_auxiliary" in batch:
+                for name, values in auxiliary.items():
+                    values.append(rows[f"successor_{name}"])
         batch["later_action"], batch["later_image"] = torch.stack(actions, 1), torch.stack(images, 1)
         batch["later_present"] = torch.stack(later_present, 1)
+        for name, values in auxiliary.items():
+            if values:
+                batch[f"later_{name}"] = torch.stack(values, 1)
 
 
 class DatasetReplay(Replay):
@@ -234,13 +244,13 @@ def _empty_ring(config: Config, data: TransitionDataset, device: torch.device) -
 
 
 def _rows(data: TransitionDataset) -> TensorDict:
-    """Put all but the frames of a dataset into a TensorDict (N,)."""
-    columns = {
+    """Put all but the frames of a dataset into a TensorDict (N,). See `Replay.sample` for the names."""
+    columns: dict[str, NDArray[Any] | None] = {
         "source": data.source,
         "successor": data.successor,
         "code": data.action,
         "action": np.asarray(data.action_value, np.float32),
-        "auxiliary": np.asarray(data.auxiliary, np.float32),
+        **_auxiliary_columns(data),
         "reward": data.reward,
         "terminated": data.terminated,
         "truncated": data.truncated,
@@ -249,3 +259,18 @@ def _rows(data: TransitionDataset) -> TensorDict:
     return TensorDict(
         {name: torch.from_numpy(value) for name, value in columns.items() if value is not None}, batch_size=[len(data)]
     )
+
+
+def _auxiliary_columns(data: TransitionDataset) -> dict[str, NDArray[Any]]:
+    """Return p of the sources, as it is stored by transition, or p of sources and successors, where known."""
+    if data.auxiliary is not None:
+        return {"auxiliary": np.asarray(data.auxiliary, np.float32)}
+    assert data.observation_auxiliary is not None
+    assert data.observation_auxiliary_known is not None
+    value, known = np.asarray(data.observation_auxiliary, np.float32), data.observation_auxiliary_known
+    return {
+        "auxiliary": value[data.source],
+        "auxiliary_known": known[data.source],
+        "successor_auxiliary": value[data.successor],
+        "successor_auxiliary_known": known[data.successor],
+    }

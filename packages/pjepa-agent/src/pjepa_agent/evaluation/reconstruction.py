@@ -19,7 +19,7 @@ from pjepa_agent.compute.random import random_stream
 from pjepa_agent.config.schema import Config
 from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.model import PJEPA
-from pjepa_agent.networks.decoder import Decoder
+from pjepa_agent.networks.decoder import Decoder, VectorDecoder
 from pjepa_agent.objectives.readouts import decoder_loss
 from pjepa_agent.runs.checkpoint import Which, checkpoint_errors, load, load_checkpoint, save_checkpoint
 from pjepa_agent.runs.directory import RunDirectory, RunError
@@ -96,7 +96,7 @@ def _initialize_at_mean(decoder: Decoder, images: NDArray[np.uint8]) -> None:
         last.bias.copy_(torch.from_numpy(np.arctanh(np.clip(mean, -0.999, 0.999))))
 
 
-def run_decoder(run: RunDirectory, config: Config, model: PJEPA, at: Which = "last") -> Decoder:
+def run_decoder(run: RunDirectory, config: Config, model: PJEPA, at: Which = "last") -> Decoder | VectorDecoder:
     """Return the decoder of a run's model: its own, else one that is fitted to it and saved in the run directory.
 
     Args:
@@ -146,7 +146,7 @@ def reconstruction(run: str | os.PathLike[str], at: Which = "last") -> Reconstru
 
 
 @torch.no_grad()
-def reconstruct(decoder: Decoder, held_out: HeldOut, model: PJEPA) -> Reconstruction:
+def reconstruct(decoder: Decoder | VectorDecoder, held_out: HeldOut, model: PJEPA) -> Reconstruction:
     """Reconstruct the scored held-out observations with a loaded decoder and model."""
     embedding = torch.from_numpy(held_out.embed(model)[0])
     decoded = torch.cat([decoder(rows) for rows in embedding.split(BATCH_SIZE)]).numpy()
@@ -164,7 +164,7 @@ def _known_embeddings(run: RunDirectory, model: PJEPA, at: Which) -> tuple[NDArr
         raise RunError(f"{run.transitions}: observation: is missing, and a decoder needs it")
     if at == "last" and run.representation.is_file():
         embedding = read_representation(run.representation).embedding
-        if embedding.shape != (data.frames, model.encoder.proj.out_features):
+        if embedding.shape != (data.frames, model.latent_dim):
             raise RunError(f"{run.representation}: embedding: is {embedding.shape}, which does not fit the run")
         return embedding, np.asarray(data.observation[: data.frames])
     images = np.asarray(data.observation[: min(data.frames, FRAMES)])

@@ -1,6 +1,7 @@
 """TD-MPC2's heads for control on top of a world model: reward of an action, termination, Q and a policy prior."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pjepa_agent.config.schema import NetworkConfig
+from pjepa_agent.networks.actions import ScaledActions
 from pjepa_agent.networks.heads import TwoHot, TwoHotHead
 from pjepa_agent.networks.mlp import Ensemble, frozen_copy, mlp
 
@@ -15,7 +17,7 @@ LOG_STD_MIN, LOG_STD_MAX = -10.0, 2.0
 """Range of the logarithm of the policy prior's standard deviation before the tanh, as in TD-MPC2."""
 
 
-class ControlHeads(nn.Module):
+class ControlHeads(ScaledActions):
     """Predict action-conditioned reward, termination and Q, and propose actions (paper Appendix D).
 
     They are trained on detached embeddings. The target Q is saved with them, but its weights are buffers: they are
@@ -23,11 +25,18 @@ class ControlHeads(nn.Module):
 
     Args:
         network: sizes; `q_members` networks make up Q.
-        action_dim: A, the number of values of an action, each in [-1, 1].
+        action_dim: A, the number of values of an action. The heads take and propose them in [-1, 1], see `scaled`.
+        low, high: (A,) bounds of actions in the data, see `ScaledActions`.
     """
 
-    def __init__(self, network: NetworkConfig, action_dim: int) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        network: NetworkConfig,
+        action_dim: int,
+        low: Sequence[float] | None = None,
+        high: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(low, high)
         d, hidden, initialization = network.latent_dim, network.hidden_dim, network.initialization
         self.two_hot = TwoHot(network.bins)
         self.reward = TwoHotHead(d + action_dim, hidden, network.bins, initialization)

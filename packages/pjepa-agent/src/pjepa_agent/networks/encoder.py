@@ -12,6 +12,7 @@ from pjepa_agent.networks.mlp import Initialization, initialize
 Normalization = Literal["batch", "group", "none"]
 Stem = Literal["pooled", "strided"]
 PixelScale = Literal["fixed", "image"]
+LatentNormalization = Literal["none", "layer", "batch"]
 
 STATISTICS_MOMENTUM = 0.02
 """Weight of a batch in the running statistics of batch normalisation.
@@ -37,14 +38,43 @@ def _normalization(kind: Normalization, channels: int) -> nn.Module:
     return nn.GroupNorm(math.gcd(GROUPS, channels), channels) if kind == "group" else nn.Identity()
 
 
-def _stem(kind: Stem, normalization: Normalization, width: int) -> nn.Sequential:
-    """Make the first layers: (batch, 3, height, width) -> (batch, `width`, height / 4, width / 4)."""
+def latent_norm(kind: LatentNormalization, latent_dim: int) -> nn.Module:
+    """Make the normalisation of embeddings, without parameters; ``none`` is the identity."""
+    if kind == "layer":
+        return nn.LayerNorm(latent_dim, elementwise_affine=False)
+    if kind == "batch":
+        return nn.BatchNorm1d(latent_dim, momentum=STATISTICS_MOMENTUM, affine=False)
+    return nn.Identity()
+
+
+class _StridedConvolution(nn.Conv2d):
+    """Convolve images with 8x8 kernels in steps of 4, so that every pixel is seen.
+
+    Of a side of 4n + 3 pixels the last would be beyond the last kernel, and a side below 4 has no room for any: both
+    get a longer border of zeros.
+    """
+
+    def __init__(self, channels_in: int, channels: int) -> None:
+        super().__init__(channels_in, channels, 8, 4, 2, bias=False)
+
+    def forward(
+        self, input: Float[Tensor, "batch channels_in height width"]
+    ) -> Float[Tensor, "batch channels_out height_out width_out"]:
+        """Convolve a batch of images."""
+        below, right = (max(4 - side, int(side % 4 == 3)) for side in input.shape[2:])
+        if below or right:
+            input = nn.functional.pad(input, (0, right, 0, below))
+        return super().forward(input)
+
+
+def _stem(kind: Stem, normalization: Normalization, channels: int, width: int) -> nn.Sequential:
+    """Make the first layers: (batch, `channels`, height, width) -> (batch, `width`, height / 4, width / 4)."""
     if kind == "strided":
         return nn.Sequential(
-            nn.Conv2d(3, width, 8, 4, 2, bias=False), _normalization(normalization, width), nn.ReLU(inplace=True)
+            _StridedConvolution(channels, width), _normalization(normalization, width), nn.ReLU(inplace=True)
         )
     return nn.Sequential(
-        nn.Conv2d(3, width, 7, 2, 3, bias=False),
+        nn.Conv2d(channels, width, 7, 2, 3, bias=False),
         _normalization(normalization, width),
         # Pooling before rectifying gives the same as the paper's order, and rectifies a quarter of the numbers.
         nn.MaxPool2d(3, 2, 1),
@@ -114,10 +144,10 @@ class BasicBlock(nn.Module):
 
 
 class ResNetEncoder(nn.Module):
-    """E: encode images as embeddings.
+    """E: encode images of any height and width as embeddings.
 
     Width 32, 8 blocks, no normalisation and a pooled stem give the paper's 69 layers and 12,260,192 parameters. The
-    arguments are fields of the configuration.
+    arguments are fields of the configuration, but for the number of the images' channels.
     """
 
     def __init__(
@@ -130,13 +160,14 @@ class ResNetEncoder(nn.Module):
         convolution_gain: float = 0.0,
         pixel_offset: float = -0.5,
         pixel_scale: PixelScale = "fixed",
-        latent_normalization: Literal["none", "layer", "batch"] = "none",
+        latent_normalization: LatentNormalization = "none",
         stem: Stem = "pooled",
         fast_paths: bool = True,
+        image_channels: int = 3,
     ) -> None:
         super().__init__()
-        self.pixel_offset, self.pixel_scale = pixel_offset, pixel_scale
-        self.stem = _stem(stem, normalization, width)
+        self.pixel_offset, self.pixel_scale, self.image_channels = pixel_offset, pixel_scale, image_channels
+        self.stem = _stem(stem, normalization, image_channels, width)
         stages = []
         channels = width
         for stage in range(4):
@@ -151,11 +182,7 @@ class ResNetEncoder(nn.Module):
                 layer.dense = fast_paths
         self.proj = nn.Linear(channels, latent_dim)
         initialize(self.proj, initialization)
-        self.norm: nn.Module = nn.Identity()
-        if latent_normalization == "layer":
-            self.norm = nn.LayerNorm(latent_dim, elementwise_affine=False)
-        elif latent_normalization == "batch":
-            self.norm = nn.BatchNorm1d(latent_dim, momentum=STATISTICS_MOMENTUM, affine=False)
+        self.norm = latent_norm(latent_normalization, latent_dim)
         if convolution_gain:
             for layer in self.modules():
                 if isinstance(layer, nn.Conv2d):
@@ -164,7 +191,9 @@ class ResNetEncoder(nn.Module):
         self._format = torch.channels_last if last else torch.contiguous_format
         self.to(memory_format=self._format)
 
-    def forward(self, images: Real[Tensor, "batch height width 3"]) -> Float[Tensor, "batch latent"]:
+    def forward(
+        self, images: Real[Tensor, "batch height width {self.image_channels}"]
+    ) -> Float[Tensor, "batch latent"]:
         """Encode images with values from 0 to 255, usually uint8.
 
         Pixels are scaled to [`pixel_offset`, `pixel_offset` + 1]. The upper end is the value 255, or with a

@@ -1,12 +1,19 @@
 """Heads that regress to numbers, on an embedding or on an embedding and an action (paper Appendix D)."""
 
 import torch
-from jaxtyping import Float, Real
+from jaxtyping import Bool, Float, Real
 from torch import Tensor, nn
 from torchrl.objectives import symexp, symlog, two_hot_cross_entropy, two_hot_decode, two_hot_encode
 
 from pjepa_agent.config.schema import NetworkConfig, ObjectiveConfig
 from pjepa_agent.networks.mlp import Initialization, mlp
+
+
+def masked_mean(values: Float[Tensor, "*batch"], known: Bool[Tensor, "*batch"] | None) -> Float[Tensor, ""]:
+    """Average values, or those that are known: 0, with zero gradients, if none is."""
+    if known is None:
+        return values.mean()
+    return (values * known).sum() / known.sum().clamp(min=1)
 
 
 class TwoHot(nn.Module):
@@ -26,12 +33,23 @@ class TwoHot(nn.Module):
         super().__init__()
         self.register_buffer("bins", torch.linspace(-10, 10, bins), persistent=False)
 
-    def loss(self, output: Float[Tensor, "*batch bins"], target: Real[Tensor, "*batch"]) -> Float[Tensor, ""]:
-        """Average the Kullback-Leibler divergence in nats of logits from the codes of the targets."""
+    def loss(
+        self,
+        output: Float[Tensor, "*batch bins"],
+        target: Real[Tensor, "*batch"],
+        known: Bool[Tensor, "*batch"] | None = None,
+    ) -> Float[Tensor, ""]:
+        """Average the Kullback-Leibler divergence in nats of logits from the codes of the targets.
+
+        Args:
+            output: logits.
+            target: finite numbers.
+            known: where targets are known; None where all are. The average is over these, and 0 if there is none.
+        """
         value = symlog(target.float())
         cross_entropy = two_hot_cross_entropy(output.float(), value, self.bins)
         entropy = torch.special.entr(two_hot_encode(value, self.bins)).sum(-1)
-        return (cross_entropy - entropy).mean()
+        return masked_mean(cross_entropy - entropy, known)
 
     def decode(self, output: Float[Tensor, "*batch bins"]) -> Float[Tensor, "*batch"]:
         """Decode logits to numbers."""
@@ -82,9 +100,16 @@ class VectorHead(nn.Module):
         values: Tensor = self.network(embedding)
         return values
 
-    def loss(self, output: Float[Tensor, "batch values"], target: Real[Tensor, "batch values"]) -> Float[Tensor, ""]:
-        """Average the squared error over batch and values."""
-        return nn.functional.mse_loss(output.float(), target.float())
+    def loss(
+        self,
+        output: Float[Tensor, "batch values"],
+        target: Real[Tensor, "batch values"],
+        known: Bool[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, ""]:
+        """Average the squared error over values and the batch, or over the rows of it whose targets are known."""
+        if known is None:
+            return nn.functional.mse_loss(output.float(), target.float())
+        return masked_mean((output.float() - target.float()).square().mean(-1), known)
 
     def decode(self, output: Float[Tensor, "batch values"]) -> Float[Tensor, "batch values"]:
         """Return the vectors as float32."""

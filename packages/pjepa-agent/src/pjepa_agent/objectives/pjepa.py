@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Real
 from torch import Tensor, nn
 
 from pjepa_agent.config.schema import ObjectiveConfig
@@ -34,9 +34,10 @@ class PJEPAObjective(Objective[WorldModel]):
 
         Args:
             model: in training mode.
-            batch: ``source_image`` and ``successor_image`` (B, H, W, 3) uint8, ``action`` (B, A) and ``auxiliary``
-                (B,) or (B, k), the value p of the source. With a horizon h above 1 also ``later_image``
-                (B, h - 1, H, W, 3), ``later_action`` (B, h - 1, A) and ``later_present`` (B, h - 1).
+            batch: ``source_image`` and ``successor_image`` (B, H, W, C) uint8 or (B, k) float32, ``action`` (B, A) and
+                ``auxiliary`` (B,) or (B, k), the value p of the source. With a horizon h above 1 also ``later_image``
+                (B, h - 1, ...), ``later_action`` (B, h - 1, A) and ``later_present`` (B, h - 1). Where p belongs to
+                observations also ``auxiliary_known`` (B,), and both for the ``successor_`` and the ``later_`` ones.
         """
         encoded = self._encode(model, batch)
         embedding = encoded.float()
@@ -44,7 +45,7 @@ class PJEPAObjective(Objective[WorldModel]):
         start = _with_noise(source, embedding, self.latent_noise)
         losses = {
             "transition": self._transition_loss(model, batch, start, torch.stack(reached, 1)),
-            "auxiliary": self._auxiliary_loss(model, batch, start),
+            "auxiliary": self._auxiliary_loss(model, batch, start, embedding[1:]),
         }
         if self.config.regularizer != "none":
             losses["regularizer"] = REGULARIZERS[self.config.regularizer](encoded.flatten(0, 1))
@@ -88,12 +89,36 @@ class PJEPAObjective(Objective[WorldModel]):
         return (error.mean(-1) * present).sum() / present.sum()
 
     def _auxiliary_loss(
-        self, model: WorldModel, batch: Batch, source: Float[Tensor, "batch latent"]
+        self,
+        model: WorldModel,
+        batch: Batch,
+        source: Float[Tensor, "batch latent"],
+        reached: Float[Tensor, "horizon batch latent"],
     ) -> Float[Tensor, ""]:
-        """L_p: loss of P on embeddings (B, d) against the values p of the sources."""
+        """L_p: loss of P on embeddings (B, d) against the values p of the sources.
+
+        Where p belongs to observations, those that are reached (h, B, d) count as much as the sources, and all those
+        without a known p do not.
+        """
+        known: Tensor | None = None
+        value = batch["auxiliary"]
+        if "successor_auxiliary" in batch:
+            value, known = _auxiliary_of_all(batch)
+            noisy = [_with_noise(each, reached, self.latent_noise) for each in reached]
+            source = torch.cat([source, *noisy])
         if not self.config.auxiliary_reaches_encoder:
             source = source.detach()
-        return model.head.loss(model.head(source), batch["auxiliary"])
+        return model.head.loss(model.head(source), value, known)
+
+
+def _auxiliary_of_all(batch: Batch) -> tuple[Real[Tensor, "frames ..."], Bool[Tensor, " frames"]]:
+    """Return p of all observations of a batch, one step after another, and where it is known."""
+    values, known = [batch["auxiliary"], batch["successor_auxiliary"]], [batch["auxiliary_known"]]
+    known.append(batch["successor_auxiliary_known"])
+    if "later_auxiliary" in batch:
+        values += batch["later_auxiliary"].unbind(1)
+        known += (batch["later_auxiliary_known"] & batch["later_present"]).unbind(1)
+    return torch.cat(values), torch.cat(known)
 
 
 def _with_noise(

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Real
 from torch import Tensor, nn
 
 from pjepa_agent.config.schema import ObjectiveConfig
 from pjepa_agent.model import Readouts
 from pjepa_agent.networks.control import ControlHeads
-from pjepa_agent.networks.decoder import Decoder
+from pjepa_agent.networks.decoder import Decoder, VectorDecoder
 from pjepa_agent.objectives.base import Batch, Objective, Terms
 
 
@@ -84,7 +84,8 @@ def control_losses(
         successor: (B, d) embeddings.
         config: discount, and weight of the policy's entropy.
     """
-    action, reward, terminated = batch["action"].float(), batch["reward"].float(), batch["terminated"].float()
+    action = heads.scaled(batch["action"].float())
+    reward, terminated = batch["reward"].float(), batch["terminated"].float()
     features = torch.cat([source, action], -1)
     reward_loss = heads.reward.loss(heads.reward(features), reward)
 
@@ -106,7 +107,12 @@ def control_losses(
 
 
 def decoder_loss(
-    decoder: Decoder, images: UInt8[Tensor, "batch height width 3"], embedding: Float[Tensor, "batch latent"]
+    decoder: Decoder | VectorDecoder,
+    observations: Real[Tensor, "batch ..."],
+    embedding: Float[Tensor, "batch latent"],
 ) -> Float[Tensor, ""]:
-    """Compute the mean squared error of decoded embeddings (B, d) against images (B, H, W, 3) uint8 in [-1, 1]."""
-    return nn.functional.mse_loss(decoder(embedding).float(), images.float() / 127.5 - 1)
+    """Compute the mean squared error of decoded embeddings (B, d) against observations (B, ...).
+
+    Images are in [-1, 1], vectors standardised.
+    """
+    return nn.functional.mse_loss(decoder(embedding).float(), decoder.targets(observations))
