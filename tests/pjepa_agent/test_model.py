@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from pjepa_agent.config.presets import make_config
+from pjepa_agent.envs.base import Spec
 from pjepa_agent.model import PJEPA
 from support.models import count_parameters, parts_of, with_all_parts
 
@@ -94,3 +95,65 @@ def test_functions_of_arrays_are_those_of_the_model(tiny):
     np.testing.assert_array_equal(z, model.encode(images))
     np.testing.assert_array_equal(functions.predict(z, np.ones((3, 1))), model.predict(z, np.ones((3, 1))))
     np.testing.assert_array_equal(functions.auxiliary(z), model.auxiliary(z))
+
+
+def of_world(spec, *overrides):
+    config = make_config().override(
+        ["collection.environment=X-v0", "network.latent_dim=8", "network.width=4", "network.hidden_dim=16", *overrides]
+    )
+    torch.manual_seed(0)
+    return PJEPA(config, spec)
+
+
+@pytest.mark.parametrize("shape", [(7, 7, 1), (40, 56, 12)])
+def test_a_model_takes_the_images_of_its_world_and_no_others(shape):
+    model = of_world(Spec(shape, "uint8", 3), "network.decoder=true")
+    images = np.random.default_rng(0).integers(256, size=(3, *shape)).astype(np.uint8)
+    z = model.encode(images)
+    assert z.shape == (3, 8)
+    assert model.decode(z).shape == images.shape
+    assert model.predict(z, np.eye(3)).shape == (3, 8)
+    wrong = [images.astype(np.float32), images[0], images[:, :-1], images[..., :-1], np.zeros((3, 5), np.float32)]
+    for each in wrong:
+        with pytest.raises(ValueError, match=r"^images must be \(B, \d+, \d+, \d+\) uint8, are ") as error:
+            model.encode(each)
+        assert "\n" not in str(error.value)
+
+
+def test_a_model_takes_the_vectors_of_its_world_and_no_others():
+    model = of_world(Spec((3,), "float32", 1), "network.decoder=true")
+    vectors = np.random.default_rng(0).normal([10, 0, -5], [1, 100, 0.01], (50, 3)).astype(np.float32)
+    model.standardize(torch.from_numpy(vectors))
+    z = model.encode(vectors)
+    assert z.shape == (50, 8)
+    torch.testing.assert_close(model.encode(vectors.astype(np.float64)), z)
+    assert model.decode(z).dtype == torch.float32
+    assert model.decode(z).shape == vectors.shape
+    other = of_world(Spec((3,), "float32", 1), "network.decoder=true")
+    other.load_state_dict(model.state_dict())  # the statistics are in it
+    assert torch.equal(other.encode(vectors), z)
+    for wrong in (vectors[0], vectors[:, :2], vectors.astype(np.int64), np.zeros((1, 7, 7, 3), np.uint8)):
+        with pytest.raises(ValueError, match=r"^vectors must be \(B, 3\) float32, are "):
+            model.encode(wrong)
+
+
+def test_actions_in_the_units_of_the_data_are_scaled_once():
+    bounded = of_world(Spec((3,), "float32", 2, (-2.0, 0.0), (2.0, 10.0)), "network.control_heads=true")
+    plain = of_world(Spec((3,), "float32", 2), "network.control_heads=true")
+    plain.load_state_dict(bounded.state_dict())  # bounds are in the spec alone
+    z, actions = torch.randn(4, 8), torch.rand(4, 2) * torch.tensor([4.0, 10.0]) - torch.tensor([2.0, 0.0])
+    scaled = actions / torch.tensor([2.0, 5.0]) - torch.tensor([0.0, 1.0])
+    expected = plain.predict(z, scaled)
+    torch.testing.assert_close(bounded.predict(z, actions), expected)
+    torch.testing.assert_close(bounded.core.transition(z, actions), expected)
+    torch.testing.assert_close(bounded.rollout(z, actions[:, None])[:, 0], expected)
+    torch.testing.assert_close(bounded.control.scaled(actions), scaled)
+
+
+def test_a_model_can_be_given_its_encoder():
+    encoder = torch.nn.Sequential(torch.nn.Linear(3, 8))
+    config = make_config().override(["network.latent_dim=8"])
+    model = PJEPA(config, Spec((3,), "float32", 2), encoder)
+    assert model.encoder is encoder
+    vectors = torch.randn(5, 3)
+    torch.testing.assert_close(model.encode(vectors), encoder(vectors).detach())

@@ -22,6 +22,7 @@ from pjepa_agent.config.schema import SCALAR_AUXILIARIES, Config
 from pjepa_agent.envs.registry import make_domain
 from pjepa_agent.evaluation.held_out import compare_with_untrained
 from pjepa_agent.evaluation.theorem import write_run_representation
+from pjepa_agent.networks.encoders import check_networks
 from pjepa_agent.runs.directory import RunDirectory, RunError
 from pjepa_agent.runs.fingerprint import fingerprint
 from pjepa_agent.runs.loggers import WandbMode, make_logger
@@ -78,16 +79,18 @@ def _choose_gpu(name: str, number: int) -> None:
 def prepare(config: Config) -> Config:
     """Set the number of values that the auxiliary function has.
 
-    The function is applied to a few observations, so that one that cannot be used is refused before anything is
-    written.
+    The function, and an encoder of the user's, are applied to a few observations, so that one that cannot be used is
+    refused before anything is written.
 
     Raises:
-        ConfigError: there is no such function, it fails, or its values cannot be learnt.
+        ConfigError: there is no such function, it fails, its values cannot be learnt, or a network cannot be made.
     """
     auxiliary = Auxiliary(config)
-    few = make_domain(dataclasses.replace(config.collection, transitions=8)).collect(config.seed)
+    domain = make_domain(dataclasses.replace(config.collection, transitions=8))
+    few = domain.collect(config.seed)
     assert few.observation is not None
     values = auxiliary(few.observation, few.labels)
+    check_networks(config, domain.spec, torch.from_numpy(few.observation[: few.frames]))
     if config.objective.auxiliary in SCALAR_AUXILIARIES:
         return config
     dim = 0 if values.ndim == 1 else values.shape[1]

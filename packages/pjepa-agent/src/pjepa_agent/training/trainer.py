@@ -28,6 +28,9 @@ from pjepa_agent.training.finite import FiniteCheck
 from pjepa_agent.training.optimizer import Optimizer
 from pjepa_agent.training.state import Checkpoints, TrainingState, open_metrics, require_column
 
+STANDARDIZED = 65_536
+"""Vectors whose mean and deviation standardise them all."""
+
 
 class Interrupted(Exception):
     """Training stopped early because it was asked to; everything up to `update` is saved."""
@@ -80,8 +83,10 @@ class Trainer:
             groups = [{name: part} for name, part in readouts.parts.items()]
             self.readout_optimizer = Optimizer(groups, optimization, None, fused, decay)
 
-        self.averaged = AveragedWeights(self.model, optimization.averaging_age) if optimization.averaging_age else None
         self.replay = _make_replay(config, data, device, processes)
+        if not self.spec.images:
+            self.model.standardize(processes.broadcast(self.replay.observations(STANDARDIZED)))
+        self.averaged = AveragedWeights(self.model, optimization.averaging_age) if optimization.averaging_age else None
         self.held_out = HeldOut(config, _auxiliary_of(config, data, self.replay))
         self.finite = FiniteCheck(run, processes)
         self.state = TrainingState(self.model, self.optimizer, self.readout_optimizer, self.averaged, self.replay)
