@@ -4,6 +4,7 @@ import numpy as np
 from bisim_theory import TransitionDataset, read_transitions, write_transitions
 
 from support.written_datasets import record, record_vectors, write_hdf5, write_minari, write_torchrl
+from support.written_rows import decoded, jpeg, pictures, walk, write_d4rl, write_lance, write_ogbench, write_robomimic
 
 
 def frames_of(recorded):
@@ -73,6 +74,30 @@ def torchrl_bools(folder):
     return read_transitions(folder, actions="sign").observation, sources_first(recorded)
 
 
+def lance(folder):
+    recorded = walk(5)
+    images = pictures(np.concatenate([episode["count"] for episode in recorded]))
+    expected = np.stack([decoded(jpeg(image)) for image in images])
+    return read_transitions(write_lance(folder / "d.lance", recorded)).observation, expected
+
+
+def ogbench(folder):
+    recorded = walk(5)
+    return read_transitions(write_ogbench(folder / "d.npz", recorded)).observation, frames_of(recorded)
+
+
+def d4rl(folder):
+    recorded = walk(5)
+    return read_transitions(write_d4rl(folder / "d.h5", recorded, following=True)).observation, sources_first(recorded)
+
+
+def robomimic(folder):
+    recorded = walk(5)
+    counts = sources_first([{"observation": each["count"]} for each in recorded])
+    expected = np.column_stack([counts.astype(np.float64), sources_first(recorded)])
+    return read_transitions(write_robomimic(folder / "d.h5", recorded)).observation, expected
+
+
 STORES = [
     compressed_npz,
     stored_npz,
@@ -82,6 +107,10 @@ STORES = [
     minari,
     torchrl,
     torchrl_bools,
+    lance,
+    ogbench,
+    d4rl,
+    robomimic,
 ]
 
 

@@ -172,6 +172,15 @@ def jpeg(image):
     return buffer.getvalue()
 
 
+def decoded(content):
+    """Decode an image file with Pillow."""
+    import io
+
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(content)))
+
+
 def write_lance(folder, recorded, collect=collected, **more):
     """A table in the layout of stable-worldmodel: all numbers as lists of float32, ``pixels`` as JPEG files."""
     import lance

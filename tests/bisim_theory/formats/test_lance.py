@@ -1,6 +1,5 @@
 """Lance tables: a fixture that stable-worldmodel wrote, and tables in its layout, whole and broken."""
 
-import io
 import pickle
 import shutil
 from pathlib import Path
@@ -11,8 +10,7 @@ import pyarrow
 import pytest
 from bisim_theory import DatasetError, read_transitions
 from bisim_theory.cli import main
-from PIL import Image
-from support.written_rows import NO_ACTION, check_steps, collected, jpeg, pictures, walk, write_lance
+from support.written_rows import NO_ACTION, check_steps, collected, decoded, jpeg, pictures, walk, write_lance
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "ring.lance"
 
@@ -92,7 +90,7 @@ def test_whole_actions_are_codes_unless_an_abstraction_is_named(tmp_path):
 def test_frames_are_decoded_as_pillow_does_and_travel_to_other_processes(tmp_path):
     frames = read_transitions(FIXTURE).observation
     blobs = lance.dataset(str(FIXTURE)).to_table(columns=["pixels"]).column("pixels").to_pylist()
-    expected = np.stack([np.asarray(Image.open(io.BytesIO(blob))) for blob in blobs])
+    expected = np.stack([decoded(blob) for blob in blobs])
     np.testing.assert_array_equal(frames[::-2], expected[::-2])
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(frames))[3:5], expected[3:5])
 
