@@ -172,9 +172,10 @@ class UnknownInitialRelation(Relation):
         class_of = self.behaviour.class_of
         is_known = class_of < self.known
         common = sort_by_label(self.whole, class_of[is_known], code[is_known])[1]
-        pairs = _parted(common, np.ones(len(common) + 1, bool))
+        (pairs,) = _count_parted(common, np.ones(len(common) + 1, bool))
         order, common = sort_by_label(self.tails, self._place[class_of], code)
-        return pairs + _parted(common, np.ones(len(order), bool)) - _parted(common, is_known[order])
+        everything, of_known = _count_parted(common, np.ones(len(order), bool), is_known[order])
+        return pairs + everything - of_known
 
     @functools.cached_property
     def _component(self) -> Ids:
@@ -252,11 +253,14 @@ class UnknownInitialRelation(Relation):
         return known[self.whole.among(known).clique()]
 
 
-def _parted(common: NDArray[np.int32], counted: NDArray[np.bool_]) -> int:
-    """Count the pairs in R_D* among the counted ones of sorted observations."""
-    r, before = rectangles(common), np.concatenate([[0], np.cumsum(counted)])
-    pairs = (before[r.middle] - before[r.start]) * (before[r.stop] - before[r.middle])
-    return int(pairs[common % 2 == 0].sum())
+def _count_parted(common: NDArray[np.int32], *counted: NDArray[np.bool_]) -> list[int]:
+    """Count the pairs in R_D* among some of sorted observations, for each of several choices (n,) of those."""
+    r, at_p, found = rectangles(common), common % 2 == 0, []
+    start, middle, stop = r.start[at_p], r.middle[at_p], r.stop[at_p]
+    for each in counted:
+        before = np.concatenate([[0], np.cumsum(each)])
+        found.append(int(((before[middle] - before[start]) * (before[stop] - before[middle])).sum()))
+    return found
 
 
 def _cover(r: Rectangles, of: NDArray[np.bool_]) -> Ids:
