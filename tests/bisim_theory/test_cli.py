@@ -157,11 +157,11 @@ def bad_inputs(folder):
         "half a pair": ([good, "--pair", "0"], "expected 2 arguments"),
         "tolerance": (
             [good, "--tolerance", "collapse=-1"],
-            "must be transition, auxiliary (at most 1), collapse or point",
+            "must be explained (at most 1), transition, auxiliary (at most 1), collapse or point",
         ),
         "unknown tolerance": (
             [good, "--tolerance", "sample=3"],
-            "must be transition, auxiliary (at most 1), collapse or point",
+            "must be explained (at most 1), transition, auxiliary (at most 1), collapse or point",
         ),
         "html": ([good, "--html", folder / "no" / "where.html"], "no/where.html"),
         "one file for two": ([good, "--json", folder / "x", "--html", folder / "x"], "x: is read or written already"),
@@ -171,6 +171,7 @@ def bad_inputs(folder):
             "no/where.html",
         ),
         "no representation": ([good, "--representation", ""], "is no regular file"),
+        "explained above one": ([good, "--tolerance", "explained=90"], "must be explained (at most 1)"),
         "share above one": ([good, "--tolerance", "auxiliary=99"], "auxiliary (at most 1)"),
         "option": ([good, "--levels"], "unrecognized arguments"),
         "nothing": ([], "PATH"),
@@ -279,7 +280,7 @@ def test_tolerances_decide_and_are_printed(tmp_path, capsys):
     assert run(capsys, tmp_path)[0] == 0
     status, out, _ = run(capsys, tmp_path, "--tolerance", "collapse=0.5", "--tolerance", "transition=0.25")
     assert status == 1  # 1 of the median 3
-    assert "asked for: below 0.25" in out
+    assert "compared with 0.25" in out
     assert "collapsed pairs, at most 1.5 apart: 1" in out
 
 

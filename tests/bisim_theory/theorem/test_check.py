@@ -132,16 +132,19 @@ def test_verdicts_on_a_case_solved_by_hand():
     assert check.verdict == "collapsed"
     assert (check.closest.min_distance, check.closest.pair) == (0.0, (0, 1))
 
-    # 2 median e_d = 1.2 exceeds the distance 1 of the only pair at level 3, and no other level's.
-    sloppy = Representation(embedding, embedding[data.successor] + 0.6, np.array([0.0, 0, 0, 1]))
+    # Steps from 0 and 1 are off by 1.2 each and lead to embeddings 2 apart: the only pair of level 3 is not explained.
+    off = np.array([[1.2], [1.2], [0.0], [0.0]])
+    sloppy = Representation(embedding, embedding[data.successor] + off, np.array([0.0, 0, 0, 1]))
     check = check_theorem(relation, sloppy)
     assert check.verdict == "hypothesis-not-met"
-    assert [level.residual_ratio > 1 for level in check.levels] == [False, False, True]
+    assert [level.explained.share for level in check.levels] == [1, 1, 0]
+    assert [level.level for level in check.unexplained_levels] == [3]
 
-    wrong_p = Representation(embedding, embedding[data.successor], np.array([0.0, 0.6, 0, 0.5]))
+    wrong_p = Representation(embedding, embedding[data.successor], np.array([0.0, 0.6, 0.6, 0.5]))
     check = check_theorem(relation, wrong_p)
     assert check.verdict == "hypothesis-not-met"
-    assert check.auxiliary_share == pytest.approx(2 / 3)  # e_p sums 0.5, 1.1, 0.5 against margins of 1
+    assert check.auxiliary_share == pytest.approx(1 / 3)  # e_p sums 0.5, 1.1, 1.1 against margins of 1
+    assert check.levels[0].explained.share == check.auxiliary_share
 
     point = np.full((4, 1), 7.0) + 1e-9 * embedding
     check = check_theorem(relation, Representation(point, point[data.successor], np.array([0.0, 0, 0, 1])))

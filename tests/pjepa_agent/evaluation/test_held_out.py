@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from bisim_theory import Representation, empirical_bisimulation
+from bisim_theory import Representation, Tolerance, check_theorem, empirical_bisimulation
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.collection.dataset import collect_dataset
 from pjepa_agent.config.schema import EvaluationConfig
 from pjepa_agent.evaluation.held_out import HeldOut
-from pjepa_agent.evaluation.theorem import represent
+from pjepa_agent.evaluation.theorem import PAIRS, represent
 from pjepa_agent.model import PJEPA
 from pjepa_agent.run import train_run
 from pjepa_agent.runs.directory import RunDirectory
@@ -82,6 +82,7 @@ def test_metrics_of_a_model_that_knows_the_count(held_out):
     assert row["eval/auxiliary_loss"] == row["eval/transition_error"] == row["theorem/collapsed_pairs"] == 0
     assert [row[f"theorem/separation_{level}"] for level in LEVELS] == [1] * 5
     assert [row[f"theorem/residual_ratio_{level}"] for level in LEVELS] == [0] * 5
+    assert [row[f"theorem/explained_share_{level}"] for level in LEVELS] == [1] * 5
 
 
 def test_a_collapsed_encoder_collapses_distinguished_pairs(tiny, held_out):
@@ -93,8 +94,18 @@ def test_a_collapsed_encoder_collapses_distinguished_pairs(tiny, held_out):
     assert row["theorem/collapsed_pairs"] == relation.distinguished_pairs
     assert row["theorem/certified_share"] == relation.certified_share(held_out.transitions.data.labels["count"])
     assert [row[f"theorem/separation_{level}"] for level in LEVELS] == [0.5] * 5
+    assert [row[f"theorem/explained_share_{level}"] for level in LEVELS] == [0] * 5
     assert math.isnan(row["eval/transition_error"])
     assert math.isnan(row["eval/within_across_ratio"])
+
+
+def test_the_explained_shares_are_those_of_the_check(tiny, held_out):
+    model = PJEPA(tiny())
+    transitions = held_out.transitions
+    check = check_theorem(transitions.relation, represent(transitions.data, model), Tolerance(sample=PAIRS))
+    row = transitions.measure(model)
+    expected = [level.explained.share for level in check.levels[: max(LEVELS)]]
+    assert [row[f"theorem/explained_share_{level}"] for level in LEVELS] == expected
 
 
 def test_an_encoder_that_is_not_finite_has_no_numbers_and_stops_nothing(tiny, held_out):
@@ -103,6 +114,7 @@ def test_an_encoder_that_is_not_finite_has_no_numbers_and_stops_nothing(tiny, he
         model.encoder.proj.bias.fill_(torch.nan)
     row = held_out.measure(model)
     assert math.isnan(row["theorem/separation_1"])
+    assert math.isnan(row["theorem/explained_share_1"])
     assert "silhouette" not in held_out.measure_all(model)
 
 

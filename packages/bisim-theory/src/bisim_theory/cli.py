@@ -97,7 +97,8 @@ def make_parser() -> Parser:
         metavar="NAME=VALUE",
         action="append",
         default=[],
-        help="set a threshold: transition (1), auxiliary (0.99), collapse (0.001), point (1e-6)",
+        help="set a threshold: explained (0.9), collapse (0.001), point (1e-6); transition (1) and auxiliary (0.99) "
+        "are shown and decide nothing",
     )
     parser.add_argument("--json", metavar="FILE", help="write the results as JSON too")
     parser.add_argument("--html", metavar="FILE", help="write the results as one self-contained page with pictures too")
@@ -209,10 +210,12 @@ def _tolerance(settings: list[str]) -> "Tolerance":
             values[name] = float(value)
         except ValueError:
             values[name] = -1.0
-        most = 1.0 if name == "auxiliary" else sys.float_info.max
-        if name not in ("transition", "auxiliary", "collapse", "point") or not 0 <= values[name] <= most:
+        most = 1.0 if name in ("explained", "auxiliary") else sys.float_info.max
+        names = ("explained", "transition", "auxiliary", "collapse", "point")
+        if name not in names or not 0 <= values[name] <= most:
             raise DatasetError(
-                f"--tolerance {setting}: must be transition, auxiliary (at most 1), collapse or point = a number >= 0"
+                f"--tolerance {setting}: must be explained (at most 1), transition, auxiliary (at most 1), collapse or "
+                "point = a number >= 0"
             )
     return Tolerance(**values)
 

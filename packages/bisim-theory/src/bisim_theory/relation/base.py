@@ -3,7 +3,8 @@
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -106,6 +107,21 @@ class Relation(ABC):
     def folded(self) -> bool:
         """True where any observation was folded into another."""
         return bool((self.representative != np.arange(len(self.representative))).any())
+
+    def of_classes(self) -> "Relation":
+        """Return the relation over one observation of each class, whose pairs are the pairs of classes.
+
+        Only of an exact relation, since a sample has pairs of observations alone.
+        """
+        behaviour = self.behaviour
+        first = np.sort(behaviour.order[behaviour.ends - behaviour.sizes])
+        one_each = replace(
+            behaviour,
+            observations=behaviour.observations[first],
+            is_source=behaviour.is_source[first],
+            class_of=behaviour.class_of[first],
+        )
+        return replace(cast(Any, self), behaviour=one_each)
 
     def apart(self, a: Ids, b: Ids) -> NDArray[np.bool_]:
         """Return (len(a), len(b)) whether classes of behaviour are distinguished; `a` and `b` are sorted."""

@@ -14,7 +14,8 @@ from bisim_theory.report import charts, tables
 from bisim_theory.report.actions import MOST_NAMED, code_meanings, describe_codes, named_codes
 from bisim_theory.report.auxiliary import count_values, offer_alternatives, warn_of_own_values
 from bisim_theory.report.witness_images import witness_images
-from bisim_theory.theorem.check import TheoremCheck, verdict_sentence
+from bisim_theory.theorem.check import TheoremCheck
+from bisim_theory.theorem.verdict import unexplained_notes, verdict_sentence
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -123,7 +124,7 @@ def _verdict(report: Report) -> dict[str, str]:
     elif isinstance(report, RelationOnly):
         sentence = "relation only: what a well-trained model must keep apart; no model was looked at"
     else:
-        sentence = verdict_sentence(report.check.verdict)
+        sentence = verdict_sentence(report.check)
     word, meaning = sentence.split(":", 1)
     return {"mark": MARKS[report.verdict], "word": _capital(word), "meaning": _capital(meaning.strip())}
 
@@ -145,7 +146,9 @@ def _theorem(check: TheoremCheck, label: str | None) -> dict[str, Any]:
     measured = any(len(level.distances) for level in check.levels)
     drawable = bool((np.isfinite(ratio) & (ratio > 0)).any())
     return {
-        "worst_level": max(check.levels, key=lambda level: level.residual_ratio, default=None),
+        "worst_level": min(check.levels, key=lambda level: level.explained.share, default=None),
+        "largest_ratio": max((level.residual_ratio for level in check.levels), default=None),
+        "notes": unexplained_notes(check),
         "residual_rows": tables.residual_rows(check),
         "checked_level_rows": tables.checked_level_rows(check),
         "residual_chart": charts.distances_against_residual(check) if measured else None,

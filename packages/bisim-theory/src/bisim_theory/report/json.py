@@ -138,6 +138,8 @@ def _embeddings(needed: EmbeddingsNeeded | None) -> dict[str, Any]:
 def _hypothesis(check: TheoremCheck) -> dict[str, Any]:
     return {
         "met": check.hypothesis_met,
+        "unexplained_levels": [level.level for level in check.unexplained_levels],
+        "unknown_codes": check.unknown_codes,
         "transition_residual_quantiles": _quantiles(check.transition_residual),
         "raw_transition_residual_quantiles": _quantiles(check.raw_transition_residual),
         "abstraction_residual_quantiles": _quantiles(check.abstraction_residual),
@@ -153,7 +155,16 @@ def _quantiles(values: tuple[float, ...] | None) -> dict[str, float] | None:
 
 
 def _level(level: LevelCheck) -> dict[str, Any]:
-    values = {name: value for name, value in vars(level).items() if name not in ("x", "y", "distances")}
+    values = {name: value for name, value in vars(level).items() if name not in ("x", "y", "distances", "explained")}
+    explained = level.explained
+    values |= {
+        "explained_share": explained.share,
+        "explained_share_of": explained.smaller,
+        "explained_share_of_occurrences": explained.of_occurrences,
+        "explained_share_of_classes": explained.of_classes,
+        "explained_sampled": explained.sampled,
+        "unpredicted_pairs": explained.unpredicted_pairs,
+    }
     if level.bound is not None:
         values["bound"] = dict(zip(("smallest", "median", "positive_share"), level.bound, strict=True))
     return values

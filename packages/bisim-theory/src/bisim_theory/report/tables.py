@@ -209,6 +209,7 @@ def _checked_level(level: LevelCheck) -> Row:
     return (
         f"{level.level}",
         f"{level.pairs:,}",
+        f"{level.explained.share:.2%}",
         format_value(level.median_distance),
         format_value(level.residual_ratio, 3),
         NONE if level.witness_residual is None else f"{level.witness_residual:.4g}",

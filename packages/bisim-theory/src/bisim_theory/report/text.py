@@ -12,7 +12,8 @@ from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded
 from bisim_theory.report.actions import MOST_NAMED, code_meanings, describe_codes, named_codes
 from bisim_theory.report.auxiliary import count_values, describe_p, offer_alternatives, warn_of_own_values
 from bisim_theory.report.reading import describe_reading
-from bisim_theory.theorem.check import LevelCheck, TheoremCheck, verdict_sentence
+from bisim_theory.theorem.check import LevelCheck, TheoremCheck
+from bisim_theory.theorem.verdict import unexplained_notes, verdict_sentence
 
 MERGES_SHOWN = 12
 """Largest number of forced merges that are listed."""
@@ -39,7 +40,7 @@ def to_text(report: Report) -> str:
         check = report.check
         sections.append([*_hypothesis_lines(check), *_conclusion_lines(check)])
         sections.append(_action_lines(report))
-        sections.append([f"Verdict: {verdict_sentence(check.verdict)}"])
+        sections.append([f"Verdict: {verdict_sentence(check)}"])
     return "\n\n".join("\n".join(lines) for lines in sections if lines)
 
 
@@ -231,20 +232,23 @@ def _hypothesis_lines(check: TheoremCheck) -> list[str]:
     if check.auxiliary_share is not None:
         lines.append(
             f"  level-1 pairs with e_p(x) + e_p(y) < |p(x) - p(y)|: {check.auxiliary_share:.4%} "
-            f"(asked for: {check.tolerance.auxiliary:.4g}{', sampled' if check.levels[0].sampled else ''})"
+            f"(compared with: {check.tolerance.auxiliary:.4g}{', sampled' if check.levels[0].sampled else ''})"
         )
     if check.levels:
         lines += _level_table(check)
-    return lines
+    return lines + [f"  {said}" for said in unexplained_notes(check)]
 
 
 def _level_table(check: TheoremCheck) -> list[str]:
     lines = [
-        f"  2 median e_d over the median distance of each level, asked for: below {check.tolerance.transition:g}; "
-        "separation: how often",
-        "  a pair is further apart than one of equal labels; sampled where a level has more than "
-        f"{check.tolerance.sample:,} pairs",
-        "    level            pairs  median distance    ratio  witness e_d  separation"
+        f"  explained: share of the pairs whose residuals are too small for one embedding, asked for at every level: "
+        f"{check.tolerance.explained:.1%}",
+        "  (of pairs of observations or of classes of behaviour, whichever is smaller); ratio: 2 median e_d over the "
+        "median distance,",
+        f"  compared with {check.tolerance.transition:g}; separation: how often a pair is further apart than one of "
+        "equal labels;",
+        f"  sampled where a level has more than {check.tolerance.sample:,} pairs",
+        "    level            pairs  explained  median distance    ratio  witness e_d  separation"
         + ("  positive bound" if check.levels[0].bound is not None else ""),
     ]
     shown = check.levels if len(check.levels) <= LEVELS_SHOWN else [*check.levels[: LEVELS_SHOWN - 1], check.levels[-1]]
@@ -256,8 +260,8 @@ def _level_row(level: LevelCheck) -> str:
     ratio = f"{level.residual_ratio:.3g}" if np.isfinite(level.residual_ratio) else "-"
     separation = "-" if level.separation is None else f"{level.separation:.5f}"
     row = (
-        f"    {level.level:5d}  {level.pairs:15,}  {level.median_distance:15.4g}  {ratio:>7}  "
-        f"{witness:>11}  {separation:>10}"
+        f"    {level.level:5d}  {level.pairs:15,}  {level.explained.share:9.2%}  {level.median_distance:15.4g}  "
+        f"{ratio:>7}  {witness:>11}  {separation:>10}"
     )
     return row if level.bound is None else f"{row}  {level.bound[2]:14.1%}"
 

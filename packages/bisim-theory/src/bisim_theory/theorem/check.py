@@ -13,10 +13,14 @@ from bisim_theory.data.transitions import Ids
 from bisim_theory.progress import ProgressCallback, silent
 from bisim_theory.relation.base import Relation
 from bisim_theory.theorem.bounds import Lipschitz, distance_bounds
+from bisim_theory.theorem.explained import ExplainedShare, Explanation
 from bisim_theory.theorem.nearest import Floats, distances, nearest_distinguished
 from bisim_theory.theorem.residuals import Residuals
 
 Verdict = Literal["holds", "collapsed", "hypothesis-not-met"]
+
+EXPLAINED = 0.9
+"""Default of `Tolerance.explained`. The package's README has the models that it separates."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,14 @@ class Tolerance:
     """Thresholds for well-trained and for collapsed, since residuals and distances are never exactly zero.
 
     Attributes:
-        transition: bound on 2 median e_d over the median distance of the pairs that enter at a level, at every level.
-        auxiliary: least share of level-1 pairs with e_p(x) + e_p(y) < |p(x) - p(y)|.
+        transition: what 2 median e_d over the median distance of a level is compared with; decides nothing.
+        auxiliary: what the share of level-1 pairs with e_p(x) + e_p(y) < |p(x) - p(y)| is compared with; decides
+            nothing.
         collapse: a distance over R_D* up to this share of the median distance of all pairs is a collapse.
         point: a distance up to this share of the embeddings' root mean square is a collapse too. The median alone
             would miss an encoder that maps everything to a point, or (rightly) most bisimilar pairs.
         sample: most pairs of a level that are checked; more are sampled uniformly.
+        explained: least explained share of the pairs of every level; see `bisim_theory.theorem.explained`.
     """
 
     transition: float = 1.0
@@ -37,6 +43,7 @@ class Tolerance:
     collapse: float = 1e-3
     point: float = 1e-6
     sample: int = 100_000
+    explained: float = EXPLAINED
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,7 @@ class LevelCheck:
         level: 1, 2, ...
         pairs: number of unordered pairs that enter at it.
         median_distance: median distance of the checked pairs.
+        explained: share of the pairs that the residuals explain.
         residual_ratio: 2 median e_d of all transitions over `median_distance`.
         witness_residual: median of e_d(x, a) + e_d(y, a) at the first action of the witness, over `WITNESSED` pairs;
             None at level 1.
@@ -67,6 +75,7 @@ class LevelCheck:
     separation: float | None
     bound: tuple[float, float, float] | None
     sampled: bool
+    explained: ExplainedShare
     x: Ids = field(repr=False)
     y: Ids = field(repr=False)
     distances: Floats = field(repr=False)
@@ -108,7 +117,10 @@ class TheoremCheck:
         closest: the smallest distance over R_D*; None where R_D* is empty.
         collapsed_pairs: number of unordered pairs in R_D* at most `collapse_distance` apart.
         collapse_distance: distance up to which a distinguished pair counts as collapsed.
-        hypothesis_met: whether the residuals are within `tolerance`.
+        unknown_codes: number of action codes at which T is not known as a function of the code, so that no pair is
+            explained by them; see `bisim_theory.theorem.explained.Explanation`.
+        hypothesis_met: whether all levels are explained up to `tolerance`; where no pair is distinguished, whether the
+            residuals are zero up to `Tolerance.point`.
         exact: True where the conclusion was checked on all of R_D*, False where on sampled pairs.
         tolerance: the thresholds of the check.
     """
@@ -125,6 +137,7 @@ class TheoremCheck:
     closest: Closest | None
     collapsed_pairs: int
     collapse_distance: float
+    unknown_codes: int
     hypothesis_met: bool
     exact: bool
     tolerance: Tolerance
@@ -133,6 +146,11 @@ class TheoremCheck:
     def collapsed(self) -> bool:
         """True where any distinguished pair is collapsed."""
         return self.collapsed_pairs > 0
+
+    @property
+    def unexplained_levels(self) -> list[LevelCheck]:
+        """The levels whose explained share is below the tolerance."""
+        return [level for level in self.levels if not level.explained.reaches(self.tolerance.explained)]
 
     @property
     def verdict(self) -> Verdict:
@@ -177,7 +195,8 @@ def check_theorem(
     collapse_distance = max(tolerance.collapse * median, tolerance.point * rms)
     same = None if labels is None else _same_label_distances(relation, representation, labels, tolerance)
     numbers = range(1, len(relation.distinguished_pairs_per_level) + 1)
-    checked = [_check_level(relation, level, model, same, tolerance) for level in numbers]
+    explanation = Explanation(model)
+    checked = [_check_level(relation, level, explanation, same, tolerance) for level in numbers]
     levels = [level for level in checked if level is not None]
     share, margin_ratio = _auxiliary_margins(relation, model, tolerance)
     closest, collapsed_pairs = _conclusion(relation, representation, collapse_distance, progress)
@@ -194,7 +213,8 @@ def check_theorem(
         closest=closest,
         collapsed_pairs=collapsed_pairs,
         collapse_distance=collapse_distance,
-        hypothesis_met=_hypothesis_met(relation, share, levels, model, rms, tolerance),
+        unknown_codes=explanation.unknown_codes,
+        hypothesis_met=_hypothesis_met(relation, levels, model, rms, tolerance),
         exact=relation.exact,
         tolerance=tolerance,
     )
@@ -212,23 +232,17 @@ def _of_sources(relation: Relation, e_p: Floats) -> Floats:
 
 
 def _hypothesis_met(
-    relation: Relation,
-    share: float | None,
-    levels: list[LevelCheck],
-    model: Residuals,
-    rms: float,
-    tolerance: Tolerance,
+    relation: Relation, levels: list[LevelCheck], model: Residuals, rms: float, tolerance: Tolerance
 ) -> bool:
     if not relation.distinguished_pairs:  # then residuals can be compared with no distance or margin
         return bool(model.e_d.max() <= tolerance.point * rms and np.nanmax(model.e_p, initial=0) <= tolerance.point)
-    met = all(level.residual_ratio < tolerance.transition for level in levels)
-    return met and (share is None or share >= tolerance.auxiliary)
+    return all(level.explained.reaches(tolerance.explained) for level in levels)
 
 
 def _check_level(
-    relation: Relation, level: int, model: Residuals, same: Floats | None, tolerance: Tolerance
+    relation: Relation, level: int, explanation: Explanation, same: Floats | None, tolerance: Tolerance
 ) -> LevelCheck | None:
-    representation = model.representation
+    model, representation = explanation.model, explanation.representation
     rng = np.random.default_rng([0, level])
     x, y, complete = relation.sample_pairs(level, tolerance.sample, rng)
     if not len(x):  # only where the relation itself is a sample
@@ -236,15 +250,17 @@ def _check_level(
     found = distances(representation.embedding, x, y)
     median = float(np.median(found))
     few = slice(None) if len(x) <= WITNESSED else rng.choice(len(x), WITNESSED, replace=False)
+    pairs = relation.distinguished_pairs_per_level[level - 1]
     return LevelCheck(
         level=level,
-        pairs=relation.distinguished_pairs_per_level[level - 1],
+        pairs=pairs,
         median_distance=median,
         residual_ratio=2 * float(np.median(model.e_d)) / median if median > 0 else np.inf,
         witness_residual=None if level == 1 else float(np.median(model.at_witness(x[few], y[few], level))),
         separation=None if same is None else separation(found, same),
         bound=_bound(model, x[few], y[few]),
         sampled=not complete,
+        explained=explanation.share(x, y, level, pairs, complete, tolerance.sample),
         x=x,
         y=y,
         distances=found,
@@ -342,12 +358,3 @@ def _nearest_sampled(
     least = int(distance.argmin())
     a, b = sorted((int(x[least]), int(y[least])))
     return float(distance[least]), (a, b), int((distance <= threshold).sum())
-
-
-def verdict_sentence(verdict: Verdict) -> str:
-    """Return the meaning of a verdict as a sentence."""
-    return {
-        "holds": "holds: the model is well-trained within tolerance and no distinguished pair is collapsed",
-        "collapsed": "collapsed: a pair that the data distinguishes has (nearly) one embedding",
-        "hypothesis-not-met": "hypothesis not met: the residuals are too large for Theorem 3 to say anything",
-    }[verdict]

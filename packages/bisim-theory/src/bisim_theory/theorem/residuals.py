@@ -85,6 +85,29 @@ def auxiliary_residual(data: TransitionDataset, representation: Representation) 
     return residual
 
 
+def component_residual(data: TransitionDataset, representation: Representation, ids: Ids) -> Floats:
+    """Compute (m, k) |P(E(o)) - p(o)| for each of k components of p, at observations of known and predicted p.
+
+    Of several predictions for one observation the worst counts, component by component.
+
+    Args:
+        data: transitions.
+        representation: a model's predictions on them.
+        ids: (m,) ids of observations at which `auxiliary_residual` is a number, sorted, each once.
+    """
+    value = _flat(stored_values(data).value)[ids].astype(np.float64)
+    residual = np.zeros(value.shape)
+    if representation.predicted_observation_auxiliary is not None:
+        residual = abs(_flat(representation.predicted_observation_auxiliary)[ids].astype(np.float64) - value)
+    place = np.full(data.frames, -1)
+    place[ids] = np.arange(len(ids))
+    rows = np.flatnonzero(place[data.source] >= 0)
+    of_row = place[data.source[rows]]
+    predicted = _flat(representation.predicted_auxiliary)[rows].astype(np.float64)
+    np.maximum.at(residual, of_row, abs(predicted - value[of_row]))
+    return residual
+
+
 def _flat(values: NDArray[Any]) -> NDArray[Any]:
     return values.reshape(len(values), -1)
 

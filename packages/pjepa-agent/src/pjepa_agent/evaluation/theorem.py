@@ -50,13 +50,14 @@ class HeldOutTransitions:
 
         ``eval/transition_error`` is that of `transition_error`. ``theorem/certified_share`` is the share of pairs of
         different counts that the data certifies, the same at every update. ``theorem/collapsed_pairs`` is the number of
-        distinguished pairs that are collapsed. ``theorem/separation_L`` and ``theorem/residual_ratio_L`` of level L are
-        those of `bisim_theory.theorem.check.LevelCheck`, separated from pairs of equal count.
+        distinguished pairs that are collapsed. ``theorem/separation_L``, ``theorem/residual_ratio_L`` and
+        ``theorem/explained_share_L`` of level L are those of `bisim_theory.theorem.check.LevelCheck`, separated from
+        pairs of equal count.
         """
         share = self.relation.certified_share(self.data.labels["count"])
         row = {"eval/transition_error": math.nan, "theorem/certified_share": math.nan if share is None else share}
         row["theorem/collapsed_pairs"] = math.nan
-        names = ("separation", "residual_ratio")
+        names = ("separation", "residual_ratio", "explained_share")
         row |= {f"theorem/{name}_{level}": math.nan for name in names for level in range(1, LEVELS_MEASURED + 1)}
         try:
             representation = represent(self.data, model)
@@ -68,7 +69,7 @@ class HeldOutTransitions:
         row["theorem/collapsed_pairs"] = check.collapsed_pairs
         for level in check.levels[:LEVELS_MEASURED]:
             for name in names:
-                value = getattr(level, name)
+                value = level.explained.share if name == "explained_share" else getattr(level, name)
                 row[f"theorem/{name}_{level.level}"] = math.nan if value is None else value
         return row
 

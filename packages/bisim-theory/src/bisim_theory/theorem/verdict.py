@@ -1,0 +1,47 @@
+"""The outcome of a check of Theorem 3 in sentences."""
+
+from bisim_theory.theorem.check import LevelCheck, TheoremCheck
+
+LEVELS_NAMED = 8
+"""Most levels that a sentence names."""
+
+
+def verdict_sentence(check: TheoremCheck) -> str:
+    """Return the meaning of a verdict as a sentence that names the levels that are not explained."""
+    if check.verdict == "holds":
+        return "holds: the model is well-trained within tolerance and no distinguished pair is collapsed"
+    if check.verdict == "collapsed":
+        return "collapsed: a pair that the data distinguishes has (nearly) one embedding"
+    failing = check.unexplained_levels
+    if not failing:
+        return "hypothesis not met: the residuals are too large for Theorem 3 to say anything"
+    return (
+        f"hypothesis not met: the residuals explain too few pairs of {_named(failing)}, less than the "
+        f"{check.tolerance.explained:.1%} asked for, so Theorem 3 says nothing of the model"
+    )
+
+
+def _named(levels: list[LevelCheck]) -> str:
+    """Name levels with their explained shares."""
+    shares = [f"{level.level} ({level.explained.share:.1%})" for level in levels[:LEVELS_NAMED]]
+    if len(levels) > LEVELS_NAMED:
+        shares.append(f"{len(levels) - LEVELS_NAMED:,} more")
+    names = ", ".join(shares[:-1]) + (" and " if len(shares) > 1 else "") + shares[-1]
+    return f"level{'s' if len(levels) > 1 else ''} {names}"
+
+
+def unexplained_notes(check: TheoremCheck) -> list[str]:
+    """Return sentences about pairs that count as unexplained because predictions are missing."""
+    notes = []
+    if check.unknown_codes:
+        notes.append(
+            f"{check.unknown_codes:,} action code{'' if check.unknown_codes == 1 else 's'} with different actions and "
+            "no predicted_embedding_canonical, so T at one action of the code is not known: it explains no pair"
+        )
+    unpredicted = check.levels[0].explained if check.levels and check.levels[0].level == 1 else None
+    if unpredicted is not None and unpredicted.unpredicted_pairs:
+        notes.append(
+            f"{unpredicted.unpredicted_pairs:,} pairs of level 1 have an observation whose p the representation does "
+            f"not predict, and count as unexplained{' (estimated)' if unpredicted.sampled else ''}"
+        )
+    return notes
