@@ -24,6 +24,9 @@ from bisim_theory.theorem.residuals import Residuals, component_residual
 FEW_PAIRS = 20
 """Pairs of a level from which on a share is asked for; of fewer, all but one."""
 
+SAMPLED = 20_000
+"""Most pairs that are decided for one share of a level with more than `Tolerance.sample` pairs."""
+
 SEARCHED = 2_000
 """Most pairs of a level that are decided where each level of a pair costs a search."""
 
@@ -147,10 +150,11 @@ class Explanation:
             level: the level.
             pairs: number of pairs of the level.
             complete: whether (x, y) are all pairs of the level.
-            most: most pairs that are drawn for the mean over pairs of classes.
+            most: most pairs that are drawn for the mean over pairs of classes, up to `SAMPLED`.
         """
-        if not self.relation.exact:
-            x, y = x[:SEARCHED], y[:SEARCHED]
+        if not complete:
+            most = min(most, SAMPLED if self.relation.exact else SEARCHED)
+            x, y = x[:most], y[:most]
         explained = self.explained(x, y, level)
         of_occurrences = float(explained.mean())
         unpredicted = 0.0 if level > 1 else float((~self.predicted(x, y)).mean())
