@@ -113,7 +113,7 @@ def read_torchrl(folder: Path, actions: str | None = None, observation: str | No
     columns = _Columns(folder, entries, rows, _written_order(root, rows))
     left_out = columns.leave_out_masked()
     columns.check_single_steps()
-    return _to_transitions(folder, columns, key, actions, left_out, _is_ordered(root, rows))
+    return _to_transitions(folder, columns, key, actions, left_out, _kind_of_order(root, rows))
 
 
 def _observation_key(root: Path, entries: dict[str, _Entry], wanted: str | None) -> str:
@@ -143,10 +143,15 @@ def _written_order(root: Path, rows: int) -> Ids:
     return (oldest + np.arange(rows)) % rows
 
 
-def _is_ordered(root: Path, rows: int) -> bool:
-    """Return whether a row follows the one before it; where a writer kept the best rows, it need not."""
+def _kind_of_order(root: Path, rows: int) -> str:
+    """Return ``"written"`` where a writer says which row is the oldest, ``"stored"`` where none does.
+
+    ``"ranked"`` where a writer kept the best rows, of which none need follow the one before it.
+    """
     writer = _writer(root)
-    return "rank_key" not in writer or writer.get("write_count") == rows
+    if "rank_key" in writer and writer.get("write_count") != rows:
+        return "ranked"
+    return "written" if "cursor" in writer else "stored"
 
 
 class _Columns:
@@ -270,7 +275,7 @@ def _filled(root: Path, entries: dict[str, _Entry], capacity: int) -> int:
 
 
 def _to_transitions(
-    folder: Path, columns: _Columns, key: str, actions: str | None, left_out: list[str], ordered: bool
+    folder: Path, columns: _Columns, key: str, actions: str | None, left_out: list[str], order: str
 ) -> TransitionDataset:
     step = {name: columns.bools(f"next/{name}") for name in _ENDS if f"next/{name}" in columns}
     done = np.logical_or.reduce(list(step.values()), dtype=bool) if step else np.zeros(len(columns), bool)
@@ -279,7 +284,7 @@ def _to_transitions(
     if frames.shape != following.shape or frames.dtype != following.dtype:
         raise DatasetError(f"{folder}: next/{key}: is {following.shape} {following.dtype}, {key} is {frames.shape}")
     next_row = _next_rows(columns, trajectory, done)
-    successor, own = find_successors(frames, following, next_row if ordered else np.full(len(columns), -1))
+    successor, own = find_successors(frames, following, next_row if order != "ranked" else np.full(len(columns), -1))
     try:
         code, value, meaning = encode_actions(columns.read("action"), actions)
     except DatasetError as error:
@@ -290,7 +295,7 @@ def _to_transitions(
         str(folder),
         labels,
         describe(
-            "TorchRL", _convention(len(columns), len(own), ordered), actions, left_out=left_out, action_codes=meaning
+            "TorchRL", _convention(len(columns), len(own), order), actions, left_out=left_out, action_codes=meaning
         ),
         source=np.arange(len(columns)),
         action=code,
@@ -304,12 +309,13 @@ def _to_transitions(
     )
 
 
-def _convention(rows: int, own: int, ordered: bool) -> str:
+def _convention(rows: int, own: int, order: str) -> str:
     said = "a row is a step, with its reward, its ends and its successor under next"
-    if not ordered:
+    if order == "ranked":
         return f"{said}; its writer kept the best rows, so none is taken to follow another"
+    how = "written" if order == "written" else "stored, since no writer says which is the oldest"
     return (
-        f"{said}; rows follow each other as they were written, and {rows - own:,} of {rows:,} successors are the "
+        f"{said}; rows follow each other as they were {how}, and {rows - own:,} of {rows:,} successors are the "
         "observation of the next row of the trajectory, equal to it"
     )
 
