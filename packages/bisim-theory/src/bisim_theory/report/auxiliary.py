@@ -43,8 +43,9 @@ def count_values(report: Report) -> ValueCount | None:
     if data.auxiliary is None and data.observation_auxiliary is None:
         return None
     codes = auxiliary_codes(data)
-    occurs = np.union1d(data.source, data.successor)
-    return ValueCount(int(codes.max()) + 1, int((codes >= 0).sum()), len(occurs))
+    occurs = np.zeros(data.frames, bool)
+    occurs[data.source] = occurs[data.successor] = True
+    return ValueCount(int(codes.max()) + 1, int((codes >= 0).sum()), int(occurs.sum()))
 
 
 def describe_p(report: Report) -> str:
