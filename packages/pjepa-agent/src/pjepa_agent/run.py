@@ -17,8 +17,8 @@ from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.collection.dataset import collect_dataset, metadata
 from pjepa_agent.collection.replay import OnlineReplay
 from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
-from pjepa_agent.config.fields import DEVICES, is_device
-from pjepa_agent.config.schema import SCALAR_AUXILIARIES, Config
+from pjepa_agent.config.fields import DEVICES, ConfigError, is_device
+from pjepa_agent.config.schema import COUNTING, SCALAR_AUXILIARIES, Config
 from pjepa_agent.envs.registry import make_domain
 from pjepa_agent.evaluation.held_out import compare_with_untrained
 from pjepa_agent.evaluation.theorem import write_run_representation
@@ -85,6 +85,8 @@ def prepare(config: Config) -> Config:
     Raises:
         ConfigError: there is no such function, it fails, its values cannot be learnt, or a network cannot be made.
     """
+    if not config.counting:
+        raise ConfigError(f"collection.environment={config.collection.environment!r}: must be {COUNTING} to train yet")
     auxiliary = Auxiliary(config)
     domain = make_domain(dataclasses.replace(config.collection, transitions=8))
     few = domain.collect(config.seed)

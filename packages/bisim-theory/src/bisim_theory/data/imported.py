@@ -1,12 +1,27 @@
 """Functions of the user's, named ``module:function``."""
 
+import contextlib
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from bisim_theory.data.transitions import DatasetError
+
+
+def import_module(name: str, purpose: str) -> ModuleType:
+    """Import the module of a name ``module:attribute`` from the Python path or the current folder.
+
+    Raises:
+        DatasetError: the import fails.
+    """
+    with _current_folder():
+        try:
+            return importlib.import_module(name.partition(":")[0])
+        except (Exception, SystemExit) as error:  # a module of the user's can raise anything
+            raise _refusal(name, purpose, error) from error
 
 
 def import_function(name: str, purpose: str = "auxiliary") -> Callable[..., Any]:
@@ -22,20 +37,32 @@ def import_function(name: str, purpose: str = "auxiliary") -> Callable[..., Any]
     module, _, attribute = name.partition(":")
     if not (module and attribute):
         raise DatasetError(f"{purpose} {name!r}: must be module:function")
-    here = str(Path.cwd())
-    sys.path.insert(0, here)  # a command, unlike `python`, does not look into the current folder
-    try:
-        function = importlib.import_module(module)
-        for part in attribute.split("."):
-            function = getattr(function, part)
-    except (Exception, SystemExit) as error:  # a module of the user's can raise anything
-        raise DatasetError(f"{purpose} {name}: cannot be imported ({describe_error(error)})") from error
-    finally:
-        if here in sys.path:
-            sys.path.remove(here)
+    function: Any = import_module(name, purpose)
+    with _current_folder():
+        try:
+            for part in attribute.split("."):
+                function = getattr(function, part)
+        except (Exception, SystemExit) as error:  # a module can compute its attributes
+            raise _refusal(name, purpose, error) from error
     if not callable(function):
         raise DatasetError(f"{purpose} {name}: is a {type(function).__name__}, must be a function")
     return function
+
+
+@contextlib.contextmanager
+def _current_folder() -> Iterator[None]:
+    """Find modules of the current folder, where a command, unlike `python`, does not look."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        if here in sys.path:
+            sys.path.remove(here)
+
+
+def _refusal(name: str, purpose: str, error: BaseException) -> DatasetError:
+    return DatasetError(f"{purpose} {name}: cannot be imported ({describe_error(error)})")
 
 
 def describe_error(error: BaseException) -> str:

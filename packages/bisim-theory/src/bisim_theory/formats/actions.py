@@ -62,9 +62,9 @@ def encode_values(values: NDArray[Any], abstraction: str) -> tuple[Ids, dict[str
     if not good.all():
         raise DatasetError(f"action: row {int(np.argwhere(~good)[0][0])} is not finite, or too large")
     if abstraction == "sign":
-        return _combine((values >= 0).astype(np.int64), 2), ActionCodes(signs=values.shape[1]).entry
+        return combine_digits((values >= 0).astype(np.int64), 2), ActionCodes(signs=values.shape[1]).entry
     bins = Bins.of(values, _bins(abstraction))
-    return _combine(bins.index(values), bins.count), ActionCodes(bins=bins).entry
+    return combine_digits(bins.index(values), bins.count), ActionCodes(bins=bins).entry
 
 
 def _bins(abstraction: str) -> int:
@@ -77,7 +77,12 @@ def _bins(abstraction: str) -> int:
     return bins
 
 
-def _combine(digits: Ids, base: int) -> Ids:
+def combine_digits(digits: Ids, base: int) -> Ids:
+    """Return one number (N,) for digits (N, A) from 0 to `base` - 1, the first of which is the most significant.
+
+    Raises:
+        DatasetError: the numbers do not fit 63 bits.
+    """
     if base ** digits.shape[1] > np.iinfo(np.int64).max:
         raise DatasetError(f"action: {digits.shape[1]} dimensions of {base} values are too many for an integer code")
     codes = np.zeros(len(digits), np.int64)

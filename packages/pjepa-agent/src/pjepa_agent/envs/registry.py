@@ -4,6 +4,7 @@ from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.schema import COUNTING, CollectionConfig
 from pjepa_agent.envs.base import Domain
 from pjepa_agent.envs.counting import CountingDomain
+from pjepa_agent.envs.gymnasium_domain import GymnasiumDomain
 
 
 def make_domain(config: CollectionConfig) -> Domain:
@@ -14,6 +15,6 @@ def make_domain(config: CollectionConfig) -> Domain:
     """
     if config.dataset:
         raise ConfigError(f"collection.dataset={config.dataset!r}: datasets cannot be trained on yet")
-    if config.environment != COUNTING:
-        raise ConfigError(f"collection.environment={config.environment!r}: must be {COUNTING}")
-    return CountingDomain(config)
+    if config.environment.rpartition(":")[2] == COUNTING:
+        return CountingDomain(config)
+    return GymnasiumDomain(config)

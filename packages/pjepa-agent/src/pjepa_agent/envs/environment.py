@@ -1,0 +1,144 @@
+"""Making the Gymnasium environment that a configuration names, and seeing what it can show."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+from bisim_theory.data.imported import describe_error
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from pjepa_agent.config.fields import ConfigError
+from pjepa_agent.config.imports import import_function, import_module
+from pjepa_agent.config.schema import CollectionConfig
+
+logger = logging.getLogger("pjepa_agent")
+
+Environment = gymnasium.Env[Any, Any]
+
+PURPOSE = "collection.environment"
+"""What begins every message about an environment."""
+
+
+class Maker:
+    """Make environments as configured, without what is done to their observations.
+
+    Args:
+        config: names the environment, its arguments, and the steps after which an episode is truncated.
+
+    Raises:
+        ConfigError: there is no such environment, or its module cannot be imported.
+    """
+
+    def __init__(self, config: CollectionConfig) -> None:
+        self.config = config
+        self.name = f"{PURPOSE}={config.environment!r}"
+        if "render_mode" in config.arguments:
+            raise ConfigError("collection.arguments: leave out render_mode; collection.observation=render renders")
+        self._function = _find_function(config.environment)
+
+    def make(self, render: bool = False) -> Environment:
+        """Make an environment, for rendering images or not.
+
+        Raises:
+            ConfigError: it cannot be made.
+        """
+        arguments = dict(self.config.arguments)
+        try:
+            if not render:
+                return self._called(arguments)
+            try:
+                return self._called(arguments | {"render_mode": "rgb_array"})
+            except TypeError as error:
+                if "render_mode" not in str(error):
+                    raise
+                return self._called(arguments)  # its constructor does not take the mode; `render` may know what to do
+        except ConfigError:
+            raise
+        except gymnasium.error.UnregisteredEnv as error:
+            raise ConfigError(
+                f"{self.name}: is not registered ({_line(error)}); name its module too, as in "
+                "minigrid:MiniGrid-Empty-5x5-v0, or a module:function that returns an environment"
+            ) from error
+        except (Exception, SystemExit) as error:  # an environment can raise anything
+            given = f" with collection.arguments={arguments}" if arguments else ""
+            raise ConfigError(f"{self.name}: cannot be made{given} ({describe_error(error)})") from error
+
+    def _called(self, arguments: Mapping[str, Any]) -> Environment:
+        limit = self.config.max_episode_steps
+        if self._function is None:
+            # What the checker warns of is checked here where it matters, in words for who did not write the world.
+            more: dict[str, Any] = {"max_episode_steps": limit} if limit else {}
+            return gymnasium.make(
+                _registered_name(self.config.environment), disable_env_checker=True, **more, **arguments
+            )
+        environment = self._function(**arguments)
+        if not isinstance(environment, gymnasium.Env):
+            raise ConfigError(
+                f"{self.name}: returned a {type(environment).__name__}, must return a gymnasium.Env, one at a time"
+            )
+        return gymnasium.wrappers.TimeLimit(environment, limit) if limit else environment
+
+
+def _registered_name(name: str) -> str:
+    return name.rpartition(":")[2]
+
+
+def _find_function(name: str) -> Callable[..., Any] | None:
+    """Return the function that a name ``module:function`` means, or None for the name of a registered environment.
+
+    Raises:
+        ConfigError: the module cannot be imported, or has nothing callable by that name.
+    """
+    _, colon, attribute = name.rpartition(":")
+    if not colon:
+        return None
+    module = import_module(name, PURPOSE)
+    looks_registered = "-" in attribute or "/" in attribute
+    if attribute in gymnasium.registry or looks_registered or not hasattr(module, attribute.partition(".")[0]):
+        return None
+    return import_function(name, PURPOSE)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
+
+
+def is_image(space: gymnasium.Space[Any]) -> bool:
+    """Return whether observations of a space are images: uint8 of two or three axes."""
+    return isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) in (2, 3)
+
+
+def render_image(environment: Environment) -> NDArray[Any]:
+    """Return what an environment renders.
+
+    Raises:
+        TypeError: it renders something else than an array.
+    """
+    rendered: Any = environment.render()
+    if not isinstance(rendered, np.ndarray):
+        raise TypeError(f"render() returned {type(rendered).__name__}, not an array")
+    return rendered
+
+
+def why_not_rendered(maker: Maker) -> str:
+    """Make an environment and render its first observation; return why it cannot be done, or nothing if it can.
+
+    Raises:
+        ConfigError: the environment cannot be made at all.
+    """
+    plain = maker.make()
+    modes = plain.metadata.get("render_modes") or []
+    plain.close()
+    if modes and "rgb_array" not in modes:
+        return f"it has the render modes {', '.join(map(str, modes))}, and rgb_array is needed"
+    try:
+        environment = maker.make(render=True)
+        environment.reset(seed=0)
+        render_image(environment)
+        environment.close()
+    except (Exception, SystemExit) as error:  # graphics libraries raise what they like where there is no display
+        return describe_error(error)
+    return ""
