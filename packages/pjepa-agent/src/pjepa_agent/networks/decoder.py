@@ -49,16 +49,11 @@ class Decoder(nn.Module):
         doublings = max(DOUBLINGS, math.ceil(math.log2(max(self.height, self.width) / LARGEST_START)))
         self._start = tuple(math.ceil(side / 2**doublings) for side in (self.height, self.width))
         self.proj = nn.Linear(latent_dim, CHANNELS * math.prod(self._start))
-        grow = [nn.ConvTranspose2d(CHANNELS, CHANNELS, 3, 2, 1, 1), nn.ReLU()]
+        layers: list[nn.Module] = [nn.ConvTranspose2d(CHANNELS, CHANNELS, 3, 1, 1), nn.ReLU()]
+        layers += [nn.ConvTranspose2d(CHANNELS, CHANNELS, 3, 2, 1, 1), nn.ReLU()]
         for _ in range(doublings - 2):
-            grow += [nn.ConvTranspose2d(CHANNELS, CHANNELS, 5, 2, 2, 1), nn.ReLU()]
-        self.layers = nn.Sequential(
-            nn.ConvTranspose2d(CHANNELS, CHANNELS, 3, 1, 1),
-            nn.ReLU(),
-            *grow,
-            nn.ConvTranspose2d(CHANNELS, channels, 4, 2, 1),
-            nn.Tanh(),
-        )
+            layers += [nn.ConvTranspose2d(CHANNELS, CHANNELS, 5, 2, 2, 1), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(CHANNELS, channels, 4, 2, 1), nn.Tanh())
         initialize(self, initialization)
         self.to(memory_format=self._format)
 
