@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory.data.transitions import DatasetError, TransitionDataset, piece_rows
-from bisim_theory.formats.frames import LazyFrames, images_last
+from bisim_theory.formats.frames import LazyFrames, images_last, load_vectors
 from bisim_theory.formats.hdf5_arrays import Hdf5File, StoredDataset, names_in
 from bisim_theory.formats.limits import check_expansion, stored_bytes, usable_name
 from bisim_theory.formats.registry import Format
@@ -55,7 +55,10 @@ def read_d4rl(path: Path, actions: str | None = None) -> TransitionDataset:
     if len(last) == 0:
         raise DatasetError(f"{path}: {_OBSERVATIONS}: there are none")
     offsets = np.flatnonzero(np.append(True, last[:-1]))
-    unstored = None if following is None else _crossing(frames, following, last)
+    observation, after = images_last(frames), None
+    if following is not None:  # which is compared row by row
+        observation, after = load_vectors(_lazy(frames)), load_vectors(_lazy(following))
+    unstored = None if after is None else _crossing(observation, after, last)
     convention = CONVENTION + (NEXT_ROW if following is None else NEXT_STORED)
     return Rows(
         what=str(path),
@@ -64,8 +67,8 @@ def read_d4rl(path: Path, actions: str | None = None) -> TransitionDataset:
         offsets=offsets,
         lengths=np.diff(np.append(offsets, len(last))),
         action=columns.pop(_ACTIONS),
-        observation=images_last(frames),
-        following=None if following is None else _lazy(following),
+        observation=observation,
+        following=after,
         unstored=unstored,
         reward=columns.pop(_REWARDS, None),
         ends=_as_fields(ends),
@@ -106,7 +109,7 @@ def _flags(path: Path, name: str, values: NDArray[Any]) -> NDArray[np.bool_]:
     return values == 1
 
 
-def _crossing(frames: StoredDataset, following: StoredDataset, last: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+def _crossing(frames: Any, following: Any, last: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
     """Return (F,) the ends of episodes, if what is stored as their successor is the first frame of the next; else None.
 
     Data that were made by shifting the observations by one row have such successors.

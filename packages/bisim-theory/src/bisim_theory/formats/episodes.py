@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset, is_label, piece_rows
-from bisim_theory.formats.frames import LazyFrames
-from bisim_theory.formats.limits import usable_name
+from bisim_theory.data.transitions import BYTES_AT_ONCE, DatasetError, Frames, Ids, TransitionDataset, is_label
+from bisim_theory.formats.limits import byte_count, usable_name
 
 RESERVED = frozenset(each.name for each in fields(TransitionDataset))
 """Names that no label can have."""
@@ -32,7 +31,7 @@ def steps_within(offsets: Ids, lengths: Ids) -> tuple[Ids, Ids]:
     return offsets[episode] + within, episode
 
 
-def find_successors(frames: LazyFrames, following: LazyFrames, next_row: Ids) -> tuple[Ids, Ids]:
+def find_successors(frames: Frames, following: Frames, next_row: Ids) -> tuple[Ids, Ids]:
     """Find the successors of N steps among their sources, by the frames that were stored as successors.
 
     Args:
@@ -45,14 +44,22 @@ def find_successors(frames: LazyFrames, following: LazyFrames, next_row: Ids) ->
         successor has an id of its own, in order of these ids.
     """
     same = next_row >= 0
-    size = piece_rows(frames)
-    for start in range(0, len(frames), size):
+    size = max(1, BYTES_AT_ONCE // max(1, byte_count(frames.shape[1:], frames.dtype.itemsize)))
+    for start in range(0, len(same), size):
         rows = start + np.flatnonzero(same[start : start + size])
-        same[rows] = (_bytes(frames[next_row[rows]], len(rows)) == _bytes(following[rows], len(rows))).all(1)
+        after = _bytes(_take(frames, next_row[rows]), len(rows))
+        same[rows] = (after == _bytes(_take(following, rows), len(rows))).all(1)
     own = np.flatnonzero(~same)
     successor = next_row.copy()
-    successor[own] = len(frames) + np.arange(len(own))
+    successor[own] = len(same) + np.arange(len(own))
     return successor, own
+
+
+def _take(frames: Any, rows: Ids) -> NDArray[Any]:
+    """Read rows, as one range where that holds few others."""
+    if len(rows) == 0 or rows.max() - rows.min() >= 2 * len(rows):
+        return frames[rows]
+    return frames[int(rows.min()) : int(rows.max()) + 1][rows - rows.min()]
 
 
 def _bytes(frames: NDArray[Any], rows: int) -> NDArray[Any]:

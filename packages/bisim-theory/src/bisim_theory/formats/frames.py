@@ -9,8 +9,8 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from bisim_theory.data.transitions import Frames, Ids, chunks, piece_rows
-from bisim_theory.formats.limits import plain
+from bisim_theory.data.transitions import BYTES_AT_ONCE, Frames, Ids, chunks, piece_rows
+from bisim_theory.formats.limits import byte_count, plain
 
 _GAP = 8
 """Most rows between two wanted ones that are read along, since a read costs more than some rows."""
@@ -224,6 +224,12 @@ class FlatFrames(LazyFrames):
         """Read the frames of a range."""
         pieces = [np.asarray(part[start:stop]).reshape(stop - start, -1) for part in self._parts]
         return np.concatenate(pieces, axis=1, dtype=self.dtype)
+
+
+def load_vectors(frames: LazyFrames) -> LazyFrames | NDArray[Any]:
+    """Read vectors or numbers into memory where they are few, as many small reads of a file take long."""
+    small = len(frames.shape) <= 2 and byte_count(frames.shape, frames.dtype.itemsize) <= BYTES_AT_ONCE
+    return frames[:] if small else frames
 
 
 def images_last(frames: Frames) -> Frames:

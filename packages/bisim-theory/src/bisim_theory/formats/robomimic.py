@@ -1,7 +1,7 @@
 """Robomimic's HDF5 files: a group of arrays for each demonstration, in the order of their numbers."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
 from bisim_theory.formats.episodes import describe_choice, label_of
-from bisim_theory.formats.frames import FlatFrames, JoinedFrames, LazyFrames, images_last
+from bisim_theory.formats.frames import FlatFrames, JoinedFrames, LazyFrames, images_last, load_vectors
 from bisim_theory.formats.hdf5_arrays import Hdf5File, StoredDataset, names_in
 from bisim_theory.formats.limits import check_expansion, first_line, shown, stored_bytes, usable_name
 from bisim_theory.formats.registry import Format
@@ -34,12 +34,19 @@ class _Demos:
 
     file: Hdf5File
     groups: list[str]
+    _listed: dict[str, dict[str, bool]] = field(default_factory=dict)
+
+    def names(self, group: str) -> dict[str, bool]:
+        """Return what `Hdf5File.names` does, read once for each group."""
+        if group not in self._listed:
+            self._listed[group] = self.file.names(group)
+        return self._listed[group]
 
     def stores(self, name: str) -> list[StoredDataset]:
         """Open an array of every demonstration, all of one shape and type but for the number of rows."""
         parent, _, last = name.rpartition("/")
         for group in self.groups:
-            if last not in self.file.names(f"{group}/{parent}".rstrip("/")):
+            if last not in self.names(f"{group}/{parent}".rstrip("/")):
                 raise DatasetError(f"{self.file.path}: {group}/{name}: is missing, and another demonstration has it")
         stores = [self.file.array(f"{group}/{name}") for group in self.groups]
         for store in stores:
@@ -53,7 +60,7 @@ class _Demos:
         Raises:
             DatasetError: only some have it.
         """
-        has = [name in self.file.names(group) for group in self.groups]
+        has = [name in self.names(group) for group in self.groups]
         if any(has) and not all(has):
             group = self.groups[has.index(False)]
             raise DatasetError(f"{self.file.path}: {group}/{name}: is missing, and other demonstrations have it")
@@ -182,11 +189,11 @@ def _copied(entries: dict[str, list[StoredDataset]], after: dict[str, list[Store
     return bool(pairs) and all(len(x) == 0 or np.array_equal(x[len(x) - 1], y[len(y) - 1]) for x, y in pairs)
 
 
-def _frames(entries: dict[str, list[StoredDataset]], taken: list[str]) -> LazyFrames:
+def _frames(entries: dict[str, list[StoredDataset]], taken: list[str]) -> LazyFrames | NDArray[Any]:
     joined = [JoinedFrames(entries[name]) for name in taken]
     frames = images_last(joined[0]) if len(joined) == 1 else FlatFrames(joined)
     assert isinstance(frames, LazyFrames)
-    return frames
+    return load_vectors(frames)
 
 
 def _label_columns(entries: dict[str, list[StoredDataset]]) -> dict[str, NDArray[Any]]:

@@ -30,7 +30,7 @@ class Rows:
         observation: (F, ...), optional.
         compared: (F, ...) what stands for the observations where the rewards are tested; None takes `observation`.
         following: (F, ...) frame that the step out of each row led to, where the file has it. The episodes are then all
-            rows in order, rewards lead out, and `observation` is lazy too.
+            rows in order, and rewards lead out.
         unstored: (F,) True where what stands in `following` is not the successor, such as the next episode's first
             frame. These rows make no transitions.
         reward: (F,), optional.
@@ -51,7 +51,7 @@ class Rows:
     last_row_is_step: bool = True
     observation: Frames | None = None
     compared: Frames | None = None
-    following: LazyFrames | None = None
+    following: LazyFrames | NDArray[Any] | None = None
     unstored: NDArray[np.bool_] | None = None
     reward: NDArray[Any] | None = None
     ends: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
@@ -105,7 +105,7 @@ class Rows:
         """Return the ids of the successors, and the rows whose successor has an id of its own."""
         if self.following is None:
             return source + 1, np.empty(0, np.int64)
-        assert isinstance(self.observation, LazyFrames)
+        assert self.observation is not None
         next_row = np.full(len(self.action), -1)
         next_row[followed] = followed + 1
         successor, own = find_successors(self.observation, self.following, next_row)
@@ -138,4 +138,6 @@ class Rows:
     def _frames(self, own: Ids) -> Frames | None:
         if len(own) == 0 or self.following is None or self.observation is None:
             return self.observation
+        if isinstance(self.following, np.ndarray):
+            return np.concatenate([self.observation[:], self.following[own]])
         return JoinedFrames([self.observation, PickedFrames(self.following, own)])
