@@ -42,7 +42,8 @@ def main(path: str, updates: int = 2_000, layouts: int = 32) -> None:
     for level in check.levels:
         print(
             f"level {level.level}: {level.pairs} pairs, median distance {level.median_distance:.3f}, "
-            f"2 median e_d over it {level.residual_ratio:.3f}, separation {level.separation:.4f}"
+            f"2 median e_d over it {level.residual_ratio:.3f}, explained {level.explained.share:.4f}, "
+            f"separation {level.separation:.4f}"
         )
     e_d, e_p = check.transition_residual[-1], check.auxiliary_residual[-1]
     print(f"largest residuals: e_d {e_d:.3f}, e_p {e_p:.3f}")
