@@ -86,16 +86,20 @@ def ogbench(folder):
     return read_transitions(write_ogbench(folder / "d.npz", recorded)).observation, frames_of(recorded)
 
 
+def as_pictures(recorded):
+    """Episodes that observe images; vectors with stored successors are read into memory."""
+    return [{**episode, "observation": pictures(episode["count"], 8)} for episode in recorded]
+
+
 def d4rl(folder):
-    recorded = walk(5)
+    recorded = as_pictures(walk(5))
     return read_transitions(write_d4rl(folder / "d.h5", recorded, following=True)).observation, sources_first(recorded)
 
 
 def robomimic(folder):
     recorded = walk(5)
-    counts = sources_first([{"observation": each["count"]} for each in recorded])
-    expected = np.column_stack([counts.astype(np.float64), sources_first(recorded)])
-    return read_transitions(write_robomimic(folder / "d.h5", recorded)).observation, expected
+    images = pictures(sources_first([{"observation": each["count"]} for each in recorded]))
+    return read_transitions(write_robomimic(folder / "d.h5", recorded, images=True)).observation, images
 
 
 STORES = [
