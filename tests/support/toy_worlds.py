@@ -111,6 +111,8 @@ class Ladder(gymnasium.Env):
     def render(self):
         if self.fault == "display":
             raise RuntimeError("no\ndisplay")
+        if self.fault == "float picture":
+            return self._image() / 255
         return self._image() if self.render_mode == "rgb_array" or self.fault == "renders" else None
 
 
@@ -133,6 +135,27 @@ def make_humans(observes="vector"):
 
 def make_long(observes="image", render_mode=None):
     return Ladder(observes, render_mode=render_mode)
+
+
+_MADE = []
+
+
+def make_different():
+    """Make an environment with one action more each time."""
+    _MADE.append(Ladder("vector"))
+    _MADE[-1].action_space = spaces.Discrete(1 + len(_MADE))
+    return _MADE[-1]
+
+
+def make_autoreset():
+    """Make an environment that resets itself at the step after the end of an episode."""
+    return gymnasium.wrappers.Autoreset(gymnasium.make("Ladder-v0"))
+
+
+def make_huge():
+    environment = Ladder("vector")
+    environment.observation_space = spaces.Box(-1, 1, (2**16 + 1,))
+    return environment
 
 
 _ONE = Ladder()

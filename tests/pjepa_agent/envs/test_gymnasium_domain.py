@@ -73,6 +73,12 @@ def test_the_successor_is_never_the_first_frame_of_the_next_episode():
     assert set(np.bincount(data.episode)) > {4, 9}
 
 
+def test_a_world_that_resets_itself_is_reset_before_it_can():
+    one, other = domain("support.toy_worlds:make_autoreset").collect(0), domain().collect(0)
+    np.testing.assert_array_equal(one.observation, other.observation)
+    np.testing.assert_array_equal(one.terminated, other.terminated)
+
+
 def test_every_frame_is_kept_once_and_terminal_frames_too():
     data = domain().collect(2)
     used = np.unique(np.concatenate([data.source, data.successor]))

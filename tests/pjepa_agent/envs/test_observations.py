@@ -86,6 +86,12 @@ def test_a_world_that_cannot_be_rendered_is_observed_as_a_vector_and_that_is_sai
         (LADDER, {"fault": "display"}, {"observation": "render"}, "(RuntimeError: no display); choose"),
         (MAKE, {}, {"observation": "render"}, "cannot be rendered (TypeError: render() returned NoneType"),
         (
+            LADDER,
+            {"fault": "float picture"},
+            {"observation": "render"},
+            "(observed (6, 4, 3) float64, and images must be",
+        ),
+        (
             "support.toy_worlds:make_humans",
             {},
             {"observation": "render"},
@@ -100,6 +106,24 @@ def test_an_environment_that_cannot_be_used_is_refused_in_one_line(environment, 
     assert "\n" not in str(caught.value)
     with pytest.raises(ConfigError):
         _ = domain(environment, arguments=arguments, **fields).spec
+
+
+def test_spaces_that_differ_each_time_are_refused_in_one_line():
+    with pytest.raises(ConfigError) as caught:
+        domain("support.toy_worlds:make_different").collect(0)
+    assert "has other spaces each time it is made" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_vector_that_is_too_long_to_learn_is_refused():
+    with pytest.raises(ConfigError, match=r"cannot be learnt: observation_shape: must be .* \(65537,\)"):
+        _ = domain("support.toy_worlds:make_huge").spec
+
+
+def test_that_a_vector_is_observed_is_said_once_for_each_environment(caplog):
+    for _ in range(3):
+        _ = domain(MAKE, arguments={"observes": "vector"}, max_episode_steps=7).spec
+    assert caplog.text.count("so its vector is observed") <= 1
 
 
 @pytest.mark.parametrize("name", ["toys/Ladder-v1", "support.toy_worlds:toys/Ladder-v1", "Ladder"])

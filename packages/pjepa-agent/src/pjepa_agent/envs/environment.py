@@ -1,7 +1,6 @@
 """Making the Gymnasium environment that a configuration names, and seeing what it can show."""
 
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -13,8 +12,6 @@ from numpy.typing import NDArray
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.imports import import_function, import_module
 from pjepa_agent.config.schema import CollectionConfig
-
-logger = logging.getLogger("pjepa_agent")
 
 Environment = gymnasium.Env[Any, Any]
 
@@ -106,6 +103,10 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".")
 
 
+class CannotRenderError(Exception):
+    """An environment renders no images, or not on this machine."""
+
+
 def is_image(space: gymnasium.Space[Any]) -> bool:
     """Return whether observations of a space are images: uint8 of two or three axes."""
     return isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) in (2, 3)
@@ -123,22 +124,24 @@ def render_image(environment: Environment) -> NDArray[Any]:
     return rendered
 
 
-def why_not_rendered(maker: Maker) -> str:
-    """Make an environment and render its first observation; return why it cannot be done, or nothing if it can.
+def render_first(maker: Maker, modes: Sequence[str]) -> NDArray[Any]:
+    """Make an environment and render its first observation.
+
+    Args:
+        maker: makes the environment.
+        modes: render modes that the environment names, if it names any.
 
     Raises:
+        CannotRenderError: it does not render images, or not here; the message says why.
         ConfigError: the environment cannot be made at all.
     """
-    plain = maker.make()
-    modes = plain.metadata.get("render_modes") or []
-    plain.close()
     if modes and "rgb_array" not in modes:
-        return f"it has the render modes {', '.join(map(str, modes))}, and rgb_array is needed"
+        raise CannotRenderError(f"it has the render modes {', '.join(map(str, modes))}, and rgb_array is needed")
     try:
         environment = maker.make(render=True)
         environment.reset(seed=0)
-        render_image(environment)
+        image = render_image(environment)
         environment.close()
     except (Exception, SystemExit) as error:  # graphics libraries raise what they like where there is no display
-        return describe_error(error)
-    return ""
+        raise CannotRenderError(describe_error(error)) from error
+    return image

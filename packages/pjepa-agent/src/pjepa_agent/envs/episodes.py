@@ -267,7 +267,13 @@ def _make_vector(observer: Observer, environments: int, name: str) -> SyncVector
         environment = observer.make(remember if observer.shows_state else None)
         return _Slot(environment, name, remembered)
 
-    vector = SyncVectorEnv([make] * environments, copy=False, autoreset_mode=AutoresetMode.DISABLED)
+    try:
+        vector = SyncVectorEnv([make] * environments, copy=False, autoreset_mode=AutoresetMode.DISABLED)
+    except RuntimeError as error:  # which says of what spaces, in two lines
+        raise ConfigError(
+            f"{name}: has other spaces each time it is made ({describe_error(error)}); name a module:function that "
+            "returns the environment with spaces that stay"
+        ) from error
     if len({id(each.unwrapped) for each in vector.envs}) < environments:
         raise ConfigError(f"{name}: returns one environment again and again, must return a new one each time")
     return vector

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.schema import CollectionConfig, ObjectiveConfig
 from pjepa_agent.envs.actions import Actions, make_actions
-from pjepa_agent.envs.base import Collector, Function, Spec
+from pjepa_agent.envs.base import Collector, Function, Spec, SpecError
 from pjepa_agent.envs.environment import Maker
 from pjepa_agent.envs.episodes import Episode, EpisodeCollector
 from pjepa_agent.envs.labels import join_labels
@@ -59,7 +59,10 @@ class GymnasiumDomain:
         environment.close()
         assert space.shape is not None
         shape = tuple(int(each) for each in space.shape)
-        return Spec(shape, str(space.dtype), actions.dim, actions.low, actions.high)
+        try:
+            return Spec(shape, str(space.dtype), actions.dim, actions.low, actions.high)
+        except SpecError as error:
+            raise ConfigError(f"{self._name}: cannot be learnt: {error}") from error
 
     def collector(self, seed: int) -> Collector:
         """Refuse, since only the counting world is collected while training.

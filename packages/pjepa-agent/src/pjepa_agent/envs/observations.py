@@ -12,7 +12,7 @@ from gymnasium.wrappers import FrameStackObservation, GrayscaleObservation, Tran
 from numpy.typing import NDArray
 
 from pjepa_agent.config.fields import ConfigError
-from pjepa_agent.envs.environment import Environment, Maker, is_image, render_image, why_not_rendered
+from pjepa_agent.envs.environment import CannotRenderError, Environment, Maker, is_image, render_first, render_image
 
 logger = logging.getLogger("pjepa_agent")
 
@@ -41,9 +41,10 @@ class Observer:
     def __init__(self, maker: Maker) -> None:
         self._maker, self._config = maker, maker.config
         plain = maker.make()
-        self._space = plain.observation_space
+        self._space, self._modes = plain.observation_space, plain.metadata.get("render_modes") or []
         plain.close()
         self.reason = ""
+        self._rendered: NDArray[Any] | None = None
         self.kind = self._choose_kind()
 
     @property
@@ -76,9 +77,11 @@ class Observer:
         if kind in ("auto", "image") and is_image(self._space):
             return "image"
         if kind in ("auto", "render"):
-            self.reason = why_not_rendered(self._maker)
-            if not self.reason:
+            try:
+                self._rendered = render_first(self._maker, self._modes)
                 return "render"
+            except CannotRenderError as error:
+                self.reason = str(error)
             if kind == "render":
                 raise ConfigError(
                     f"{self._maker.name}: cannot be rendered ({self.reason}); choose collection.observation=vector, or "
@@ -86,7 +89,7 @@ class Observer:
                 )
         if kind == "auto":
             self._check_vector_is_meant()
-            logger.warning("%s cannot be rendered (%s), so its vector is observed", self._maker.name, self.reason)
+            _warn_once(f"{self._maker.name} cannot be rendered ({self.reason}), so its vector is observed")
         return "vector"
 
     @property
@@ -136,18 +139,11 @@ class Observer:
         if self.kind == "image":
             assert self._space.shape is not None
             return picture(np.zeros(self._space.shape, np.uint8)).shape
-        return self._rendered_shape
-
-    @functools.cached_property
-    def _rendered_shape(self) -> tuple[int, ...]:
-        environment = self._maker.make(render=True)
+        assert self._rendered is not None
         try:
-            environment.reset(seed=0)
-            return self._picture(environment)(None).shape
-        except (Exception, SystemExit) as error:  # an environment can raise anything
+            return as_image(self._rendered, self._config.size).shape
+        except ObservationError as error:
             raise ConfigError(f"{self._maker.name}: cannot be rendered ({error})") from error
-        finally:
-            environment.close()
 
     def _gray(self, environment: Environment) -> Environment:
         shape = environment.observation_space.shape
@@ -179,6 +175,11 @@ class Observer:
             lambda frames: np.moveaxis(frames, 0, -2).reshape(joined),
             spaces.Box(low, high, joined, space.dtype),
         )
+
+
+@functools.cache
+def _warn_once(text: str) -> None:
+    logger.warning(text)
 
 
 def as_image(value: Any, size: int) -> NDArray[np.uint8]:
