@@ -23,8 +23,11 @@ class LazyFrames(ABC):
     array in memory. Any other index raises the same `TypeError` in every store. `numpy.asarray` reads all frames.
     Threads may read at a time, and so may processes that were forked or got the frames pickled.
 
-    A subclass sets `shape` and `dtype`, and reads ranges.
+    A subclass sets `shape` and `dtype`, and reads ranges. It sets `random_access` to False where a frame cannot be read
+    without those before it.
     """
+
+    random_access: bool = True
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -108,6 +111,11 @@ class LazyFrames(ABC):
         return out
 
 
+def random_access(frames: Frames) -> bool:
+    """Return whether frames can be read in any order, each without those before it."""
+    return bool(getattr(frames, "random_access", True))
+
+
 def _spans(ids: Ids, most: int) -> Iterator[tuple[int, int]]:
     """Yield bounds of runs of increasing ids without large gaps, each of which reaches over at most `most` rows."""
     begin = 0
@@ -119,26 +127,23 @@ def _spans(ids: Ids, most: int) -> Iterator[tuple[int, int]]:
 
 
 class MappedFrames(LazyFrames):
-    """The first rows of a file of plain numbers, mapped into memory where they are read.
+    """The first rows of a file of plain numbers, mapped into memory while they are read.
 
     Args:
         path: the file.
         dtype: type of the numbers.
         shape: (F, ...), of which the file holds at least F rows.
+        offset: bytes before the first row.
     """
 
-    def __init__(self, path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-        self.path, self.dtype, self.shape = path, dtype, shape
-        self._map: NDArray[Any] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_map": None}  # or the numbers would be pickled with it
+    def __init__(self, path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], offset: int = 0) -> None:
+        self.path, self.dtype, self.shape, self.offset = path, dtype, shape, offset
 
     def _mapped(self) -> NDArray[Any]:
-        if self._map is None:
-            # Bools may be any byte in a file, and are made 0 or 1 as they are read.
-            self._map = np.memmap(self.path, "u1" if self.dtype == np.bool_ else self.dtype, "r", shape=self.shape)
-        return self._map
+        # Anew for each read: pages count as memory of this process as long as they are mapped, in the end all of them.
+        # Bools may be any byte in a file, and are made 0 or 1 as they are read.
+        dtype = np.dtype(np.uint8) if self.dtype == np.bool_ else self.dtype
+        return np.memmap(self.path, dtype, "r", self.offset, self.shape)
 
     def read_range(self, start: int, stop: int) -> NDArray[Any]:
         """Read the frames of a range."""
@@ -158,7 +163,7 @@ class PickedFrames(LazyFrames):
     """
 
     def __init__(self, frames: LazyFrames, rows: Ids) -> None:
-        self._frames, self._rows = frames, rows
+        self._frames, self._rows, self.random_access = frames, rows, random_access(frames)
         self.shape = (len(rows), *frames.shape[1:])
         self.dtype = frames.dtype
 
@@ -175,7 +180,7 @@ class JoinedFrames(LazyFrames):
     """
 
     def __init__(self, parts: Sequence[Frames]) -> None:
-        self._parts = parts
+        self._parts, self.random_access = parts, all(map(random_access, parts))
         self._starts = np.cumsum([0, *(part.shape[0] for part in parts)])
         self.shape = (int(self._starts[-1]), *parts[0].shape[1:])
         self.dtype = np.result_type(*{part.dtype for part in parts})
@@ -197,7 +202,7 @@ class ChannelsLast(LazyFrames):
     """A view of images (F, C, H, W) as (F, H, W, C)."""
 
     def __init__(self, frames: Frames) -> None:
-        self._frames = frames
+        self._frames, self.random_access = frames, random_access(frames)
         count, channels, *size = frames.shape
         self.shape = (count, *size, channels)
         self.dtype = frames.dtype
@@ -215,7 +220,7 @@ class FlatFrames(LazyFrames):
     """
 
     def __init__(self, parts: Sequence[Frames]) -> None:
-        self._parts = parts
+        self._parts, self.random_access = parts, all(map(random_access, parts))
         rows = parts[0].shape[0]
         self.shape = (rows, sum(int(np.prod(part.shape[1:], dtype=object)) for part in parts))
         self.dtype = np.result_type(*{part.dtype for part in parts})

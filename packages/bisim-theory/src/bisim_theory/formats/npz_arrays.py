@@ -121,6 +121,7 @@ class StoredFrames(StoredArray, LazyFrames):
         if self._fortran and len(self.shape) > 1:
             raise DatasetError(f"{path}: {name}: is in Fortran order; save np.ascontiguousarray of it")
         self._row_bytes = byte_count(self.shape[1:], self.dtype.itemsize)
+        self.random_access = self._stored
         self._forget_cursors()
 
     def _forget_cursors(self) -> None:

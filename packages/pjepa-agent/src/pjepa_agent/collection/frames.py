@@ -2,14 +2,22 @@
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from bisim_theory.data.transitions import Frames, chunks
 from numpy.typing import NDArray
 from torch import Tensor
 
-FramePlacement = Literal["auto", "device", "host"]
+from pjepa_agent.collection.disk_frames import DiskFrames, as_trained, on_disk, trained_bytes
+from pjepa_agent.compute.memory import available_memory
+
+FramePlacement = Literal["auto", "device", "host", "disk"]
+
+MEMORY_SHARE = 1 / 8
+"""Largest share of the available memory that frames of a file take. Of more, each batch reads its own."""
 
 HEADROOM = 1.02
 """Length of a ring relative to the frames that it is expected, or known, to hold."""
@@ -84,8 +92,39 @@ class FrameRing:
         self.images = images
 
 
+def hold_frames(
+    frames: Frames, device: torch.device, placement: FramePlacement = "auto", unpacked: Path | None = None
+) -> FrameRing | DiskFrames:
+    """Hold all frames of a dataset where there is room, so that batches can be gathered.
+
+    Args:
+        frames: (F, H, W, C) uint8 or (F, k) numbers, in memory or in a file.
+        device: of the batches.
+        placement: ``device``, ``host``, ``disk``, or ``auto`` for the first of these with room to spare. Frames that
+            are in memory already are not put on disk.
+        unpacked: see `on_disk`.
+
+    Raises:
+        ConfigError: the frames are to stay on disk, and cannot.
+    """
+    size = trained_bytes(frames)
+    place = frames_device(placement, device, size)
+    if isinstance(frames, np.ndarray):
+        return FrameRing(torch.from_numpy(as_trained(frames)).to(place), device)
+    short = placement == "auto" and place.type == "cpu" and size > MEMORY_SHARE * available_memory()
+    if placement == "disk" or short:
+        return on_disk(frames, device, unpacked)
+    dtype = torch.uint8 if frames.dtype == np.uint8 else torch.float32
+    held = torch.empty(tuple(frames.shape), dtype=dtype, device=place)
+    start = 0
+    for piece in chunks(frames):
+        held[start : start + len(piece)] = torch.from_numpy(as_trained(piece))
+        start += len(piece)
+    return FrameRing(held, device)
+
+
 def frames_device(placement: FramePlacement, device: torch.device, size: int) -> torch.device:
-    """Choose the device that keeps the frames.
+    """Choose the device that keeps the frames that memory holds.
 
     Args:
         placement: ``device``, ``host``, or ``auto`` for the device if they take at most half of its free memory.
@@ -93,7 +132,7 @@ def frames_device(placement: FramePlacement, device: torch.device, size: int) ->
         size: bytes of all frames.
     """
     host = torch.device("cpu")
-    if placement == "host":
+    if placement in ("host", "disk"):
         return host
     if placement == "auto" and device.type == "cuda" and size > torch.cuda.mem_get_info(device)[0] / 2:
         return host

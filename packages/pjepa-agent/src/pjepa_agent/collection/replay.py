@@ -3,6 +3,7 @@
 import abc
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,8 @@ from torch import Tensor
 from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
 
 from pjepa_agent.auxiliary import Auxiliary
-from pjepa_agent.collection.frames import HEADROOM, FramePlacement, FrameRing, frames_device
+from pjepa_agent.collection.disk_frames import DiskFrames
+from pjepa_agent.collection.frames import HEADROOM, FramePlacement, FrameRing, frames_device, hold_frames
 from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
 from pjepa_agent.config.schema import Config
 from pjepa_agent.envs.registry import make_domain
@@ -34,7 +36,11 @@ class Replay(abc.ABC):
         horizon: length of the rollout that follows each transition of a batch, itself included.
     """
 
-    def __init__(self, frames: FrameRing, capacity: int, batch_size: int, seed: int, horizon: int = 1) -> None:
+    frames: FrameRing | DiskFrames
+
+    def __init__(
+        self, frames: FrameRing | DiskFrames, capacity: int, batch_size: int, seed: int, horizon: int = 1
+    ) -> None:
         self.frames, self.horizon = frames, horizon
         self.generator = torch.Generator(frames.device).manual_seed(seed)
         storage = LazyTensorStorage(capacity, device=frames.device)
@@ -100,7 +106,8 @@ class DatasetReplay(Replay):
         seed: of the draws.
         device: of the batches.
         horizon: length of the rollout that follows each transition of a batch, itself included.
-        placement: where the frames are kept, see `frames_device`.
+        placement: where the frames are kept, see `hold_frames`.
+        unpacked: where frames are unpacked to that have to stay on disk and can only be read in order.
     """
 
     def __init__(
@@ -111,10 +118,10 @@ class DatasetReplay(Replay):
         device: torch.device,
         horizon: int = 1,
         placement: FramePlacement = "auto",
+        unpacked: Path | None = None,
     ) -> None:
         assert data.observation is not None
-        images = torch.from_numpy(data.observation[: data.frames])
-        frames = FrameRing(images.to(frames_device(placement, device, images.nbytes)), device)
+        frames = hold_frames(data.observation, device, placement, unpacked)
         super().__init__(frames, len(data), batch_size, seed, horizon)
         self.buffer.extend(_rows(data).to(device))
 
@@ -133,6 +140,8 @@ class OnlineReplay(Replay):
         device: of the batches.
         processes: the processes that train together, each with its own policy and buffer.
     """
+
+    frames: FrameRing
 
     def __init__(self, config: Config, device: torch.device, processes: Processes = SINGLE_PROCESS) -> None:
         self.config, self.auxiliary = config, Auxiliary(config, processes)

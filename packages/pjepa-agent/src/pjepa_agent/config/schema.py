@@ -188,8 +188,8 @@ class ComputeConfig:
     """Channels last, convolutions of 2x2 maps as matrix products, Adam in one kernel: the same result sooner."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile the losses; auto: on a CUDA device, into CUDA graphs, if a process trains alone."""
-    frame_storage: Literal["auto", "device", "host"] = "auto"
-    """Memory that holds the frames; auto: the device's, if they take at most half of what is free there."""
+    frame_storage: Literal["auto", "device", "host", "disk"] = "auto"
+    """Where frames are kept; auto: on the device, in memory or in their file, the first with room to spare."""
     check_every: Annotated[int, Between(1, 1_000)] = 10
     """Updates between checks for NaN and infinity. Each check waits for the device."""
 

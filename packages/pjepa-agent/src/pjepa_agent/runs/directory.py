@@ -38,6 +38,7 @@ class RunDirectory:
         self.wandb_id = self.path / "wandb_id.txt"
         self.lock = self.path / ".lock"
         self.transitions = self.path / TRANSITIONS
+        self.frames = self.path / "frames.npy"
         self.representation = self.path / REPRESENTATION
         self.figures = self.path / "figures"
         self.report = self.path / "report.json"

@@ -83,7 +83,7 @@ class Trainer:
             groups = [{name: part} for name, part in readouts.parts.items()]
             self.readout_optimizer = Optimizer(groups, optimization, None, fused, decay)
 
-        self.replay = _make_replay(config, data, device, processes)
+        self.replay = _make_replay(config, run, data, device, processes)
         if not self.spec.images:
             self.model.standardize(processes.broadcast(self.replay.observations(STANDARDIZED)))
         self.averaged = AveragedWeights(self.model, optimization.averaging_age) if optimization.averaging_age else None
@@ -257,7 +257,9 @@ class Trainer:
             self.checkpoints.save_best(self.evaluated, self.update)
 
 
-def _make_replay(config: Config, data: TransitionDataset | None, device: torch.device, processes: Processes) -> Replay:
+def _make_replay(
+    config: Config, run: RunDirectory, data: TransitionDataset | None, device: torch.device, processes: Processes
+) -> Replay:
     """Create the replay buffer of this rank: of a dataset, or of the latest transitions."""
     if data is None:
         return OnlineReplay(config, device, processes)
@@ -268,6 +270,7 @@ def _make_replay(config: Config, data: TransitionDataset | None, device: torch.d
         device,
         config.objective.horizon,
         config.compute.frame_storage,
+        run.frames,
     )
 
 
