@@ -1,13 +1,16 @@
 """The auxiliary functions p (paper Sections 2.3 and 3): reward, random map, Q, a label, or a function of the user's."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from bisim_theory import NoWellTrainedModelError
 from bisim_theory.data.arrays import to_numpy
-from bisim_theory.data.auxiliary_functions import round_values
+from bisim_theory.data.auxiliary import Values, with_auxiliary
+from bisim_theory.data.auxiliary_functions import auxiliary_values, round_values
 from bisim_theory.data.auxiliary_names import NAMES, Term, parse_auxiliary
 from bisim_theory.data.transitions import DatasetError, Frames, TransitionDataset, chunks
 from numpy.typing import NDArray
@@ -45,8 +48,9 @@ class Auxiliary:
 
     def __init__(self, config: Config, processes: Processes = SINGLE_PROCESS) -> None:
         self.name = config.objective.auxiliary
-        self._processes = processes
-        self._function = make_function(config)
+        self._processes, self._counting = processes, config.counting
+        from_data = not config.counting and self.name not in RANDOM_AUXILIARIES
+        self._function = self._of_transitions if from_data else make_function(config)
         self._mean: Floats | None = None
         self._deviation: Floats | None = None
 
@@ -75,6 +79,33 @@ class Auxiliary:
         if self.name in RANDOM_AUXILIARIES:
             values = self._standardize(values)
         return self._checked(values)
+
+    def attach(self, data: TransitionDataset) -> TransitionDataset:
+        """Set p in transitions: of their sources in the counting world, elsewhere of every observation of known p.
+
+        Args:
+            data: transitions with observations. What is no function of one observation alone, such as the reward, is
+                read off the transitions.
+
+        Raises:
+            ConfigError: p fails, has two values of one observation, or cannot be learnt.
+            DatasetError: the data offers no such function, or it is known of no observation.
+        """
+        assert data.observation is not None
+        if self._counting:
+            return dataclasses.replace(data, auxiliary=self(data.observation, data.labels)[data.source])
+        if self.name in RANDOM_AUXILIARIES:
+            values = Values(self(data.observation, data.labels), np.ones(data.frames, bool))
+        else:
+            try:
+                values = auxiliary_values(data, self.name)
+            except NoWellTrainedModelError as error:
+                raise ConfigError(f"auxiliary {self.name}: {error}; nothing can be learnt of it") from None
+            self._checked(values.value)
+        return with_auxiliary(data, values)
+
+    def _of_transitions(self, frames: Frames, labels: Labels) -> NDArray[Any]:
+        raise ConfigError(f"auxiliary {self.name}: is read off transitions here, and is no function of observations")
 
     @property
     def metadata(self) -> dict[str, Any]:

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 from bisim_theory import TransitionDataset, read_transitions, write_transitions
+from bisim_theory.data.auxiliary import stored_values
 from bisim_theory.files import write_json
 
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.collection.dataset import collect_dataset, metadata
 from pjepa_agent.collection.replay import OnlineReplay
 from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
-from pjepa_agent.config.fields import DEVICES, ConfigError, is_device
-from pjepa_agent.config.schema import COUNTING, SCALAR_AUXILIARIES, Config
+from pjepa_agent.config.fields import DEVICES, is_device
+from pjepa_agent.config.schema import SCALAR_AUXILIARIES, Config
 from pjepa_agent.envs.registry import make_domain
 from pjepa_agent.evaluation.held_out import compare_with_untrained
 from pjepa_agent.evaluation.theorem import write_run_representation
@@ -32,6 +33,9 @@ from pjepa_agent.runs.provenance import record_start
 from pjepa_agent.training import Trainer
 
 logger = logging.getLogger("pjepa_agent")
+
+FEW = 8
+"""Transitions on which it is tried whether p can be used."""
 
 FINGERPRINTED = 256
 """Transitions whose observations the fingerprint of p is taken of."""
@@ -79,23 +83,21 @@ def _choose_gpu(name: str, number: int) -> None:
 def prepare(config: Config) -> Config:
     """Set the number of values that the auxiliary function has.
 
-    The function, and an encoder of the user's, are applied to a few observations, so that one that cannot be used is
+    The function, and an encoder of the user's, are applied to a few transitions, so that one that cannot be used is
     refused before anything is written.
 
     Raises:
         ConfigError: there is no such function, it fails, its values cannot be learnt, or a network cannot be made.
+        DatasetError: the dataset or the environment cannot be used.
     """
-    if not config.counting:
-        raise ConfigError(f"collection.environment={config.collection.environment!r}: must be {COUNTING} to train yet")
-    auxiliary = Auxiliary(config)
-    domain = make_domain(dataclasses.replace(config.collection, transitions=8))
+    domain = make_domain(dataclasses.replace(config.collection, transitions=FEW))
     few = domain.collect(config.seed)
+    shape = Auxiliary(config).attach(few).auxiliary_shape
     assert few.observation is not None
-    values = auxiliary(few.observation, few.labels)
-    check_networks(config, domain.spec, torch.from_numpy(few.observation[: few.frames]))
+    check_networks(config, domain.spec, torch.from_numpy(few.observation[:FEW]))
     if config.objective.auxiliary in SCALAR_AUXILIARIES:
         return config
-    dim = 0 if values.ndim == 1 else values.shape[1]
+    dim = shape[0] if shape else 0
     return dataclasses.replace(config, objective=dataclasses.replace(config.objective, auxiliary_dim=dim))
 
 
@@ -250,19 +252,20 @@ def _write_recent(run: RunDirectory, config: Config, trainer: Trainer) -> Transi
 
 
 def _check_origin(run: RunDirectory, config: Config, data: TransitionDataset) -> None:
-    """Raise `RunError` if the transitions are of another environment, which the run's measures do not fit."""
-    found, wanted = data.metadata.get("environment"), config.collection.environment
+    """Raise `RunError` if the transitions are of another world, which the run's measures do not fit."""
+    kind = "dataset" if config.collection.dataset else "environment"
+    found, wanted = data.metadata.get(kind), getattr(config.collection, kind)
     if found != wanted:
         raise RunError(
-            f"{run.transitions}: holds transitions of {found or 'an unnamed environment'}, this run needs those of "
+            f"{run.transitions}: holds transitions of {found or f'an unnamed {kind}'}, this run needs those of "
             f"{wanted}; restore the run's own file, or begin a new run"
         )
 
 
 def _fingerprint(config: Config) -> dict[str, Any] | None:
     """Compute the fingerprint of a function of the user's, on a few observations that the seed fixes."""
-    if ":" not in config.objective.auxiliary:
-        return None
+    if ":" not in config.objective.auxiliary or not config.counting:
+        return None  # of another world the stored transitions tell
     few = make_domain(dataclasses.replace(config.collection, transitions=FINGERPRINTED)).collect(config.seed)
     assert few.observation is not None
     return fingerprint(few, Auxiliary(config)(few.observation, few.labels))
@@ -273,8 +276,12 @@ def _check_auxiliary(run: RunDirectory, config: Config, data: TransitionDataset)
     name = config.objective.auxiliary
     if ":" not in name or data.observation is None:
         return
-    values = Auxiliary(config)(data.observation, data.labels)[data.source]
-    if values.shape != data.p.shape or not np.allclose(values, data.p, rtol=1e-4, atol=1e-6):
+    bare = dataclasses.replace(
+        data, auxiliary=None, observation_auxiliary=None, observation_auxiliary_known=None, size=data.frames
+    )
+    now, then = stored_values(Auxiliary(config).attach(bare)), stored_values(data)
+    known = now.known & then.known
+    if now.value.shape != then.value.shape or not np.allclose(now.value[known], then.value[known], 1e-4, 1e-6):
         raise RunError(
             f"{run.transitions}: auxiliary: holds other values than {name} now has, so the function has changed since "
             "the run began; restore it, or begin a new run"
@@ -283,12 +290,17 @@ def _check_auxiliary(run: RunDirectory, config: Config, data: TransitionDataset)
 
 def _check_dataset(run: RunDirectory, config: Config, data: TransitionDataset) -> None:
     """Raise `RunError` unless the configured model can be trained on the data."""
-    rows = (len(data),)
+    rows, spec = (len(data),), run.read_spec()
     dim = config.objective.auxiliary_values
+    p = "auxiliary" if config.counting else "observation_auxiliary"
+    found_p, of_p = getattr(data, p), len(data) if config.counting else data.frames
     shapes: dict[str, tuple[tuple[int, ...] | None, tuple[int, ...]]] = {
-        "observation": (None if data.observation is None else data.observation.shape, (data.frames, 64, 64, 3)),
-        "action_value": (None if data.action_value is None else data.action_value.shape, (*rows, 1)),
-        "auxiliary": (None if data.auxiliary is None else data.auxiliary.shape, (*rows, dim) if dim else rows),
+        "observation": (
+            None if data.observation is None else data.observation.shape,
+            (data.frames, *spec.observation_shape),
+        ),
+        "action_value": (None if data.action_value is None else data.action_value.shape, (*rows, spec.action_dim)),
+        p: (None if found_p is None else found_p.shape, (of_p, dim) if dim else (of_p,)),
     }
     if config.network.control_heads:
         for name in ("reward", "terminated"):
@@ -305,9 +317,9 @@ def _write_results(run: RunDirectory, data: TransitionDataset, trainer: Trainer)
 
     logger.info("writing the representation of %d observations, and the figures", data.frames)
     write_run_representation(run, data, trainer.evaluated)
-    embedding, counts = trainer.held_out.embed(trainer.evaluated)
+    embedding, labels = trainer.held_out.embed(trainer.evaluated)
     try:
-        write_figures(run.figures, embedding, counts, trainer.metrics)
+        write_figures(run.figures, embedding, labels, trainer.metrics, trainer.held_out.label_name)
     except OSError:  # a full disk, on which the report would not fit either
         raise
     except Exception as error:  # no picture is worth the report of a finished training
@@ -325,6 +337,7 @@ def _report(config: Config, trainer: Trainer, seconds: float, held_out: dict[str
         "seed": config.seed,
         "preset": config.preset,
         "experiment": config.experiment,
+        "world": config.collection.dataset or config.collection.environment,
         "auxiliary": config.objective.auxiliary,
         "updates": trainer.update,
         "seconds": round(seconds, 3),

@@ -9,6 +9,9 @@ from bisim_theory.data.action_codes import MOST_COMBINATIONS, MOST_DIMENSIONS, A
 from bisim_theory.data.bins import MOST_BINS, Bins, parse_count
 from bisim_theory.data.transitions import DatasetError, Ids, usable
 
+CONTINUOUS = "action: is continuous"
+"""Beginning of the message that asks for an abstraction."""
+
 _ADVICE = "name how actions become codes with --actions sign or --actions bins:K"
 
 
@@ -43,7 +46,7 @@ def encode_actions(action: NDArray[Any], abstraction: str | None = None) -> Enco
         raise DatasetError(f"action: must be (N,) or (N, A) numbers, is {action.shape} {action.dtype}")
     if action.dtype.kind == "f":
         if abstraction is None:
-            raise DatasetError(f"action: is continuous; {_ADVICE}")
+            raise DatasetError(f"{CONTINUOUS}; {_ADVICE}")
         values = action.reshape(len(action), -1)
         code, meaning = encode_values(values, abstraction)
         return EncodedActions(code, values, meaning)

@@ -1,12 +1,14 @@
 """The command `pjepa-train`. Nothing heavy is imported before the arguments are known to be good."""
 
 import argparse
+import dataclasses
 import itertools
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bisim_theory.console import Parser, plain_warnings, print_error, print_result
 
@@ -17,17 +19,18 @@ from pjepa_agent.cli.terminal import (
     quiet_libraries,
     without_garbage_collection,
 )
-from pjepa_agent.config.fields import DEVICES, ConfigError, is_device
+from pjepa_agent.config.fields import DEVICES, ConfigError, is_device, parse_value
 from pjepa_agent.config.presets import PRESETS, make_config
-from pjepa_agent.config.schema import EXPERIMENTS, Config
+from pjepa_agent.config.schema import COUNTING, EXPERIMENTS, Config
 
 if TYPE_CHECKING:
     from pjepa_agent.compute.processes import Processes
+    from pjepa_agent.envs.base import Spec
     from pjepa_agent.runs.directory import RunDirectory
 
 DESCRIPTION = """\
-Train a P-JEPA on the counting environment: collect transitions of a random policy, train encoder, latent dynamics
-and auxiliary head jointly, and leave a run directory that bisim-check reads."""
+Train a P-JEPA on the counting environment, on any other or on a dataset: collect transitions of a random policy, train
+encoder, latent dynamics and auxiliary head jointly, and leave a run directory that bisim-check reads."""
 
 EXAMPLE = "example: pjepa-train --experiment random --seed 1 --network.width 32"
 
@@ -83,6 +86,27 @@ def _add_run_options(parser: Parser) -> None:
         help="another auxiliary function: reward, q, random, random-network, a label such as count, module:function, "
         "NAME:round:STEP, or a+b",
     )
+    parser.add_argument(
+        "--env",
+        metavar="ID|module:function",
+        help="another environment to train on, as in minigrid:MiniGrid-Empty-5x5-v0 (default: CountingEnv-v0)",
+    )
+    parser.add_argument(
+        "--env-arg",
+        metavar="NAME=JSON",
+        action="append",
+        help="keyword argument of that environment, as in is_slippery=false; may be repeated",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="PATH",
+        help="train on a dataset in place of an environment, in any format that bisim-check reads",
+    )
+    parser.add_argument(
+        "--encoder",
+        metavar="module:function",
+        help="function that makes your own encoder, called with the shapes of the world and the width of an embedding",
+    )
     parser.add_argument("--seed", type=int, help="seed of data, initialisation and sampling (default: 0)")
     parser.add_argument(
         "--updates",
@@ -97,14 +121,36 @@ def configure(options: argparse.Namespace) -> Config:
     Raises:
         ConfigError: a value is not allowed.
     """
+    if options.env is not None and options.data is not None:
+        raise ConfigError("--env: excludes --data; a run has one world")
     config = make_config(
         options.preset or "laptop",
         options.experiment or "reward",
         options.seed or 0,
         options.updates,
         options.auxiliary,
+        environment=options.env,
+        dataset=options.data,
     )
-    return config.override(options.set or ())
+    collection = dataclasses.replace(config.collection, arguments=_environment_arguments(options.env_arg or ()))
+    encoder = config.network.encoder if options.encoder is None else options.encoder
+    network = dataclasses.replace(config.network, encoder=encoder)
+    return dataclasses.replace(config, collection=collection, network=network).override(options.set or ())
+
+
+def _environment_arguments(settings: Sequence[str]) -> dict[str, Any]:
+    """Parse ``NAME=JSON``; what is no JSON is text.
+
+    Raises:
+        ConfigError: a setting has another form, or names an argument twice.
+    """
+    arguments: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals or not name.isidentifier() or name in arguments:
+            raise ConfigError(f"--env-arg {setting}: must be NAME=JSON, each name once, as in is_slippery=false")
+        arguments[name] = parse_value(text)
+    return arguments
 
 
 @plain_warnings()
@@ -125,7 +171,20 @@ def main(argv: list[str] | None = None) -> int:
 
 def _check_resumed(parser: Parser, options: argparse.Namespace) -> None:
     """Refuse options that would change the configuration of a run that is resumed."""
-    for name in ("preset", "experiment", "auxiliary", "seed", "updates", "set", "run_dir"):
+    kept = (
+        "preset",
+        "experiment",
+        "auxiliary",
+        "env",
+        "env_arg",
+        "data",
+        "encoder",
+        "seed",
+        "updates",
+        "set",
+        "run_dir",
+    )
+    for name in kept:
         if getattr(options, name) is not None:
             option = options.overridden_by if name == "set" else f"--{name.replace('_', '-')}"
             parser.error(f"{option}: a resumed run keeps its own; leave it out with --resume")
@@ -140,6 +199,7 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
         from bisim_theory.data.transitions import DatasetError
 
         from pjepa_agent.compute.processes import init_processes
+        from pjepa_agent.envs.registry import make_domain
         from pjepa_agent.run import choose_device, prepare, train_run
         from pjepa_agent.runs.directory import RunDirectory, RunError
         from pjepa_agent.training import Interrupted, TrainingError
@@ -154,7 +214,8 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
                 device = choose_device(options.device or config.compute.device)
                 config = prepare(config)
                 processes.local_batch_size(config.optimization.batch_size)
-                run = _begin(config, options.run_dir, processes)
+                spec = make_domain(config.collection).spec
+                run = _begin(config, spec, options.run_dir, processes)
             with collected_signals() as received:
                 report = train_run(run, config, device, options.wandb, lambda: bool(received), processes, collected)
         if report:
@@ -173,13 +234,13 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
     return 0
 
 
-def _begin(config: Config, path: str | None, processes: "Processes") -> "RunDirectory":
+def _begin(config: Config, spec: "Spec", path: str | None, processes: "Processes") -> "RunDirectory":
     """Create the directory of a run on rank 0, and open it on all ranks."""
     from pjepa_agent.runs.directory import RunDirectory
 
     made = None
     if processes.is_main:
-        made = RunDirectory.create(_new_name(config) if path is None else path, config).path
+        made = RunDirectory.create(_new_name(config) if path is None else path, config, spec).path
     return RunDirectory(processes.broadcast_path(made))
 
 
@@ -195,14 +256,33 @@ def _new_name(config: Config) -> Path:
     return next(path for path in itertools.chain([name], numbered) if not path.exists())
 
 
-def _summary(path: object, report: dict[str, object]) -> str:
+def _measures(report: dict[str, Any]) -> list[str]:
+    """Say what was measured: clusters of counts, or of another world what Theorem 3 explains."""
+    if report["world"] != COUNTING:
+        trained, untrained = (report["held_out"][name] for name in ("trained", "untrained"))
+        share = [_number(each["theorem_least_explained_share"]) for each in (trained, untrained)]
+        return [
+            f"explained share of distinguished pairs, held out, least of all levels: {share[0]} (untrained {share[1]})",
+            f"collapsed pairs, held out: {_number(trained['theorem_collapsed_pairs'])}"
+            f" (untrained {_number(untrained['theorem_collapsed_pairs'])})",
+        ]
+    return [
+        f"nearest-centroid accuracy, held out: {report['nearest_centroid_accuracy']:.4f} at the last update"
+        f" (best {report['best_nearest_centroid_accuracy']:.4f} at update {report['best_update']},"
+        f" untrained {report['untrained_nearest_centroid_accuracy']:.4f})",
+        f"within/across distance: {report['within_across_ratio']:.3f}",
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.4g}"
+
+
+def _summary(path: object, report: dict[str, Any]) -> str:
     """Summarise a finished run in a few lines, and name the next command."""
     return "\n".join(
         [
-            f"nearest-centroid accuracy, held out: {report['nearest_centroid_accuracy']:.4f} at the last update"
-            f" (best {report['best_nearest_centroid_accuracy']:.4f} at update {report['best_update']},"
-            f" untrained {report['untrained_nearest_centroid_accuracy']:.4f})",
-            f"within/across distance: {report['within_across_ratio']:.3f}",
+            *_measures(report),
             f"{report['updates']} updates in {report['seconds']:.0f} s",
             f"written to {path}: config.json, metrics.csv, checkpoints/, transitions.npz, representation.npz, "
             "figures/, report.json, provenance.json",

@@ -7,6 +7,7 @@ from typing import Any
 
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.schema import (
+    COUNTING,
     EXPERIMENTS,
     CollectionConfig,
     Config,
@@ -59,6 +60,9 @@ PAPER = Config(
 )
 """The paper's model and training (Appendix D), with the loss weights of its authors' stored configuration of P-JEPA."""
 
+WORLD = CollectionConfig(transitions=20_000, max_episode_steps=0, action_repeat=1)
+"""Collection from another world than the counting one: its own episodes, a new action at every step."""
+
 PRESETS: typing.Mapping[str, Config] = types.MappingProxyType({"laptop": LAPTOP, "paper": PAPER})
 """Configurations of the experiment `reward` by name of the scale."""
 
@@ -81,8 +85,11 @@ def make_config(
     seed: int = 0,
     updates: int | None = None,
     auxiliary: str | None = None,
+    *,
+    environment: str | None = None,
+    dataset: str | None = None,
 ) -> Config:
-    """Make the configuration of one of the paper's experiments at one of the scales.
+    """Make the configuration of one of the paper's experiments at one of the scales, in the counting world or another.
 
     Args:
         preset: a name in `PRESETS`.
@@ -92,6 +99,8 @@ def make_config(
         updates: optimisation steps instead of the preset's.
         auxiliary: an auxiliary function instead of the experiment's. `pjepa_agent.run.prepare` finds the number of
             values of a label or of a function of your own.
+        environment: another environment than the counting one; see `CollectionConfig.environment`.
+        dataset: a dataset in place of an environment; see `CollectionConfig.dataset`.
 
     Raises:
         ConfigError: a value is not allowed.
@@ -103,11 +112,16 @@ def make_config(
     base = PRESETS[preset]
     objective = _EXPERIMENT_OBJECTIVES[experiment] | ({} if auxiliary is None else {"auxiliary": auxiliary})
     optimization = _EXPERIMENT_OPTIMIZATION.get((preset, experiment), {})
+    collection = base.collection
+    other = environment is not None and environment.rpartition(":")[2] != COUNTING
+    if dataset is not None or other:
+        collection = dataclasses.replace(WORLD, environment=environment or COUNTING, dataset=dataset or "")
     return dataclasses.replace(
         base,
         preset=base.preset,
         experiment=typing.cast(Experiment, experiment),
         seed=seed,
+        collection=collection,
         objective=dataclasses.replace(base.objective, **objective),
         optimization=dataclasses.replace(
             base.optimization, **optimization | ({} if updates is None else {"updates": updates})

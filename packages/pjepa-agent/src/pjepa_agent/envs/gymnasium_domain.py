@@ -16,7 +16,6 @@ from pjepa_agent.envs.environment import Maker
 from pjepa_agent.envs.episodes import Episode, EpisodeCollector
 from pjepa_agent.envs.labels import join_labels
 from pjepa_agent.envs.observations import Observer
-from pjepa_agent.envs.splitting import hold_out
 from pjepa_agent.envs.terminals import absorb_terminals
 
 DRAWS_ENOUGH = 64
@@ -98,14 +97,6 @@ class GymnasiumDomain:
         data = self._joined(episodes, actions)
         self._check_codes(data, episodes)
         return absorb_terminals(data, seed) if self.config.terminal == "absorb" else data
-
-    def held_out(self, share: float, seed: int) -> tuple[TransitionDataset, TransitionDataset]:
-        """Collect transitions and split them by episode into those to train on and those to measure with.
-
-        Raises:
-            DatasetError: there are too few episodes; and see `collect`.
-        """
-        return hold_out(self.collect(seed), share, seed)
 
     def function(self, name: str, objective: ObjectiveConfig) -> Function | None:
         """Return None, since nothing is known of the world that its data does not say."""

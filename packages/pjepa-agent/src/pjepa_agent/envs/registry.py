@@ -1,20 +1,53 @@
 """The world that a configuration names."""
 
-from pjepa_agent.config.fields import ConfigError
+import dataclasses
+import functools
+import json
+
+from bisim_theory import TransitionDataset
+
 from pjepa_agent.config.schema import COUNTING, CollectionConfig
 from pjepa_agent.envs.base import Domain
 from pjepa_agent.envs.counting import CountingDomain
+from pjepa_agent.envs.dataset import DatasetDomain
 from pjepa_agent.envs.gymnasium_domain import GymnasiumDomain
+from pjepa_agent.envs.splits import hold_out
+
+WorldDomain = GymnasiumDomain | DatasetDomain
+"""A world other than the counting one, of which whole episodes are held out."""
 
 
-def make_domain(config: CollectionConfig) -> Domain:
-    """Make the world that a configuration names.
+def make_domain(config: CollectionConfig) -> CountingDomain | WorldDomain:
+    """Return the world that a configuration names, the same one for equal configurations, which is read once.
 
     Raises:
         ConfigError: there is no such world.
     """
+    return _make_domain(json.dumps(dataclasses.asdict(config)))
+
+
+@functools.lru_cache(maxsize=4)
+def _make_domain(text: str) -> CountingDomain | WorldDomain:
+    config = CollectionConfig(**json.loads(text))
     if config.dataset:
-        raise ConfigError(f"collection.dataset={config.dataset!r}: datasets cannot be trained on yet")
+        return DatasetDomain(config)
     if config.environment.rpartition(":")[2] == COUNTING:
         return CountingDomain(config)
     return GymnasiumDomain(config)
+
+
+def collect_world(config: CollectionConfig, seed: int) -> tuple[TransitionDataset, TransitionDataset]:
+    """Collect from a world other than the counting one: transitions to train on, and held-out ones.
+
+    The latest are remembered, since training and measuring ask one after the other.
+
+    Raises:
+        ConfigError, DatasetError: see the domain.
+    """
+    return _collect_world(json.dumps(dataclasses.asdict(config)), seed)
+
+
+@functools.lru_cache(maxsize=1)
+def _collect_world(text: str, seed: int) -> tuple[TransitionDataset, TransitionDataset]:
+    domain: Domain = _make_domain(text)
+    return hold_out(domain.collect(seed), json.loads(text)["held_out"], seed)

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from bisim_theory import TransitionDataset
@@ -12,7 +12,8 @@ from threadpoolctl import threadpool_limits
 
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.config.schema import Config
-from pjepa_agent.envs.counting import CountingDomain
+from pjepa_agent.envs.base import Spec
+from pjepa_agent.envs.counting import SPEC, CountingDomain
 from pjepa_agent.evaluation.clusters import (
     between_within_variance,
     gap_over_radius,
@@ -46,7 +47,7 @@ class HeldOut:
     """
 
     def __init__(self, config: Config, auxiliary: Auxiliary | None = None) -> None:
-        self.config = config
+        self.config, self.spec = config, SPEC
         self._auxiliary = auxiliary
         self.size = config.evaluation
         reference, scored = self.size.reference_per_count, self.size.scored_per_count
@@ -54,6 +55,9 @@ class HeldOut:
         self.images, self.labels = self.domain.balanced_observations(reference + scored, self._seed(0))
         self.counts = self.labels["count"]
         self.scored = np.arange(len(self.counts)) % (reference + scored) >= reference
+
+    label_name = "count"
+    """What the labels are called."""
 
     @functools.cached_property
     def auxiliary(self) -> Auxiliary:
@@ -152,18 +156,32 @@ def one_thread() -> threadpool_limits:
     return threadpool_limits(1, user_api="blas")
 
 
-def compare_with_untrained(held_out: HeldOut, model: PJEPA) -> dict[str, dict[str, Any]]:
-    """Return `HeldOut.measure_all` of a model, ``trained``, and of its initial weights, ``untrained``.
+class Measured(Protocol):
+    """Held-out data of a run."""
+
+    config: Config
+    spec: Spec
+
+    def measure_all(self, model: PJEPA) -> dict[str, Any]:
+        """Return all measures by name."""
+
+
+def compare_with_untrained(held_out: Measured, model: PJEPA) -> dict[str, dict[str, Any]]:
+    """Return all measures of a model, ``trained``, and of its initial weights, ``untrained``.
 
     Values that are not finite become None.
     """
-    untrained = PJEPA.untrained(held_out.config).to(model.device)
+    untrained = PJEPA.untrained(held_out.config, held_out.spec).to(model.device)
     return {"trained": _finite(held_out.measure_all(model)), "untrained": _finite(held_out.measure_all(untrained))}
+
+
+def _is_infinite(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:
     """Replace values that are not finite by None, in nested dictionaries too."""
     return {
-        name: _finite(value) if isinstance(value, dict) else value if math.isfinite(value) else None
+        name: _finite(value) if isinstance(value, dict) else None if _is_infinite(value) else value
         for name, value in values.items()
     }

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pjepa_agent.evaluation.clusters import pairwise_distances
-from pjepa_agent.runs.metrics import MetricsFile, objective_losses
+from pjepa_agent.runs.metrics import ACCURACY, MetricsFile, objective_losses
 
 POINTS = 256
 """Embeddings drawn, as many as in the paper's Figure 2."""
@@ -25,41 +25,62 @@ LOSS_LABELS = {
 }
 """Labels of losses with a symbol in the paper; others are labelled with their name."""
 
+HELD_OUT_LABELS = {
+    ACCURACY: "nearest-centroid accuracy",
+    "eval/within_across_ratio": "within / across distance",
+    "theorem/least_explained_share": "explained share, least of all levels",
+}
+"""Labels of the held-out measures that are drawn, by their column."""
 
-def draw_pca(axes: Axes, embedding: NDArray[Any], counts: NDArray[np.int64]) -> None:
-    """Scatter the first two principal components of embeddings (n, d), coloured and marked by count (n,)."""
+
+MOST_NAMED = 24
+"""Most labels whose names are written into a figure; more would cover each other."""
+
+
+def draw_pca(axes: Axes, embedding: NDArray[Any], labels: NDArray[np.int64], name: str | None = "count") -> None:
+    """Scatter the first two principal components of embeddings (n, d), coloured and marked by label (n,).
+
+    Args:
+        axes: the axes to draw on.
+        embedding: (n, d) embeddings.
+        labels: (n,) whole numbers from 0, or -1 for none.
+        name: what the labels are called; None draws without them.
+    """
     centred = embedding - embedding.mean(0)
     _, singular, directions = np.linalg.svd(centred, full_matrices=False)
     points = centred @ directions[:2].T
     variance = singular**2 / max(float((singular**2).sum()), np.finfo(float).tiny)
-    colors = colormaps["turbo"](np.linspace(0.03, 0.97, int(counts.max()) + 1))
-    for count in np.unique(counts):
-        chosen = points[counts == count]
-        axes.scatter(chosen[:, 0], chosen[:, 1], s=18, color=colors[count], linewidths=0, alpha=0.85)
+    different = np.unique(labels)
+    colors = colormaps["turbo"](np.linspace(0.03, 0.97, int(labels.max()) + 1))
+    for label in different:
+        chosen, color = points[labels == label], colors[label] if label >= 0 else "lightgrey"
+        axes.scatter(chosen[:, 0], chosen[:, 1], s=18, color=color, linewidths=0, alpha=0.85)
+        if name is None or label < 0 or len(different) > MOST_NAMED:
+            continue
         axes.annotate(
-            str(count), chosen.mean(0), fontsize=11, weight="bold", ha="center", va="center",
-            bbox={"boxstyle": "circle,pad=0.15", "fc": "white", "ec": colors[count], "alpha": 0.9},
+            str(label), chosen.mean(0), fontsize=11, weight="bold", ha="center", va="center",
+            bbox={"boxstyle": "circle,pad=0.15", "fc": "white", "ec": color, "alpha": 0.9},
         )  # fmt: skip
     axes.set_xlabel(f"first component ({variance[0]:.0%} of the variance)")
     axes.set_ylabel(f"second component ({variance[1]:.0%})")
-    axes.set_title("PCA of held-out embeddings, by count")
+    axes.set_title("PCA of held-out embeddings" + ("" if name is None else f", by {name}"))
 
 
-def draw_distances(axes: Axes, embedding: NDArray[Any], counts: NDArray[np.int64]) -> None:
-    """Draw the distances between embeddings (n, d) as a heatmap sorted by count (n,), with red lines between counts."""
-    order = np.argsort(counts, kind="stable")
+def draw_distances(axes: Axes, embedding: NDArray[Any], labels: NDArray[np.int64], name: str | None = "count") -> None:
+    """Draw the distances between embeddings (n, d) as a heatmap sorted by label (n,), with red lines between labels."""
+    order = np.argsort(labels, kind="stable")
     image = axes.imshow(pairwise_distances(embedding[order], embedding[order]), cmap="viridis", interpolation="nearest")
-    starts = np.flatnonzero(np.diff(counts[order])) + 1
+    starts = np.flatnonzero(np.diff(labels[order])) + 1
     for start in starts:
         axes.axhline(start - 0.5, color="red", linewidth=0.8)
         axes.axvline(start - 0.5, color="red", linewidth=0.8)
-    edges = np.concatenate([[0], starts, [len(counts)]])
+    edges = np.concatenate([[0], starts, [len(labels)]])
     middles = (edges[:-1] + edges[1:] - 1) / 2
-    names = [str(count) for count in np.unique(counts)]
-    axes.set_xticks(middles, names)
-    axes.set_yticks(middles, names)
-    axes.set_xlabel("count")
-    axes.set_ylabel("count")
+    different = [str(label) for label in np.unique(labels)]
+    named = name is not None and len(different) <= MOST_NAMED
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(middles if named else [], different if named else [])
+        axis.set_label_text(name or "observation")
     axes.set_title("distances between the embeddings")
     axes.figure.colorbar(image, ax=axes, fraction=0.046, pad=0.04, label="Euclidean distance")
 
@@ -74,10 +95,13 @@ def draw_training_curves(figure: Figure, metrics: MetricsFile) -> None:
         left.plot(updates, metrics.column(name), marker=".", label=label)
     left.set_yscale("log")
     left.set_title("losses, mean since the last evaluation")
-    accuracy, ratio = metrics.column("eval/nearest_centroid_accuracy"), metrics.column("eval/within_across_ratio")
-    right.plot(updates, accuracy, marker=".", label="nearest-centroid accuracy")
-    right.plot(updates, ratio, marker=".", label="within / across distance")
-    right.axhline(accuracy[0], color="grey", linestyle=":", label="accuracy of the untrained encoder")
+    for name, label in HELD_OUT_LABELS.items():
+        values = metrics.column(name)
+        if not np.isnan(values).all():
+            right.plot(updates, values, marker=".", label=label)
+    accuracy = metrics.column(ACCURACY)
+    if not np.isnan(accuracy[0]):
+        right.axhline(accuracy[0], color="grey", linestyle=":", label="accuracy of the untrained encoder")
     right.set_ylim(0, 1.05)
     right.set_title("held-out observations")
     for axes in (left, right):
@@ -88,23 +112,30 @@ def draw_training_curves(figure: Figure, metrics: MetricsFile) -> None:
 
 
 @unstyled
-def write_figures(folder: Path, embedding: NDArray[Any], counts: NDArray[np.int64], metrics: MetricsFile) -> None:
+def write_figures(
+    folder: Path,
+    embedding: NDArray[Any],
+    labels: NDArray[np.int64],
+    metrics: MetricsFile,
+    label_name: str | None = "count",
+) -> None:
     """Write ``pca.png``, ``distances.png`` and ``curves.png``.
 
     Args:
         folder: the folder to write to, created if missing.
         embedding: (n, d) held-out embeddings, of which 256 are drawn.
-        counts: (n,) their counts.
+        labels: (n,) their labels.
         metrics: the metrics of the run.
+        label_name: what the labels are called; None draws without them.
 
     Raises:
         OSError: a file cannot be written.
     """
     folder.mkdir(exist_ok=True)  # a copied run may lack its empty folders
-    chosen = np.random.default_rng(0).permutation(len(counts))[:POINTS]
+    chosen = np.random.default_rng(0).permutation(len(labels))[:POINTS]
     for name, draw in (("pca", draw_pca), ("distances", draw_distances)):
         figure = Figure(figsize=(6.4, 5.6), layout="constrained")
-        draw(figure.subplots(), embedding[chosen], counts[chosen])
+        draw(figure.subplots(), embedding[chosen], labels[chosen], label_name)
         save_figure(figure, folder / f"{name}.png", dpi=120)
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     draw_training_curves(figure, metrics)

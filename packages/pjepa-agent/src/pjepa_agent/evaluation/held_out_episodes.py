@@ -1,0 +1,193 @@
+"""Measure a model on held-out episodes of any world: Theorem 3, effective rank, and clusters where there are labels."""
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+from bisim_theory import (
+    DatasetError,
+    NoWellTrainedModelError,
+    Relation,
+    Representation,
+    TransitionDataset,
+    empirical_bisimulation,
+)
+from bisim_theory.data.auxiliary import stored_values
+from bisim_theory.data.identity import ContentNote, choose_identity, describe_content, identify_by_content
+from bisim_theory.data.labels import default_label, label_values
+from bisim_theory.theorem.check import Tolerance, check_theorem
+from numpy.typing import NDArray
+
+from pjepa_agent.auxiliary import Auxiliary
+from pjepa_agent.config.fields import ConfigError
+from pjepa_agent.config.schema import Config
+from pjepa_agent.envs.base import Spec
+from pjepa_agent.envs.registry import collect_world
+from pjepa_agent.envs.splits import first_episodes, take_frames
+from pjepa_agent.evaluation.clusters import nearest_centroid_accuracy, spread, within_across_ratio
+from pjepa_agent.evaluation.effective_rank import rankme
+from pjepa_agent.evaluation.held_out import HeldOut, one_thread
+from pjepa_agent.evaluation.theorem import LEVELS_MEASURED, PAIRS, represent
+from pjepa_agent.model import PJEPA
+from pjepa_agent.runs.metrics import ACCURACY
+
+LEAST_EXPLAINED = "theorem/least_explained_share"
+"""The column by which the best state is chosen: the explained share of the level that has the smallest."""
+
+COMPARED = 1_024
+"""Most observations of which all pairs are compared for the distances within and across labels."""
+
+
+class HeldOutEpisodes:
+    """Measure models on episodes that no update sees.
+
+    Observations are told apart by content, unless one (observation, action) then has several successors or one
+    observation two values of p. Labels are those that the configuration names or the data has; else the classes of B_D*
+    serve as labels, where it is an equivalence.
+
+    Args:
+        config: the configuration of the run.
+        spec: shapes of the world.
+        data: held-out transitions with p of every observation of which it is known.
+    """
+
+    def __init__(self, config: Config, spec: Spec, data: TransitionDataset) -> None:
+        self.config, self.spec = config, spec
+        self.data = take_frames(first_episodes(data, config.evaluation.transitions))
+        named = config.evaluation.label
+        if named and named not in data.labels:
+            raise ConfigError(
+                f"evaluation.label={named!r}: this world has no such label; it has {', '.join(data.labels) or 'none'}"
+            )
+        self.label = named or default_label(data)
+        content = describe_content(self.data, None)
+        self.identity, self.ids, self.relation = _relate(self.data, content)
+
+    @functools.cached_property
+    def labels(self) -> NDArray[np.int64] | None:
+        """Return (F,) the label of every observation as a number 0, 1, ..., -1 where it has none; None without any."""
+        if self.label is not None:
+            return np.unique(label_values(self.data, self.label), return_inverse=True)[1].reshape(-1)
+        classes = self.relation.classes
+        if classes is None or int(classes.max()) == 0:
+            return None
+        labels = np.full(self.data.frames, -1)
+        labels[self.relation.observations] = classes
+        return np.asarray(labels[self.ids])
+
+    def embed(self, model: PJEPA) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return embeddings (n, d) of the observations of the relation, and their labels (n,), 0 without any."""
+        ids = self.relation.observations
+        assert self.data.observation is not None
+        embedding: NDArray[np.float32] = model.encode(self.data.observation[: self.data.frames]).numpy()[ids]
+        return embedding, np.zeros(len(ids), np.int64) if self.labels is None else self.labels[ids]
+
+    def measure(self, model: PJEPA) -> dict[str, float]:
+        """Return the measures of every evaluation, by their names in ``metrics.csv``; NaN where there is none.
+
+        ``theorem/explained_share_L``, ``theorem/separation_L`` and ``theorem/residual_ratio_L`` of level L are those of
+        `bisim_theory.theorem.check.LevelCheck`. ``theorem/least_explained_share`` is the smallest of all levels.
+        """
+        row = dict.fromkeys(self._columns, math.nan)
+        try:
+            representation = represent(self.data, model)
+        except DatasetError:  # embeddings are not finite, which training reports itself
+            return row
+        with one_thread():
+            return row | self._of_embedding(representation, model) | self._of_theorem(representation)
+
+    def measure_all(self, model: PJEPA) -> dict[str, Any]:
+        """Return all measures by name, and how they were taken."""
+        found = {
+            name.removeprefix("eval/").replace("theorem/", "theorem_"): value
+            for name, value in self.measure(model).items()
+        }
+        how = {"identity": self.identity, "label": self.label_name, "transitions": len(self.data)}
+        return {**found, **how, "observations": len(self.relation.observations)}
+
+    @property
+    def label_name(self) -> str | None:
+        """Return what the labels are called, None without any."""
+        if self.labels is None:
+            return None
+        return self.label or "class of B_D*"
+
+    @property
+    def _columns(self) -> list[str]:
+        levels = range(1, LEVELS_MEASURED + 1)
+        names = ("explained_share", "separation", "residual_ratio")
+        of_level = [f"theorem/{name}_{level}" for name in names for level in levels]
+        measures = ("eval/spread", "eval/rankme", "eval/auxiliary_loss", "eval/transition_error")
+        clusters = (ACCURACY, "eval/within_across_ratio")
+        return [LEAST_EXPLAINED, *clusters, *measures, "theorem/certified_share", "theorem/collapsed_pairs", *of_level]
+
+    def _of_embedding(self, representation: Representation, model: PJEPA) -> dict[str, float]:
+        """Measure the embeddings of the observations of the relation."""
+        ids = self.relation.observations
+        embedding, values = representation.embedding[ids], stored_values(self.data)
+        known = np.flatnonzero(values.known)
+        row = {
+            "eval/spread": spread(embedding),
+            "eval/rankme": rankme(embedding),
+            "eval/auxiliary_loss": model.auxiliary_loss(representation.embedding[known], values.value[known]),
+            "eval/transition_error": transition_error(self.data, representation),
+        }
+        return row | self._of_clusters(embedding, ids)
+
+    def _of_clusters(self, embedding: NDArray[Any], ids: NDArray[np.int64]) -> dict[str, float]:
+        """Measure how labels cluster: every other observation makes the centroids, the rest is scored."""
+        if self.labels is None:
+            return {}
+        labels, reference = self.labels[ids], np.arange(len(ids)) % 2 == 0
+        known = np.isin(labels, labels[reference]) & ~reference
+        row = {}
+        if known.any():
+            row[ACCURACY] = nearest_centroid_accuracy(
+                embedding[reference], labels[reference], embedding[known], labels[known]
+            )
+        chosen = np.random.default_rng(0).permutation(len(ids))[:COMPARED]
+        counts = np.unique(labels[chosen], return_counts=True)[1]
+        if len(counts) > 1 and counts.max() > 1:
+            row["eval/within_across_ratio"] = within_across_ratio(embedding[chosen], labels[chosen])
+        return row
+
+    def _of_theorem(self, representation: Representation) -> dict[str, float]:
+        share = None if self.label is None or self.labels is None else self.relation.certified_share(self.labels)
+        check = check_theorem(self.relation, representation, Tolerance(sample=PAIRS), self.labels)
+        row: dict[str, float] = {"theorem/collapsed_pairs": check.collapsed_pairs}
+        if share is not None:
+            row["theorem/certified_share"] = share
+        if check.levels:
+            row[LEAST_EXPLAINED] = min(level.explained.share for level in check.levels)
+        for level in check.levels[:LEVELS_MEASURED]:
+            row[f"theorem/explained_share_{level.level}"] = level.explained.share
+            row[f"theorem/residual_ratio_{level.level}"] = level.residual_ratio
+            if level.separation is not None:
+                row[f"theorem/separation_{level.level}"] = level.separation
+        return row
+
+
+def _relate(data: TransitionDataset, content: ContentNote | None) -> tuple[str, NDArray[np.int64], Relation]:
+    """Compute the relation, by content where each observation then has one p and one successor under an action."""
+    if content is not None and choose_identity(data, "auto", False, content) == "content":
+        try:
+            return "content", content.ids, empirical_bisimulation(identify_by_content(data, content.ids))
+        except NoWellTrainedModelError:
+            pass  # one observation has two values of p
+    return "occurrence", np.arange(data.frames), empirical_bisimulation(data)
+
+
+def transition_error(data: TransitionDataset, representation: Representation) -> float:
+    """Return the mean of ||T(E(o), a) - E(o')||^2 over the variance of E(o'): 1 where T predicts the mean embedding."""
+    reached = representation.embedding[data.successor].astype(np.float64)
+    error = np.square(representation.predicted_embedding - reached).sum(1).mean()
+    variance = np.square(reached - reached.mean(0)).sum(1).mean()
+    return float(error / variance) if variance > 0 else math.nan
+
+
+def make_held_out(config: Config, spec: Spec, auxiliary: Auxiliary) -> HeldOut | HeldOutEpisodes:
+    """Make the held-out data of a run, with p as it is trained."""
+    if config.counting:
+        return HeldOut(config, auxiliary)
+    return HeldOutEpisodes(config, spec, auxiliary.attach(collect_world(config.collection, config.seed)[1]))
