@@ -21,6 +21,7 @@ from pjepa_agent.config.imports import import_function
 from pjepa_agent.config.schema import RANDOM_AUXILIARIES, Config
 from pjepa_agent.envs.base import Function, Labels
 from pjepa_agent.envs.registry import make_domain
+from pjepa_agent.envs.terminals import without_absorbing
 from pjepa_agent.networks.encoder import ResNetEncoder
 
 Floats = NDArray[np.floating[Any]]
@@ -98,7 +99,7 @@ class Auxiliary:
             values = Values(self(data.observation, data.labels), np.ones(data.frames, bool))
         else:
             try:
-                values = auxiliary_values(data, self.name)
+                values = auxiliary_values(without_absorbing(data), self.name)
             except NoWellTrainedModelError as error:
                 raise ConfigError(f"auxiliary {self.name}: {error}; nothing can be learnt of it") from None
             self._checked(values.value)

@@ -7,11 +7,23 @@ import numpy as np
 from bisim_theory import DatasetError, TransitionDataset
 from bisim_theory.data.terminals import ended
 
+from pjepa_agent.envs.splits import take_rows
+
 COLUMNS = ("source", "successor", "action", "action_value", "reward", "terminated", "truncated", "episode")
 """What the data has, and the added rows get."""
 
 MOST_ROWS = 10
 """Most rows that are added, per transition."""
+
+
+def without_absorbing(data: TransitionDataset) -> TransitionDataset:
+    """Leave out the rows that `absorb_terminals` has added, whose rewards nobody was given."""
+    if "absorbing_rows" not in data.metadata or data.terminated is None:
+        return data
+    loops = data.source == data.successor
+    ends = np.zeros(data.frames, bool)
+    ends[data.successor[data.terminated & ~loops]] = True
+    return take_rows(data, ~(loops & data.terminated & ends[data.source]))
 
 
 def absorb_terminals(data: TransitionDataset, seed: int) -> TransitionDataset:

@@ -1,0 +1,158 @@
+"""Training on other worlds than the counting one, from the command to the check."""
+
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from bisim_theory import read_representation, read_transitions, write_transitions
+from bisim_theory.cli import main as bisim_check
+from bisim_theory.data.auxiliary import stored_values
+from pjepa_agent import load
+from pjepa_agent.cli.train import main
+from pjepa_agent.config.fields import ConfigError
+from pjepa_agent.config.presets import make_config
+from pjepa_agent.envs.registry import make_domain
+from pjepa_agent.run import prepare, train_run
+from pjepa_agent.runs.directory import RunDirectory
+from pjepa_agent.training import Interrupted
+from support.corridor import PLACES, observe, walks
+
+SMALL = [
+    "network.width=4", "network.latent_dim=16", "network.hidden_dim=32", "optimization.batch_size=16",
+    "optimization.autocast=false", "collection.transitions=300", "evaluation.every=4", "evaluation.transitions=100",
+    "evaluation.batch_norm_samples=32",
+]  # fmt: skip
+
+
+def train(tmp_path, *arguments, updates=8):
+    small = [part for setting in SMALL for part in ("--set", setting)]
+    run_dir = tmp_path / "run"
+    status = main(["--updates", str(updates), "--run-dir", str(run_dir), *small, *map(str, arguments)])
+    return status, RunDirectory(run_dir)
+
+
+def rows_of(run):
+    with open(run.metrics, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(params=["images", "vectors"])
+def dataset(request, tmp_path):
+    path = tmp_path / "walks.npz"
+    write_transitions(path, walks(vector=request.param == "vectors"))
+    return path
+
+
+@pytest.mark.parametrize("terminal", ["leaf", "absorb"])
+def test_a_dataset_is_trained_on_and_checked(tmp_path, dataset, terminal, capsys):
+    status, run = train(tmp_path, "--data", dataset, "--auxiliary", "reward", "--collection.terminal", terminal)
+    assert status == 0
+    out = capsys.readouterr().out
+    assert "explained share of distinguished pairs, held out, least of all levels: " in out
+    data, report = read_transitions(run.path), json.loads(run.report.read_text())
+    assert (report["world"], report["auxiliary"]) == (str(dataset), "reward")
+    held_out = report["held_out"]["trained"]
+    assert (held_out["identity"], held_out["label"]) == ("content", "place")
+    # p is of observations: 1 at the goal, which is a source only where it absorbs; unknown where an episode begins.
+    values, place = stored_values(data), data.labels["place"]
+    assert set(values.value[values.known & (place == PLACES - 1)]) == {1}
+    assert set(values.value[values.known & (place < PLACES - 1)]) == {0}
+    goals = np.isin(data.source, np.flatnonzero(place == PLACES - 1))
+    assert goals.any() == (terminal == "absorb")
+    read_representation(run.representation).check_against(data)
+    assert bisim_check([str(run.path), "--json", str(tmp_path / "found.json")]) in (1, 3)
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["identity"] == "content"
+    assert found["hypothesis"]["levels"][0]["explained_share"] is not None
+    model = load(run.path)
+    frames = np.asarray(data.observation[:7])
+    np.testing.assert_allclose(
+        model.encode(frames).numpy(), read_representation(run.representation).embedding[:7], rtol=1e-4, atol=1e-5
+    )
+    assert len(rows_of(run)) == 3
+
+
+def test_an_environment_is_trained_on_and_its_p_may_be_any_name(tmp_path):
+    status, run = train(
+        tmp_path, "--env", "support.corridor:Corridor-v0", "--env-arg", "vector=true", "--auxiliary", "terminated"
+    )
+    assert status == 0
+    data = read_transitions(run.path)
+    assert data.metadata["environment"] == "support.corridor:Corridor-v0"
+    assert data.metadata["arguments"] == {"vector": True}
+    assert stored_values(data).known.all()
+    assert run.read_spec().observation_shape == (12, 20, 3)  # it renders
+    np.testing.assert_array_equal(data.observation[0], observe(0, vector=False))
+    assert json.loads(run.report.read_text())["best_update"] in (4, 8)
+
+
+def test_held_out_episodes_are_none_that_are_trained_on(tmp_path, dataset):
+    _, run = train(tmp_path, "--data", dataset, "--auxiliary", "reward")
+    trained = set(read_transitions(run.path).episode.tolist())
+    everything = set(walks().episode.tolist())
+    assert len(everything - trained) == round(0.2 * len(everything))
+
+
+def test_a_stopped_run_ends_like_one_left_alone(tmp_path, dataset):
+    config = make_config(updates=8, auxiliary="reward", dataset=str(dataset)).override(SMALL)
+    config = prepare(config)
+    spec = make_domain(config.collection).spec
+    whole = RunDirectory.create(tmp_path / "whole", config, spec)
+    train_run(whole, config, "cpu")
+    parts = RunDirectory.create(tmp_path / "parts", config, spec)
+    calls = iter(range(100))
+    with pytest.raises(Interrupted):
+        train_run(parts, config, "cpu", should_stop=lambda: next(calls) >= 5)
+    train_run(*RunDirectory.open(parts.path), "cpu")
+    for one, other in zip(rows_of(whole), rows_of(parts), strict=True):
+        same = {name for name in one if not name.startswith(("seconds", "charts/updates"))}
+        assert {name: one[name] for name in same} == {name: other[name] for name in same}
+
+
+def test_a_label_that_is_named_serves_as_ground_truth(tmp_path, dataset):
+    _, run = train(tmp_path, "--data", dataset, "--auxiliary", "reward", "--evaluation.label", "place")
+    assert float(rows_of(run)[0]["theorem/certified_share"]) > 0
+    status, _ = train(tmp_path / "other", "--data", dataset, "--auxiliary", "reward", "--evaluation.label", "room")
+    assert status == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--env", "support.corridor:Corridor-v0", "--data", "DATA"], "--env: excludes --data; a run has one world"),
+        (["--data", "DATA", "--auxiliary", "health"], "auxiliary='health': this dataset offers"),
+        (["--data", "nowhere.h5"], "nowhere.h5: does not exist"),
+        (["--data", "BARE"], "observation: is missing, and an encoder needs observations"),
+        (["--data", "ONE"], "needs 2 episodes to measure with and 2 to train on, and there are 1"),
+        (["--data", "DATA", "--env-arg", "vector"], "--env-arg vector: must be NAME=JSON"),
+        (["--data", "DATA", "--collection.online", "true"], "online=True: only the counting world"),
+        (["--data", "DATA", "--evaluation.best", "eval/beauty"], "evaluation.best='eval/beauty': is no measure"),
+        (["--env", "Corridor-v1"], "Corridor-v1"),
+        (["--env", "no_such_module:Corridor-v0"], "no_such_module"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_one_line(tmp_path, arguments, message, capsys):
+    data = walks()
+    write_transitions(tmp_path / "DATA", data)
+    write_transitions(tmp_path / "BARE", dataclasses.replace(data, observation=None))
+    write_transitions(tmp_path / "ONE", walks(episodes=1))
+    paths = [str(tmp_path / each) if each in ("DATA", "BARE", "ONE") else each for each in arguments]
+    try:
+        status, _ = train(tmp_path, *paths)
+    except SystemExit as ended:
+        status = ended.code
+    err = [line for line in capsys.readouterr().err.splitlines() if line.startswith("pjepa-train: error: ")]
+    assert status == 2
+    assert len(err) == 1
+    assert message in err[0]
+
+
+def test_an_auxiliary_of_two_values_is_refused(tmp_path):
+    data = walks()
+    shared = dataclasses.replace(data, source=data.source * 0, successor=data.successor * 0 + 1, reward=data.reward)
+    write_transitions(tmp_path / "data.npz", dataclasses.replace(shared, episode=np.arange(len(data)) // 100))
+    config = make_config(auxiliary="reward", dataset=str(tmp_path / "data.npz")).override(SMALL)
+    with pytest.raises(ConfigError, match="two auxiliary values"):
+        prepare(config)
