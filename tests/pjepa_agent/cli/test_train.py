@@ -32,6 +32,7 @@ def test_bad_input_is_one_clear_line_and_status_2(tmp_path, capsys, monkeypatch)
         "number": (["--seed", "one"], "invalid int value: 'one'"),
         "seed": (["--seed", "-1"], "seed=-1: must be in"),
         "auxiliary": (["--auxiliary", "size", "--run-dir", "new"], "auxiliary 'size': must be reward, q"),
+        "environment": (["--set", "collection.environment=no_such_module:World-v0"], "collection.environment"),
         "import": (["--auxiliary", "no_such_module:f", "--run-dir", "new"], "cannot be imported"),
         "random": (["--experiment", "random", "--auxiliary", "q"], "experiment random has random or random-network"),
         "updates": (["--updates", "0"], "optimization.updates=0: must be in 1..1e+09"),

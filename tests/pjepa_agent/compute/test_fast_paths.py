@@ -187,9 +187,10 @@ from pjepa_agent.envs.counting import CountingDomain
 from pjepa_agent.config.schema import CollectionConfig, Config
 
 config = CollectionConfig(transitions=300)
-kept, lost = prefetch.PrefetchedCollection(config, 5), prefetch.PrefetchedCollection(config, 5)
+domain = CountingDomain(config)
+kept, lost = prefetch.PrefetchedCollection(domain, 5), prefetch.PrefetchedCollection(domain, 5)
 lost._process.kill()
-expected = CountingDomain(config).collect(5)
+expected = domain.collect(5)
 for data in (kept.result(), lost.result()):
     for field in dataclasses.fields(data):
         if field.name not in ("labels", "metadata"):

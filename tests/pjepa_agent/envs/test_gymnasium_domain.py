@@ -213,6 +213,11 @@ def test_a_stack_longer_than_every_episode_is_refused():
         domain(max_episode_steps=2, stack=4).collect(0)
 
 
+def test_a_stack_is_not_judged_by_a_few_transitions():
+    data = domain(max_episode_steps=5, stack=9, transitions=8, observation="vector").collect(0)
+    assert data.observation.shape[1:] == (9 * 72,)
+
+
 def test_one_environment_that_is_returned_again_and_again_is_refused():
     with pytest.raises(ConfigError, match="must return a new one each time"):
         domain("support.toy_worlds:make_the_same").collect(0)

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from pjepa_agent.config.schema import Config
 from pjepa_agent.envs.counting import CountingDomain
-from pjepa_agent.envs.registry import make_domain
 
 
 class PrefetchedCollection:
@@ -62,12 +61,11 @@ def start(config: Config) -> Callable[[], TransitionDataset] | None:
     """
     # `torchrun` sets the variable; each of its processes collects with a seed of its own.
     several = "TORCHELASTIC_RUN_ID" in os.environ
-    if config.collection.online or several or sys.platform != "linux" or "torch" in sys.modules:
+    if config.collection.online or several or sys.platform != "linux" or "torch" in sys.modules or not config.counting:
         return None
     # Without the memory the run collects as usual, which reports the error.
-    domain = make_domain(config.collection)
     with contextlib.suppress(OSError, OverflowError, ValueError):
-        return PrefetchedCollection(domain, config.seed).result if isinstance(domain, CountingDomain) else None
+        return PrefetchedCollection(CountingDomain(config.collection), config.seed).result
     return None
 
 

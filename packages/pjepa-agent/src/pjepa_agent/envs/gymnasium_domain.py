@@ -21,6 +21,9 @@ from pjepa_agent.envs.terminals import absorb_terminals
 DRAWS_ENOUGH = 64
 """Drawn actions among which a random policy has more than one."""
 
+STACKS_ENOUGH = 10
+"""Lengths of a stack in the transitions from which it is judged whether episodes are as long."""
+
 CONVENTION = (
     "one row a step; the successor is the observation that the step returned, never that of a reset; reward is that of "
     "the step"
@@ -149,8 +152,9 @@ class GymnasiumDomain:
         return said
 
     def _check_stack(self, episodes: Sequence[Episode]) -> None:
-        longest = max(len(each) for each in episodes) + 1
-        if self.config.stack > longest:
+        lengths = [len(each) for each in episodes]
+        longest = max(lengths) + 1
+        if longest < self.config.stack <= sum(lengths) / STACKS_ENOUGH:
             raise DatasetError(
                 f"collection.stack={self.config.stack}: exceeds the longest episode of {self._name}, which has "
                 f"{longest} observations; choose fewer"
