@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from bisim_theory import TransitionDataset, read_transitions, write_transitions
-from bisim_theory.formats.frames import JoinedFrames, MappedFrames
+from bisim_theory.formats.frames import JoinedFrames, PlainFrames
 from pjepa_agent.collection import disk_frames, frames
 from pjepa_agent.collection.disk_frames import DiskFrames
 from pjepa_agent.collection.replay import DatasetReplay
@@ -37,7 +37,7 @@ def images(count=70, shape=(5, 4, 3)):
 
 def mapped(path, array):
     array.tofile(path)
-    return MappedFrames(path, array.dtype, array.shape)
+    return PlainFrames(path, array.dtype, array.shape)
 
 
 def batches(data, **options):
@@ -131,7 +131,7 @@ RESIDENT = """
 import os, resource, sys
 import numpy as np, torch
 from bisim_theory import TransitionDataset
-from bisim_theory.formats.frames import MappedFrames
+from bisim_theory.formats.frames import PlainFrames
 from pjepa_agent.collection.replay import DatasetReplay
 
 torch.set_num_threads(1)
@@ -141,7 +141,7 @@ with open(path, "wb") as file:
 source = np.arange(count - 1)
 data = TransitionDataset(
     source=source, successor=source + 1, action=source % 2, action_value=np.eye(2)[source % 2], auxiliary=source % 2,
-    observation=MappedFrames(path, np.dtype(np.uint8), (count, 64, 64, 3)),
+    observation=PlainFrames(path, np.dtype(np.uint8), (count, 64, 64, 3)),
 )
 replay = DatasetReplay(data, 256, 0, torch.device("cpu"), placement="disk")
 replay.sample()

@@ -16,6 +16,7 @@ from bisim_theory.files import write_json
 
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.collection.dataset import collect_dataset, metadata
+from pjepa_agent.collection.disk_frames import as_trained
 from pjepa_agent.collection.replay import OnlineReplay
 from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
 from pjepa_agent.config.fields import DEVICES, is_device
@@ -94,7 +95,7 @@ def prepare(config: Config) -> Config:
     few = domain.collect(config.seed)
     shape = Auxiliary(config).attach(few).auxiliary_shape
     assert few.observation is not None
-    check_networks(config, domain.spec, torch.from_numpy(few.observation[:FEW]))
+    check_networks(config, domain.spec, torch.from_numpy(as_trained(few.observation[:FEW])))
     if config.objective.auxiliary in SCALAR_AUXILIARIES:
         return config
     dim = shape[0] if shape else 0

@@ -9,7 +9,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from bisim_theory.data.transitions import BYTES_AT_ONCE, Frames, Ids, chunks, piece_rows
+from bisim_theory.data.transitions import BYTES_AT_ONCE, DatasetError, Frames, Ids, chunks, piece_rows
 from bisim_theory.formats.limits import byte_count, plain
 
 _GAP = 8
@@ -126,8 +126,11 @@ def _spans(ids: Ids, most: int) -> Iterator[tuple[int, int]]:
             begin = stop
 
 
-class MappedFrames(LazyFrames):
-    """The first rows of a file of plain numbers, mapped into memory while they are read.
+class PlainFrames(LazyFrames):
+    """The first rows of a file of plain numbers.
+
+    They are read and not mapped: pages of a map count as memory of the process, in the end all of them, and rows at
+    random take many times as long, since the system reads ahead around each.
 
     Args:
         path: the file.
@@ -139,19 +142,19 @@ class MappedFrames(LazyFrames):
     def __init__(self, path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], offset: int = 0) -> None:
         self.path, self.dtype, self.shape, self.offset = path, dtype, shape, offset
 
-    def _mapped(self) -> NDArray[Any]:
-        # Anew for each read: pages count as memory of this process as long as they are mapped, in the end all of them.
-        # Bools may be any byte in a file, and are made 0 or 1 as they are read.
-        dtype = np.dtype(np.uint8) if self.dtype == np.bool_ else self.dtype
-        return np.memmap(self.path, dtype, "r", self.offset, self.shape)
-
     def read_range(self, start: int, stop: int) -> NDArray[Any]:
         """Read the frames of a range."""
-        return self.read_rows(slice(start, stop))
-
-    def read_rows(self, ids: Ids | slice) -> NDArray[Any]:
-        """Read frames in any order."""
-        return plain(np.array(self._mapped()[ids]).view(self.dtype))
+        row_bytes = byte_count(self.shape[1:], self.dtype.itemsize)
+        data = np.empty((stop - start) * row_bytes, np.uint8)
+        with open(self.path, "rb", buffering=0) as file:
+            file.seek(self.offset + start * row_bytes)
+            rest = data.data
+            while len(rest):
+                count = file.readinto(rest)
+                if not count:
+                    raise DatasetError(f"{self.path}: is damaged (it ends before row {stop})")
+                rest = rest[count:]
+        return plain(data.view(self.dtype).reshape(stop - start, *self.shape[1:]))
 
 
 class PickedFrames(LazyFrames):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
 from bisim_theory.formats.actions import encode_actions
 from bisim_theory.formats.episodes import assemble, describe, describe_choice, find_successors, label_of
-from bisim_theory.formats.frames import JoinedFrames, LazyFrames, MappedFrames, PickedFrames, images_last
+from bisim_theory.formats.frames import JoinedFrames, LazyFrames, PickedFrames, PlainFrames, images_last
 from bisim_theory.formats.limits import (
     byte_count,
     check_expansion,
@@ -58,7 +58,7 @@ class _Entry:
         """Bytes of a row; the type must be in `_TYPES`."""
         return byte_count(self.shape[1:], np.dtype(_TYPES[self.dtype]).itemsize)
 
-    def open(self, rows: int) -> MappedFrames:
+    def open(self, rows: int) -> PlainFrames:
         """Open the first rows."""
         path = inside(self.root, *self.parts[:-1], f"{self.parts[-1]}.memmap")
         if self.dtype not in _TYPES:
@@ -67,7 +67,7 @@ class _Entry:
         expected, found = byte_count(self.shape, dtype.itemsize), path.stat().st_size
         if expected != found or expected == 0:
             raise DatasetError(f"{path}: has {found} bytes, {METADATA} says {self.shape} {self.dtype}")
-        return MappedFrames(path, dtype, (rows, *self.shape[1:]))
+        return PlainFrames(path, dtype, (rows, *self.shape[1:]))
 
     def read(self, rows: int) -> NDArray[Any]:
         """Read the first rows; columns (N, 1) become (N,)."""

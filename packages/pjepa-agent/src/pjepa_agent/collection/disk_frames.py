@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from bisim_theory.data.transitions import Frames, chunks
 from bisim_theory.files import atomic_write
-from bisim_theory.formats.frames import MappedFrames, random_access
+from bisim_theory.formats.frames import PlainFrames, random_access
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
@@ -81,7 +81,7 @@ def on_disk(frames: Frames, device: torch.device, unpacked: Path | None) -> Disk
     return DiskFrames(_unpack(frames, unpacked), device)
 
 
-def _unpack(frames: Frames, path: Path) -> MappedFrames:
+def _unpack(frames: Frames, path: Path) -> PlainFrames:
     """Write frames to a ``.npy`` file, unless it is there."""
     shape = tuple(int(n) for n in frames.shape)
     header = {"descr": npy.dtype_to_descr(frames.dtype), "fortran_order": False, "shape": shape}
@@ -97,7 +97,7 @@ def _unpack(frames: Frames, path: Path) -> MappedFrames:
             npy.write_array_header_1_0(file, header)
             for piece in chunks(frames):
                 file.write(np.ascontiguousarray(piece).data)
-    return MappedFrames(path, frames.dtype, shape, os.path.getsize(path) - _stored_bytes(frames))
+    return PlainFrames(path, frames.dtype, shape, os.path.getsize(path) - _stored_bytes(frames))
 
 
 def _holds(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
