@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from bisim_theory import read_representation, read_transitions, write_transitions
 from pjepa_agent import load
-from pjepa_agent.auxiliary import Auxiliary
+from pjepa_agent.auxiliary import Auxiliary, apply_random_network
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.config.schema import CollectionConfig
@@ -238,3 +238,16 @@ def test_an_auxiliary_that_was_not_prepared_is_refused_before_training(tiny, tmp
     with pytest.raises(RunError, match=r"auxiliary: is \(200,\), this run needs \(200, 256\)"):
         train_run(run, config, "cpu")
     assert not run.metrics.exists()
+
+
+@pytest.mark.parametrize("shape", [(7, 9, 1), (20, 10, 12), (3,)])
+def test_a_random_network_takes_observations_of_any_shape(shape):
+    rng = np.random.default_rng(0)
+    frames = rng.normal(size=(5, *shape)).astype(np.float32)
+    if len(shape) == 3:
+        frames = rng.integers(256, size=(5, *shape), dtype=np.uint8)
+    values = apply_random_network(frames, 4, seed=1)
+    assert values.shape == (5, 4)
+    assert len(np.unique(values, axis=0)) == 5
+    np.testing.assert_array_equal(values, apply_random_network(frames, 4, seed=1))
+    assert not np.array_equal(values, apply_random_network(frames, 4, seed=2))

@@ -14,6 +14,7 @@ from bisim_theory.data.auxiliary_functions import auxiliary_values, round_values
 from bisim_theory.data.auxiliary_names import NAMES, Term, parse_auxiliary
 from bisim_theory.data.transitions import DatasetError, Frames, TransitionDataset, chunks
 from numpy.typing import NDArray
+from torch import nn
 
 from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
 from pjepa_agent.config.fields import ConfigError
@@ -23,11 +24,15 @@ from pjepa_agent.envs.base import Function, Labels
 from pjepa_agent.envs.registry import make_domain
 from pjepa_agent.envs.terminals import without_absorbing
 from pjepa_agent.networks.encoder import ResNetEncoder
+from pjepa_agent.networks.vector_encoder import VectorEncoder
 
 Floats = NDArray[np.floating[Any]]
 
 LARGEST_SINGLE = 22_000.0
 """Largest magnitude that a two-hot head can represent: its bins end at a symlog of 10."""
+
+RANDOM_WIDTH = 512
+"""Width of the hidden layers of a random network of vectors."""
 
 FITTED_FRAMES = 256
 """Frames of a run of version 0.1 from which the scale of a random map is computed."""
@@ -271,10 +276,10 @@ def project(frames: Frames, dim: int, seed: int) -> NDArray[np.float32]:
 
 @torch.no_grad()
 def apply_random_network(frames: Frames, dim: int, seed: int) -> NDArray[np.float32]:
-    """Apply a network with random weights, an encoder of the laptop preset's size, to every image (Figure 1).
+    """Apply a network with random weights, an encoder of the laptop preset's size, to every observation (Figure 1).
 
     Args:
-        frames: (F, 64, 64, 3) uint8.
+        frames: (F, H, W, C) uint8, or (F, k) vectors.
         dim: number of values.
         seed: fixes the weights.
 
@@ -283,7 +288,11 @@ def apply_random_network(frames: Frames, dim: int, seed: int) -> NDArray[np.floa
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = ResNetEncoder(dim, width=16, blocks=1, normalization="none", initialization="pytorch")
+        network: nn.Module = (
+            ResNetEncoder(dim, 16, 1, "none", "pytorch", image_channels=int(frames.shape[-1]))
+            if len(frames.shape) == 4
+            else VectorEncoder(int(frames.shape[1]), dim, RANDOM_WIDTH)
+        )
     # Few images at a time: the activations of thousands would not fit into a laptop's memory.
     pieces = [network(torch.from_numpy(piece)) for piece in chunks(frames, 256)]
     values: NDArray[np.float32] = torch.cat(pieces).numpy()
