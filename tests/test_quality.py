@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "counting_env": {"gymnasium", "numpy"},
     "bisim_theory": {"numpy", "tqdm"},
     "pjepa_agent": {
-        "bisim_theory", "counting_env", "filelock", "gymnasium", "jaxtyping", "matplotlib", "numpy", "sklearn",
+        "PIL", "bisim_theory", "counting_env", "filelock", "gymnasium", "jaxtyping", "matplotlib", "numpy", "sklearn",
         "tensordict", "threadpoolctl", "torch", "torchrl", "tqdm", "tyro", "wandb",
     },
 }  # fmt: skip
