@@ -22,7 +22,7 @@ MAY_IMPORT = {
 }  # fmt: skip
 
 
-IMPORTED_AS = {"scikit_learn": "sklearn"}  # packages that are imported under another name
+IMPORTED_AS = {"pillow": "PIL", "scikit_learn": "sklearn"}  # packages that are imported under another name
 
 # Imported only when needed.
 EXTRAS = {
