@@ -105,7 +105,7 @@ class Ladder(gymnasium.Env):
 
     def _info(self):
         info = {"place": self.place, "half": np.float32(self.place / 2), "high": self.place > 1, "text": "x"}
-        info |= {"episode": 1, "nested": {"a": 1}, "array": np.zeros(2), "infinite": np.inf}
+        info |= {"episode": 1, "nested": {"a": 1}, "array": np.zeros(2), "infinite": np.inf, "huge": 10**400}
         return info | ({"seldom": 1} if self.steps % 2 else {})
 
     def render(self):

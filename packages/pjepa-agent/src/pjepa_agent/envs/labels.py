@@ -1,11 +1,10 @@
 """Labels of observations that a Gymnasium environment gives beside them."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from bisim_theory.data.transitions import is_label
+from bisim_theory.data.transitions import LARGEST, is_label
 from numpy.typing import NDArray
 
 MOST_LABELS = 16
@@ -21,7 +20,7 @@ def numbers_of(info: Mapping[Any, Any]) -> dict[str, float | int | bool]:
     for name, value in info.items():
         if isinstance(value, np.ndarray | np.generic) and value.ndim == 0:
             value = value.item()
-        if isinstance(name, str) and isinstance(value, bool | int | float) and math.isfinite(value):
+        if isinstance(name, str) and isinstance(value, bool | int | float) and -LARGEST <= value <= LARGEST:
             found[name] = value
     return found
 
