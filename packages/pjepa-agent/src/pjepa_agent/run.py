@@ -22,6 +22,7 @@ from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
 from pjepa_agent.config.fields import DEVICES, is_device
 from pjepa_agent.config.schema import SCALAR_AUXILIARIES, Config
 from pjepa_agent.envs.registry import make_domain
+from pjepa_agent.evaluation.before_training import describe_relation
 from pjepa_agent.evaluation.held_out import compare_with_untrained
 from pjepa_agent.evaluation.theorem import write_run_representation
 from pjepa_agent.networks.encoders import check_networks
@@ -238,9 +239,12 @@ def _dataset(
         _check_dataset(run, config, data)
         _check_auxiliary(run, config, data)
         return data, None
-    logger.info("collecting %d transitions", config.collection.transitions)
+    if not config.collection.dataset:
+        logger.info("collecting %d transitions", config.collection.transitions)
     data = collect_data()
     _check_dataset(run, config, data)
+    if not config.counting:
+        logger.info("%s", describe_relation(data))
     return data, functools.partial(write_transitions, run.transitions, data)
 
 

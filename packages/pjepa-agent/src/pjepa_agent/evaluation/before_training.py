@@ -1,0 +1,69 @@
+"""What Theorem 3 says of transitions before a model is trained on them, in one paragraph."""
+
+import numpy as np
+from bisim_theory import DatasetError, NoWellTrainedModelError, Relation, TransitionDataset, embeddings_needed
+from bisim_theory.data.auxiliary import stored_values
+from bisim_theory.data.identity import ContentNote, choose_identity, describe_content, identify_by_content
+from bisim_theory.relation.compute import empirical_bisimulation
+
+from pjepa_agent.envs.splits import first_episodes
+
+MOST_TRANSITIONS = 5_000
+"""Transitions of the first episodes that are related where observations are told apart by occurrence."""
+
+
+def describe_relation(data: TransitionDataset) -> str:
+    """Say whether the data is deterministic, which distinctions p protects, and how many embeddings these need.
+
+    Args:
+        data: transitions with p.
+    """
+    content = describe_content(data, None)
+    said = [_determinism(content)]
+    by_content = content is not None and choose_identity(data, "auto", False, content) == "content"
+    try:
+        if content is not None and by_content:
+            said.append(_protected(empirical_bisimulation(identify_by_content(data, content.ids))))
+        else:
+            part = first_episodes(data, MOST_TRANSITIONS)
+            seen = "" if len(part) == len(data) else f" In the first {len(part):,} of them: "
+            said.append(seen + _protected(empirical_bisimulation(part)))
+    except NoWellTrainedModelError as error:
+        said.append(
+            f"{error}: no well-trained model exists, so something is merged that p tells apart; bisim-check names "
+            "functions that have one value there."
+        )
+    except DatasetError as error:
+        said.append(f"The relation is not computed: {error}.")
+    return " ".join([f"{len(data):,} transitions to train on.", *said])
+
+
+def _determinism(content: ContentNote | None) -> str:
+    """Say whether one observation is a Markov state, and on how many repeated pairs that was tested."""
+    if content is None:
+        return "Contents cannot be compared, so determinism was not tested."
+    if not content.repeated:
+        return "No observation and action repeat, so determinism was not tested."
+    tested = f"tested on {content.repeated:,} (observation, action) pairs that repeat"
+    if not content.conflicts:
+        return f"Deterministic, {tested}."
+    return (
+        f"Not deterministic: {content.conflicts:,} of {content.repeated:,} (observation, action) pairs that repeat had "
+        "several successors, so one observation is no Markov state; stack several, or observe more."
+    )
+
+
+def _protected(relation: Relation) -> str:
+    """Say how many pairs p protects, and how many embeddings a well-trained model needs."""
+    number = len(relation.observations)
+    values = stored_values(relation.data)
+    known = values.value[values.known].reshape(int(values.known.sum()), -1)
+    if len(np.unique(known, axis=0)) < 2:
+        return f"p is constant on {number:,} observations: it protects nothing."
+    pairs, needed = number * (number - 1) // 2, embeddings_needed(relation)
+    levels = len(relation.distinguished_pairs_per_level)
+    return (
+        f"p protects {relation.distinguished_pairs:,} of {pairs:,} pairs of {number:,} observations, at {levels} "
+        f"level{'' if levels == 1 else 's'}{'' if relation.exact else ' (estimated)'}; a well-trained model needs "
+        f"{'exactly' if needed.exact else 'at least'} {needed.at_least:,} embeddings."
+    )
