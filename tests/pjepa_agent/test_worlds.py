@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import logging
 
 import numpy as np
 import pytest
@@ -88,6 +89,21 @@ def test_an_environment_is_trained_on_and_its_p_may_be_any_name(tmp_path):
     assert json.loads(run.report.read_text())["best_update"] in (4, 8)
 
 
+def test_many_frames_stay_in_the_dataset(tmp_path, dataset, monkeypatch, caplog):
+    monkeypatch.setattr("pjepa_agent.run.COPIED", 100)
+    config = prepare(make_config(updates=8, auxiliary="reward", dataset=str(dataset)).override(SMALL))
+    run = RunDirectory.create(tmp_path / "run", config, make_domain(config.collection).spec)
+    calls = iter(range(100))
+    with caplog.at_level(logging.INFO, "pjepa_agent"), pytest.raises(Interrupted):
+        train_run(run, config, "cpu", should_stop=lambda: next(calls) >= 5)
+    assert any("leaves out the observations, which stay in" in message for message in caplog.messages)
+    train_run(*RunDirectory.open(run.path), "cpu")
+    data = read_transitions(run.path)
+    assert data.observation is None
+    read_representation(run.representation).check_against(data)
+    assert bisim_check([str(run.path)]) in (1, 3)
+
+
 def test_held_out_episodes_are_none_that_are_trained_on(tmp_path, dataset):
     _, run = train(tmp_path, "--data", dataset, "--auxiliary", "reward")
     trained = set(read_transitions(run.path).episode.tolist())
@@ -156,3 +172,24 @@ def test_an_auxiliary_of_two_values_is_refused(tmp_path):
     config = make_config(auxiliary="reward", dataset=str(tmp_path / "data.npz")).override(SMALL)
     with pytest.raises(ConfigError, match="two auxiliary values"):
         prepare(config)
+
+
+def test_figures_by_count_are_refused_for_another_world(tmp_path, dataset, capsys):
+    from pjepa_agent.cli.curves import main as curves
+    from pjepa_agent.cli.figure import main as figure
+
+    _, run = train(tmp_path, "--data", dataset, "--auxiliary", "reward")
+    capsys.readouterr()
+    for command in (figure, curves):
+        assert command([str(run.path), "--out", str(tmp_path / "figure.png")]) == 2
+        assert "is a run of another world than the counting one" in capsys.readouterr().err
+    assert not (tmp_path / "figure.png").exists()
+
+
+def test_the_untrained_encoder_of_vectors_is_standardised_like_the_trained_one(tmp_path):
+    path = tmp_path / "walks.npz"
+    far = walks(vector=True)
+    write_transitions(path, dataclasses.replace(far, observation=far.observation * 1e6 + 1e7))
+    _, run = train(tmp_path, "--data", path, "--auxiliary", "reward")
+    untrained = json.loads(run.report.read_text())["held_out"]["untrained"]
+    assert 1e-6 < untrained["spread"] < 100

@@ -164,6 +164,13 @@ class PJEPA(WorldModel):
             if isinstance(module, Standardization):
                 module.fit(observations)
 
+    def copy_standardization(self, other: "PJEPA") -> None:
+        """Take the standardisation of vectors from another model of the same world. Does nothing for images."""
+        of_other = [module for module in other.modules() if isinstance(module, Standardization)]
+        mine = [module for module in self.modules() if isinstance(module, Standardization)]
+        for module, from_other in zip(mine, of_other, strict=True):
+            module.load_state_dict(from_other.state_dict())
+
     def encode(self, observations: NDArray[Any] | Tensor) -> Tensor:
         """Apply E: images (B, H, W, C) uint8, or vectors (B, k) of floats -> embeddings (B, latent_dim) float32.
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import logging
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -38,6 +39,9 @@ logger = logging.getLogger("pjepa_agent")
 
 FEW = 8
 """Transitions on which it is tried whether p can be used."""
+
+COPIED = 1 << 31
+"""Most bytes of frames of a dataset that are copied into a run."""
 
 FINGERPRINTED = 256
 """Transitions whose observations the fingerprint of p is taken of."""
@@ -236,6 +240,10 @@ def _dataset(
     if run.transitions.is_file() and processes.size == 1:  # several collect anew, since they standardise p together
         data = read_transitions(run.transitions)
         _check_origin(run, config, data)
+        if data.observation is None and config.collection.dataset:
+            data = collect_data()  # the frames stayed where they were
+            _check_dataset(run, config, data)
+            return data, None
         _check_dataset(run, config, data)
         _check_auxiliary(run, config, data)
         return data, None
@@ -245,7 +253,17 @@ def _dataset(
     _check_dataset(run, config, data)
     if not config.counting:
         logger.info("%s", describe_relation(data))
-    return data, functools.partial(write_transitions, run.transitions, data)
+    return data, functools.partial(write_transitions, run.transitions, _without_many_frames(run, data))
+
+
+def _without_many_frames(run: RunDirectory, data: TransitionDataset) -> TransitionDataset:
+    """Leave frames in the file that they are in, where they are too many to be copied into the run."""
+    frames = data.observation
+    assert frames is not None
+    if isinstance(frames, np.ndarray) or math.prod(frames.shape) * frames.dtype.itemsize <= COPIED:
+        return data
+    logger.info("%s: leaves out the observations, which stay in %s", run.transitions, data.metadata.get("dataset"))
+    return dataclasses.replace(data, observation=None, size=data.frames)
 
 
 def _write_recent(run: RunDirectory, config: Config, trainer: Trainer) -> TransitionDataset:

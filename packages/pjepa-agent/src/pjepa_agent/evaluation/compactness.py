@@ -102,6 +102,7 @@ def read_groups(runs: Sequence[str | os.PathLike[str]], compact: float = COMPACT
     found: dict[str, list[tuple[Config, Rows]]] = {}
     for path in runs:
         run, config = RunDirectory.open(path)
+        run.require_counting(config)
         metrics = MetricsFile(run.metrics, until=config.optimization.updates).rows
         if len(metrics) < 2 or any(ACCURACY not in row for row in metrics):
             raise RunError(f"{run.metrics}: has no evaluation after the first update yet; train the run further")

@@ -171,7 +171,9 @@ def compare_with_untrained(held_out: Measured, model: PJEPA) -> dict[str, dict[s
 
     Values that are not finite become None.
     """
-    untrained = PJEPA.untrained(held_out.config, held_out.spec).to(model.device)
+    untrained = PJEPA.untrained(held_out.config, held_out.spec)
+    untrained.copy_standardization(model)
+    untrained = untrained.to(model.device)
     return {"trained": _finite(held_out.measure_all(model)), "untrained": _finite(held_out.measure_all(untrained))}
 
 

@@ -142,6 +142,7 @@ def reconstruction(run: str | os.PathLike[str], at: Which = "last") -> Reconstru
     """
     directory, config = RunDirectory.open(run)
     model = load(run, at=at)
+    directory.require_counting(config)
     return reconstruct(run_decoder(directory, config, model, at), HeldOut(config), model)
 
 

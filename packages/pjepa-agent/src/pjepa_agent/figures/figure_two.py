@@ -56,6 +56,7 @@ def load_column(path: str | os.PathLike[str], at: Which = "last") -> Column:
         RunError, DatasetError, OSError: a file of the run is missing or invalid.
     """
     run, config = RunDirectory.open(path)
+    run.require_counting(config)
     model = load(path, at=at)
     held_out = HeldOut(config)
     embedding = model.encode(held_out.images).numpy()

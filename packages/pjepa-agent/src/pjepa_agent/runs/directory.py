@@ -93,6 +93,14 @@ class RunDirectory:
             reason = str(error).splitlines()[0] if isinstance(error, ConfigError) else "it is no configuration"
             raise RunError(f"{run.config}: cannot be read: {reason}") from None
 
+    def require_counting(self, config: Config) -> None:
+        """Raise `RunError` unless the run is of the counting world, whose measures by count are asked for."""
+        if not config.counting:
+            raise RunError(
+                f"{self.path}: is a run of another world than the counting one, of which this is not drawn yet; its "
+                "figures/ and metrics.csv have its measures"
+            )
+
     def read_spec(self) -> Spec:
         """Read the shapes of the run's world. Runs of version 0.1 have no such file and are of the counting world.
 
