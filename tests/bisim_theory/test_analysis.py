@@ -1,6 +1,16 @@
 import numpy as np
 import pytest
-from bisim_theory import Checked, Impossible, RelationOnly, Report, Representation, TransitionDataset, analyse, to_json
+from bisim_theory import (
+    Checked,
+    DatasetError,
+    Impossible,
+    RelationOnly,
+    Report,
+    Representation,
+    TransitionDataset,
+    analyse,
+    to_json,
+)
 from bisim_theory._aliases import OUTCOME_FIELDS, OUTCOME_NAMES
 
 
@@ -65,3 +75,25 @@ def test_the_old_name_of_the_progress_bar_warns():
     with pytest.warns(DeprecationWarning, match=r"analyse\(.*bar\) is now analyse\(.*progress_bar\)"):
         analyse(dataset(), bar=lambda title: titles.append(title) or nullcontext(lambda done, whole: None))
     assert titles == ["reading observations", "folding", "pairs"]
+
+
+def test_two_values_of_a_chosen_p_are_a_finding_with_a_model_too():
+    data = TransitionDataset([0, 1], [0, 0], [2, 2], reward=[0.0, 1.0])
+    embedding = np.eye(3)
+    given = Representation(embedding, embedding[data.successor], np.zeros(2))
+    report = analyse(data, given, auxiliary="reward")
+    assert report.verdict == "no-well-trained-model"
+    assert report.representation is given
+    with pytest.raises(DatasetError, match=r"embedding: is \(2, 3\), the transitions ask for \(3,\)"):
+        analyse(data, Representation(embedding[:2], embedding[:2], np.zeros(2)), auxiliary="reward")
+
+
+def test_equal_content_with_different_embeddings_is_bad_input():
+    images = np.zeros((4, 2, 2, 3), np.uint8)
+    images[:, 0, 0, 0] = [0, 1, 0, 2]
+    data = TransitionDataset([0, 1, 2], [0, 0, 1], [1, 3, 3], [0, 1, 0], observation=images)
+    embedding = np.array([[0.0, 1], [1, 1], [0.5, 1], [2, 1]])
+    given = Representation(embedding, embedding[data.successor], np.array([0.0, 1, 0]))
+    with pytest.raises(DatasetError, match=r"observations 0 and 2 are equal and have embeddings 0\.5 apart"):
+        analyse(data, given)
+    assert analyse(data, given, identity="occurrence").verdict in ("holds", "hypothesis-not-met")

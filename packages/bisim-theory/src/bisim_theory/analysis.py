@@ -255,7 +255,10 @@ def analyse(
     values = values_of(data, candidates, ids)
     p = _values_of_auxiliary(data, name, values, ids)
     if representation is not None:
-        representation.check_against(data if isinstance(p, NoWellTrainedModelError) else with_auxiliary(data, p))
+        if isinstance(p, NoWellTrainedModelError):
+            representation.check_rows(data)
+        else:
+            representation.check_against(with_auxiliary(data, p))
         _require_function(representation, ids)
 
     rows = join(data, np.arange(data.frames) if ids is None else ids)

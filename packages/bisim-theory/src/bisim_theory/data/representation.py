@@ -1,6 +1,6 @@
 """A model's embeddings and predictions on a dataset, as plain arrays: the objects of Theorems 1 and 3."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,12 +95,19 @@ class Representation:
 
     def check_against(self, data: TransitionDataset) -> None:
         """Raise `RepresentationError` unless the arrays have a row for each observation and transition of `data`."""
-        expected = {
-            "embedding": (data.frames,),
-            "predicted_embedding": (len(data),),
-            "predicted_auxiliary": (len(data), *data.auxiliary_shape),
-            "predicted_observation_auxiliary": (data.frames, *data.auxiliary_shape),
-        }
+        self.check_rows(data)
+        self._check_shapes(
+            {
+                "predicted_auxiliary": (len(data), *data.auxiliary_shape),
+                "predicted_observation_auxiliary": (data.frames, *data.auxiliary_shape),
+            }
+        )
+
+    def check_rows(self, data: TransitionDataset) -> None:
+        """Do the same whatever p is, which need not be known."""
+        self._check_shapes({"embedding": (data.frames,), "predicted_embedding": (len(data),)})
+
+    def _check_shapes(self, expected: Mapping[str, tuple[int, ...]]) -> None:
         for name, shape in expected.items():
             array = getattr(self, name)
             if array is None:
