@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from pjepa_agent.networks.encoder import ResNetEncoder
+from pjepa_agent.networks.encoder import Convolution, ResNetEncoder
 from torch import nn
 
 
@@ -73,3 +73,13 @@ def test_groups_are_normalised_by_themselves():
     images = torch.randint(256, (4, 64, 64, 3), dtype=torch.uint8)
     torch.testing.assert_close(encoder(images)[:1], encoder(images[:1]))  # whoever else is in the batch
     assert sum(isinstance(layer, nn.GroupNorm) for layer in encoder.modules()) == 9
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_map_of_one_pixel_is_convolved_as_by_pytorch(stride):
+    layer = Convolution(8, 16, stride).double()
+    maps = torch.randn(5, 8, 1, 1, dtype=torch.float64, requires_grad=True)
+    expected = torch.nn.functional.conv2d(maps, layer.weight, None, stride, 1)
+    torch.testing.assert_close(layer(maps), expected)
+    wanted = torch.autograd.grad(expected.square().sum(), (maps, layer.weight))
+    torch.testing.assert_close(torch.autograd.grad(layer(maps).square().sum(), (maps, layer.weight)), wanted)
