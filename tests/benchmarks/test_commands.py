@@ -16,14 +16,14 @@ MODULES = [
 COMMANDS = [
     pytest.param(command, id=f"{path.name}-{number}")
     for path in [*sorted(ROOT.glob("docs/*.md")), ROOT / "benchmarks" / "README.md"]
-    for number, command in enumerate(re.findall(r"uv run python -m benchmarks[^`\n]*", path.read_text()))
+    for number, command in enumerate(re.findall(r"uv run (?:--group \w+ )?python -m (benchmarks[^`\n]*)", path.read_text()))
 ]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_that_is_shown_has_its_options(command):
-    module, *options = shlex.split(command, comments=True)[4:]
-    module = f"{module}.__main__" if module == "benchmarks.relation" else module
+    module, *options = shlex.split(command, comments=True)
+    module = module if module in MODULES else f"{module}.__main__"
     assert module in MODULES
     importlib.import_module(module).make_parser().parse_args(options)
 
