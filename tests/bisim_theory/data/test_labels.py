@@ -27,6 +27,13 @@ def test_without_a_name_count_is_taken_or_else_the_only_whole_numbers():
     assert default_label(dataset(room=b, seat=a)) is None
 
 
+def test_numbers_of_steps_and_environments_are_no_ground_truth_unless_asked_for():
+    steps = np.arange(4)
+    assert default_label(dataset(step_idx=steps)) is None
+    assert label_names(dataset(step_idx=steps), "step_idx") == ["step_idx"]
+    assert default_label(dataset(step_idx=steps, id=steps, lives=steps // 2)) == "lives"
+
+
 def test_several_labels_differ_where_any_of_them_does():
     data = dataset(room=np.array([0, 0, 1, 1]), seat=np.array([0, 1, 0, 0]), place=np.array([[0, 0]] * 3 + [[0, 1]]))
     for joined in ("room,seat", "room+seat"):

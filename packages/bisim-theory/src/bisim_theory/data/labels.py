@@ -8,12 +8,16 @@ from numpy.typing import NDArray
 
 from bisim_theory.data.transitions import DatasetError, TransitionDataset
 
+BOOKKEEPING = ("step_idx", "id")
+"""Columns of stable-worldmodel that number steps and environments: labels, but no ground truth unless asked for."""
+
 
 def default_label(data: TransitionDataset) -> str | None:
-    """Return ``"count"`` if the data has that label, else the only label of one integer per observation."""
+    """Return ``"count"`` if the data has that label, else the only other one of one integer per observation."""
     if "count" in data.labels and data.labels["count"].ndim == 1:
         return "count"
     scalars = [name for name, value in data.labels.items() if value.ndim == 1 and value.dtype.kind in "iub"]
+    scalars = [name for name in scalars if name not in BOOKKEEPING]
     return scalars[0] if len(scalars) == 1 else None
 
 
