@@ -2,7 +2,7 @@
 
 Command: ``uv run --group worlds python -m benchmarks.worlds``. Each world is played with fixed seeds, written with the
 library of its format, checked by `bisim-check` in a process of its own, and recorded in ``records/worlds.json``; one
-that has a record is not run again, unless it is named with ``--again``.
+that has a record is measured again only with ``--again``.
 """
 
 import argparse
@@ -24,6 +24,9 @@ from typing import Any
 from bisim_theory.files import write_json
 
 from benchmarks.tables import markdown
+from benchmarks.worlds.brute_force import Answer, answer
+from benchmarks.worlds.worlds import WORLDS
+from benchmarks.worlds.writers import Writer
 
 RECORD = Path(__file__).parents[1] / "records" / "worlds.json"
 ROUNDS = 3
@@ -33,8 +36,8 @@ VERSIONS = ("numpy", "gymnasium", "minari", "torchrl", "stable-worldmodel", "min
 def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", metavar="WORLD", help="worlds to run (default: those without a record)")
-    parser.add_argument("--again", nargs="+", metavar="WORLD", default=[], help="worlds to run though recorded")
+    parser.add_argument("worlds", nargs="*", metavar="WORLD", help="worlds to measure (default: all)")
+    parser.add_argument("--again", action="store_true", help="measure them though they have a record")
     parser.add_argument("--out", type=Path, help="folder to keep the files in (default: a temporary one)")
     return parser
 
@@ -55,14 +58,14 @@ def check(path: Path, options: str) -> tuple[dict[str, Any], float, float]:
     return found, seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def differences(found: dict[str, Any], answer: Any) -> list[str]:
+def differences(found: dict[str, Any], expected: Answer) -> list[str]:
     """Name what `bisim-check` and the brute force say differently."""
     said = {
         "identity": found["identity"],
         "conflicts": found["conflicts_by_content"],
         "model": found["verdict"] != "no-well-trained-model",
     }
-    if answer.model and said["model"]:
+    if expected.model and said["model"]:
         said |= {
             "sources": found["sources"],
             "leaves": found["leaves"],
@@ -72,14 +75,11 @@ def differences(found: dict[str, Any], answer: Any) -> list[str]:
         }
     if said["identity"] == "occurrence" and said["conflicts"] is None:  # contents are not compared
         del said["conflicts"]
-    return [name for name, value in said.items() if value != getattr(answer, name)]
+    return [name for name, value in said.items() if value != getattr(expected, name)]
 
 
 def measure(name: str, out: Path) -> dict[str, Any]:
     """Write a world, check it, and compare it with the brute force."""
-    from benchmarks.worlds.brute_force import answer
-    from benchmarks.worlds.worlds import WORLDS
-
     world = WORLDS[name]
     writer = world.writer()
     path = fresh(writer, out / name, world.episodes)
@@ -98,6 +98,7 @@ def measure(name: str, out: Path) -> dict[str, Any]:
         "writer": writer.name,
         "options": world.options,
         **{key: found[key] for key in keys},
+        "contradiction": found["no_well_trained_model"],
         "seconds": round(statistics.median(run[1] for run in runs), 2),
         "cpu_seconds": round(statistics.median(run[2] for run in runs), 2),
         "load": round(os.getloadavg()[0], 1),
@@ -114,7 +115,7 @@ def measure(name: str, out: Path) -> dict[str, Any]:
     }
 
 
-def fresh(writer: Any, folder: Path, episodes: int) -> Path:
+def fresh(writer: Writer, folder: Path, episodes: int) -> Path:
     """Write a file into an empty folder."""
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(folder)
@@ -130,7 +131,10 @@ def read_records() -> dict[str, Any]:
 def result(record: dict[str, Any]) -> str:
     """Format what came out: classes, or why there are none."""
     if record["verdict"] == "no-well-trained-model":
-        return "no well-trained model exists"
+        contradiction = record["contradiction"]
+        values = " and ".join(f"{value:g}" for value in contradiction["values"])
+        joined = f"are joined in {len(contradiction['chain'])} steps" if contradiction["chain"] else "are equal"
+        return f"no well-trained model exists: observations of p = {values} {joined}"
     classes = record["bisimulation_classes"]
     return "not transitive" if classes is None else f"{classes:,}"
 
@@ -176,11 +180,13 @@ def table(records: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure what has no record, and print the table."""
-    arguments = make_parser().parse_args()
+    parser = make_parser()
+    arguments = parser.parse_args()
     records = read_records()
-    from benchmarks.worlds.worlds import WORLDS
-
-    wanted = [name for name in arguments.only or WORLDS if name not in records] + arguments.again
+    unknown = [name for name in arguments.worlds if name not in WORLDS]
+    if unknown:
+        parser.error(f"no world {unknown[0]}; there are {', '.join(WORLDS)}")
+    wanted = [name for name in arguments.worlds or WORLDS if arguments.again or name not in records]
     with contextlib.ExitStack() as stack:
         out = arguments.out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for name in wanted:

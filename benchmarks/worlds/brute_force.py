@@ -110,7 +110,9 @@ def bins_of(numbers: np.ndarray, count: int) -> np.ndarray:
 
 def action_names(episodes: list[Episode], bins: int | None) -> list[list[Hashable]]:
     """Return a name for the action of every step: its bytes, or its bins."""
-    together = np.concatenate([each.actions.reshape(len(each.actions), math.prod(each.actions.shape[1:])) for each in episodes])
+    together = np.concatenate(
+        [each.actions.reshape(len(each.actions), math.prod(each.actions.shape[1:])) for each in episodes]
+    )
     named = bins_of(together.astype(float), bins) if bins else together
     ends = np.cumsum([len(each.actions) for each in episodes])[:-1]
     return [[row.tobytes() for row in part] for part in np.split(np.ascontiguousarray(named), ends)]
@@ -127,14 +129,20 @@ def successors(steps: list[Step]) -> dict[tuple[int, Hashable], set[int]]:
 def merge(steps: list[Step], size: int) -> list[int]:
     """Give the successors of one observation and action one name, and again until nothing changes."""
     names, changed = list(range(size)), True
+
+    def find(x: int) -> int:
+        while names[x] != x:
+            x = names[x]
+        return x
+
     while changed:
         changed = False
-        for found in successors([(names[x], a, names[y]) for x, a, y in steps]).values():
-            together = {names[y] for y in found}
-            if len(together) > 1:
-                changed, least = True, min(together)
-                names = [least if each in together else each for each in names]
-    return names
+        for found in successors([(find(x), a, find(y)) for x, a, y in steps]).values():
+            together = {find(y) for y in found}
+            for each in together:
+                names[each] = min(together)
+            changed |= len(together) > 1
+    return [find(x) for x in range(size)]
 
 
 def values(episodes: list[Episode], ids: list[list[int]], steps: list[Step], auxiliary: str) -> dict[int, set[Any]]:

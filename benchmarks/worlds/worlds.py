@@ -113,6 +113,12 @@ WORLDS = {
         5,
         "--auxiliary reward --identity content --fold",
     ),
+    "breakout": World(
+        "Breakout, stacks of four frames",
+        lambda: minari(atari("ALE/Breakout-v5", 4, 20_000)),
+        20,
+        "--auxiliary reward",
+    ),
     "freeway": World(
         "Freeway, stacks of four frames", lambda: minari(atari("ALE/Freeway-v5", 4, 4000)), 5, "--auxiliary reward"
     ),
