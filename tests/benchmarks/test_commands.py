@@ -13,10 +13,11 @@ MODULES = [
     for path in sorted((ROOT / "benchmarks").rglob("*.py"))
     if "def main(" in path.read_text()
 ]
+SHOWN = re.compile(r"uv run (?:--group \w+ )?python -m (benchmarks[^`\n]*)")
 COMMANDS = [
     pytest.param(command, id=f"{path.name}-{number}")
     for path in [*sorted(ROOT.glob("docs/*.md")), ROOT / "benchmarks" / "README.md"]
-    for number, command in enumerate(re.findall(r"uv run (?:--group \w+ )?python -m (benchmarks[^`\n]*)", path.read_text()))
+    for number, command in enumerate(SHOWN.findall(path.read_text()))
 ]
 
 
