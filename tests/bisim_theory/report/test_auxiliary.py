@@ -98,6 +98,17 @@ def test_every_alternative_is_a_function_of_the_observation(values, terminated):
         assert analyse(data, auxiliary=name, identity="content").verdict == "relation-only"
 
 
+def test_absorbing_terminals_hide_no_function_that_would_serve():
+    data = seen_twice(0.25, 0.2501, terminated=[True, True, False])
+    leaf, absorbing = (
+        analyse(data, auxiliary="reward", identity="content", terminal=each) for each in ("leaf", "absorb")
+    )
+    assert absorbing.terminals.rows > 0
+    assert absorbing.alternatives == leaf.alternatives != []
+    for name in absorbing.alternatives:
+        assert analyse(data, auxiliary=name, identity="content", terminal="absorb").verdict == "relation-only"
+
+
 def test_a_merge_that_is_forced_offers_no_other_function():
     data = TransitionDataset([0, 0, 1, 2], [0, 0, 0, 0], [1, 2, 1, 2], [0, 0, 0, 1])
     report = analyse(data, folding=True)

@@ -108,10 +108,12 @@ class Impossible(Outcome):
 
     Attributes:
         contradiction: two observations that must share an embedding and differ in p.
+        recorded: the transitions as they were given, without rows of absorbing terminals, which have no reward.
         representation: the model's arrays, if given.
     """
 
     contradiction: NoWellTrainedModelError
+    recorded: TransitionDataset
     representation: Representation | None = None
 
     @functools.cached_property
@@ -120,7 +122,7 @@ class Impossible(Outcome):
         if not self.contradiction.equal:
             return []
         ids = self.content.ids if self.content is not None and self.identity == "content" else None
-        return find_alternatives(self.data, self.auxiliary, self.contradiction.values, ids)
+        return find_alternatives(self.recorded, self.auxiliary, self.contradiction.values, ids)
 
     @property
     def verdict(self) -> Literal["no-well-trained-model"]:
@@ -296,7 +298,7 @@ def analyse(
         with progress_bar("pairs") as progress:
             relation = empirical_bisimulation(outcome.data, representative, progress)
     except NoWellTrainedModelError as error:
-        return Impossible(**vars(outcome), contradiction=error, representation=representation)
+        return Impossible(**vars(outcome), contradiction=error, recorded=data, representation=representation)
     found = RelationOnly(
         **vars(outcome),
         relation=relation,
