@@ -8,7 +8,6 @@ that has a record is measured again only with ``--again``.
 import argparse
 import contextlib
 import importlib.metadata
-import importlib.util
 import json
 import os
 import platform
@@ -108,12 +107,17 @@ def measure(name: str, out: Path) -> dict[str, Any]:
         "compared_apart": world.part is not None,
         "compared_episodes": len(episodes),
         "differs": wrong,
-        "machine": {
-            "python": platform.python_version(),
-            "cores": os.cpu_count(),
-            **{each: importlib.metadata.version(each) for each in VERSIONS},
-        },
     }
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return what the measures depend on; exit where the environments and writers are not installed."""
+    try:
+        versions = {each: importlib.metadata.version(each) for each in VERSIONS}
+    except importlib.metadata.PackageNotFoundError as error:
+        command = "uv run --group worlds python -m benchmarks.worlds"
+        raise SystemExit(f"{error.name} is not installed, and measuring needs it: {command}") from error
+    return {"python": platform.python_version(), "cores": os.cpu_count(), **versions}
 
 
 def fresh(writer: Writer, folder: Path, episodes: int) -> Path:
@@ -188,13 +192,12 @@ def main() -> None:
     if unknown:
         parser.error(f"no world {unknown[0]}; there are {', '.join(WORLDS)}")
     wanted = [name for name in arguments.worlds or WORLDS if arguments.again or name not in records]
-    if wanted and importlib.util.find_spec("stable_worldmodel") is None:
-        raise SystemExit("measuring needs a dependency group: uv run --group worlds python -m benchmarks.worlds")
+    machine = describe_machine() if wanted else {}
     with contextlib.ExitStack() as stack:
         out = arguments.out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for name in wanted:
             start = time.perf_counter()
-            record = measure(name, out)
+            record = measure(name, out) | {"machine": machine}
             records = read_records() | {name: record}
             write_json(RECORD, {each: records[each] for each in WORLDS if each in records})
             print(f"{name}: {time.perf_counter() - start:.0f} s, differs: {record['differs']}", file=sys.stderr)
