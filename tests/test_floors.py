@@ -16,6 +16,7 @@ FLOORS = {
         ["cli"],
         ["report"],
         ["analysis"],
+        ["outcome"],
         ["theorem", "formats"],
         ["relation"],
         ["data"],

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bisim_theory import _aliases
 
 if TYPE_CHECKING:
-    from bisim_theory.analysis import Checked, Impossible, RelationOnly, Report, analyse
+    from bisim_theory.analysis import analyse
     from bisim_theory.data.auxiliary_functions import auxiliary_values
     from bisim_theory.data.contradiction import NoWellTrainedModelError
     from bisim_theory.data.folding import find_conflicts, fold
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bisim_theory.data.representation import Representation
     from bisim_theory.data.transitions import DatasetError, TransitionDataset
     from bisim_theory.formats import read_representation, read_transitions, write_representation, write_transitions
+    from bisim_theory.outcome import Checked, Impossible, RelationOnly, Report
     from bisim_theory.relation.base import Relation
     from bisim_theory.relation.closure import cannot_collapse
     from bisim_theory.relation.collect_next import collect_next
@@ -94,10 +95,10 @@ _HOMES = {
     "write_representation": "bisim_theory.formats",
     "write_transitions": "bisim_theory.formats",
     "Relation": "bisim_theory.relation.base",
-    "Checked": "bisim_theory.analysis",
-    "Impossible": "bisim_theory.analysis",
-    "RelationOnly": "bisim_theory.analysis",
-    "Report": "bisim_theory.analysis",
+    "Checked": "bisim_theory.outcome",
+    "Impossible": "bisim_theory.outcome",
+    "RelationOnly": "bisim_theory.outcome",
+    "Report": "bisim_theory.outcome",
     "analyse": "bisim_theory.analysis",
     "Representation": "bisim_theory.data.representation",
     "to_text": "bisim_theory.report.text",

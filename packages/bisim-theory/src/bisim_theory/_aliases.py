@@ -29,7 +29,7 @@ NAMES: dict[str, dict[str, str]] = {
         "auxiliary_values": "bisim_theory.data.auxiliary_functions.auxiliary_values",
         "offered": "bisim_theory.data.auxiliary_functions.offered",
     },
-    "bisim_theory.report": {"Report": "bisim_theory.analysis.Report", "analyse": "bisim_theory.analysis.analyse"},
+    "bisim_theory.report": {"Report": "bisim_theory.outcome.Report", "analyse": "bisim_theory.analysis.analyse"},
 }
 """Full new names of attributes by module and old name."""
 

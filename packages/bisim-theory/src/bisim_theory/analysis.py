@@ -1,16 +1,14 @@
 """Analyse a dataset as `bisim-check` does: what it distinguishes, and whether a model kept it."""
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory import _aliases
-from bisim_theory.data.alternatives import find_alternatives
 from bisim_theory.data.auxiliary import Values, stored_values, with_auxiliary
 from bisim_theory.data.auxiliary_functions import auxiliary_values, describe_auxiliary, offered
 from bisim_theory.data.contradiction import NoWellTrainedModelError
@@ -18,185 +16,23 @@ from bisim_theory.data.folding import Conflicts, find_conflicts, fold
 from bisim_theory.data.identity import ContentNote, choose_identity, describe_content, join
 from bisim_theory.data.labels import default_label, label_names, label_values
 from bisim_theory.data.representation import Representation, RepresentationError
-from bisim_theory.data.terminals import Terminals, absorb
+from bisim_theory.data.terminals import absorb
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
+from bisim_theory.outcome import Checked, Impossible, Outcome, PairNote, RelationOnly, Report
 from bisim_theory.progress import ProgressCallback, silent
 from bisim_theory.relation.base import Relation
 from bisim_theory.relation.closure import cannot_collapse
 from bisim_theory.relation.collect_next import Suggestion, collect_next
-from bisim_theory.relation.comparison import Comparison, compare, values_of
+from bisim_theory.relation.comparison import compare, values_of
 from bisim_theory.relation.compute import empirical_bisimulation
-from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded, embeddings_needed
-from bisim_theory.theorem.check import TheoremCheck, Tolerance, Verdict, check_theorem
+from bisim_theory.relation.embeddings_needed import embeddings_needed
+from bisim_theory.theorem.check import Tolerance, check_theorem
 
 _SAME_EMBEDDING = 1e-3
 """Distance in units of the embeddings' root mean square up to which two are one, as rounding depends on the batch."""
 
 ProgressBar = Callable[[str], AbstractContextManager[ProgressCallback]]
 """Opens a progress bar with the given title."""
-
-
-@dataclass(frozen=True)
-class PairNote:
-    """Describe one pair of observations.
-
-    Attributes:
-        pair: ids of the observations.
-        level: level at which the pair enters R_D*, 0 in B_D*; None if the data says nothing of one of the two.
-        witness: shortest actions after which p differs; None in B_D* and without a level.
-        cannot_collapse: whether the pair is in the closure relation N.
-    """
-
-    pair: tuple[int, int]
-    level: int | None
-    witness: list[int] | None
-    cannot_collapse: bool
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Outcome:
-    """Hold what every outcome of an analysis has.
-
-    Attributes:
-        data: all transitions, with p of every observation of which it is known.
-        identity: ``"occurrence"`` or ``"content"``, whichever was asked for or chosen.
-        folded: whether the successors of one (observation, action) were merged.
-        conflicts: (observation, action) pairs of `data` with several successors.
-        content: effect of joining equal observations; None without observations.
-        label: names of the labels that serve as ground truth, separated by commas, or None.
-        auxiliary_meaning: what p is, in words.
-        comparison: candidates for p side by side; None unless requested.
-        terminals: what became of terminal observations; None where they stay leaves.
-        left_out: input that was found and not used, and why; None if there is none.
-    """
-
-    data: TransitionDataset
-    identity: str
-    folded: bool
-    conflicts: Conflicts
-    content: ContentNote | None
-    label: str | None
-    auxiliary_meaning: str = ""
-    comparison: Comparison | None = None
-    terminals: Terminals | None = None
-    left_out: str | None = None
-
-    @property
-    def auxiliary(self) -> str:
-        """Return the name of p, or ``"as stored"`` if the data gives none."""
-        return str(self.data.metadata.get("auxiliary", "as stored"))
-
-    @property
-    def labels(self) -> NDArray[Any] | None:
-        """Return the ground truth of every observation, (F,), or None."""
-        return None if self.label is None else label_values(self.data, self.label)
-
-    def label_of(self, observation: int) -> str:
-        """Return names and values of an observation's label for a caption, empty without a label."""
-        names = [] if self.label is None else label_names(self.data, self.label)
-        return ", ".join(f"{name} {self.data.labels[name][observation]}" for name in names)
-
-    if not TYPE_CHECKING:  # a type checker reports fields that an outcome lacks
-
-        def __getattr__(self, name: str) -> Any:
-            return _aliases.outcome_field(self, name)
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Impossible(Outcome):
-    """Report that no well-trained model exists.
-
-    Attributes:
-        contradiction: two observations that must share an embedding and differ in p.
-        recorded: the transitions as they were given, without rows of absorbing terminals, which have no reward.
-        representation: the model's arrays, if given.
-    """
-
-    contradiction: NoWellTrainedModelError
-    recorded: TransitionDataset
-    representation: Representation | None = None
-
-    @functools.cached_property
-    def alternatives(self) -> list[str]:
-        """Return names of auxiliary functions with one value where p has two at one observation, else nothing."""
-        if not self.contradiction.equal:
-            return []
-        ids = self.content.ids if self.content is not None and self.identity == "content" else None
-        return find_alternatives(self.recorded, self.auxiliary, self.contradiction.values, ids)
-
-    @property
-    def verdict(self) -> Literal["no-well-trained-model"]:
-        """Return ``"no-well-trained-model"``."""
-        return "no-well-trained-model"
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class WithRelation(Outcome):
-    """Hold what the outcomes with a relation have.
-
-    Attributes:
-        relation: R_D* and B_D* over `data`.
-        embeddings: number of embeddings that a well-trained model needs.
-        suggestions: what to collect next, best first; empty without a ground truth.
-        pairs: the requested pairs.
-    """
-
-    relation: Relation
-    embeddings: EmbeddingsNeeded
-    suggestions: Sequence[Suggestion] = ()
-    pairs: Sequence[PairNote] = ()
-
-    @functools.cached_property
-    def unknown_sources(self) -> int:
-        """Number of sources of unknown p, which take part with their dynamics."""
-        return int((~stored_values(self.data).known[self.relation.sources]).sum())
-
-    @functools.cached_property
-    def look_alike_pairs(self) -> int | None:
-        """Count the distinguished pairs of equal content, which no encoder can separate.
-
-        None where contents are not known, and where equal ones are one observation.
-        """
-        if self.content is None or self.identity == "content":
-            return None
-        return self.relation.equal_label_pairs(self.relation.label_codes(self.content.ids))
-
-    @functools.cached_property
-    def certified_share(self) -> float | None:
-        """Return the share of the pairs with different labels that are distinguished, or None without such pairs."""
-        return None if self.labels is None else self.relation.certified_share(self.labels)
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class RelationOnly(WithRelation):
-    """Report the relation alone, since no model was given."""
-
-    @property
-    def verdict(self) -> Literal["relation-only"]:
-        """Return ``"relation-only"``."""
-        return "relation-only"
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Checked(WithRelation):
-    """Report the relation and a model checked against it.
-
-    Attributes:
-        representation: the model's arrays.
-        check: Theorem 3 on `data` and the model.
-    """
-
-    representation: Representation
-    check: TheoremCheck
-
-    @property
-    def verdict(self) -> Verdict:
-        """Return ``"holds"``, ``"collapsed"`` or ``"hypothesis-not-met"``."""
-        return self.check.verdict
-
-
-Report = Impossible | RelationOnly | Checked
-"""Outcome of an analysis."""
 
 
 @_aliases.former_parameters(

@@ -15,7 +15,7 @@ from bisim_theory.console import Parser, plain_warnings, print_error, print_resu
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bisim_theory.analysis import Report
+    from bisim_theory.outcome import Report
     from bisim_theory.theorem.check import Tolerance
 
 DESCRIPTION = """\

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from bisim_theory.analysis import Checked, Impossible, Report
 from bisim_theory.data.action_codes import ActionCodes
+from bisim_theory.outcome import Checked, Impossible, Report
 
 MOST_CODES = 1_000
 """Largest number of codes whose meaning is listed in JSON."""

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bisim_theory.analysis import Impossible, Report
 from bisim_theory.data.auxiliary import auxiliary_codes
 from bisim_theory.formats.limits import printable
+from bisim_theory.outcome import Impossible, Report
 
 NEARLY_ALL = 0.9
 """Share of the observations from which on their values count as nearly all different."""

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bisim_theory.analysis import Checked, Impossible, RelationOnly, Report
 from bisim_theory.data.transitions import DatasetError
 from bisim_theory.files import atomic_write
+from bisim_theory.outcome import Checked, Impossible, RelationOnly, Report
 from bisim_theory.report import charts, tables
 from bisim_theory.report.actions import MOST_NAMED, code_meanings, describe_codes, named_codes
 from bisim_theory.report.auxiliary import count_values, offer_alternatives, warn_of_own_values

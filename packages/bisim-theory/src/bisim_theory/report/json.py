@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from bisim_theory.analysis import Checked, Impossible, RelationOnly, Report
 from bisim_theory.data.terminals import Terminals
+from bisim_theory.outcome import Checked, Impossible, RelationOnly, Report
 from bisim_theory.relation.comparison import Candidate, Comparison
 from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded
 from bisim_theory.report.actions import code_meanings, describe_codes

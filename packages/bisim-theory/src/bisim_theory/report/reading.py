@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from bisim_theory.analysis import Report
 from bisim_theory.formats.limits import printable
+from bisim_theory.outcome import Report
 
 MOST_LEFT_OUT = 12
 """Largest number of sentences about what was not read."""

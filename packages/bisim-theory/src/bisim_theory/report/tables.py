@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bisim_theory.analysis import Checked, Impossible, RelationOnly, Report
 from bisim_theory.data.identity import ContentNote
+from bisim_theory.outcome import Checked, Impossible, RelationOnly, Report
 from bisim_theory.relation.base import Relation
 from bisim_theory.relation.comparison import Candidate
 from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from bisim_theory.analysis import Checked, Impossible, PairNote, RelationOnly, Report
 from bisim_theory.data.identity import ContentNote
 from bisim_theory.data.terminals import Terminals
 from bisim_theory.data.transitions import TransitionDataset
+from bisim_theory.outcome import Checked, Impossible, PairNote, RelationOnly, Report
 from bisim_theory.relation.base import Relation
 from bisim_theory.relation.comparison import Candidate, Comparison
 from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded

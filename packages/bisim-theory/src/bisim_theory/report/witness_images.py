@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bisim_theory.analysis import Checked, Impossible, RelationOnly, Report
 from bisim_theory.data.auxiliary import stored_values
 from bisim_theory.data.transitions import Frames, TransitionDataset, piece_rows
+from bisim_theory.outcome import Checked, Impossible, RelationOnly, Report
 from bisim_theory.report.tables import ends
 from bisim_theory.theorem.nearest import distances
 
