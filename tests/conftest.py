@@ -1,6 +1,10 @@
 """Options of the test command, and what a GPU is needed for."""
 
+import os
+
 import pytest
+
+os.environ.setdefault("LANCE_LOG", "error")  # read as the library is imported, which tests may do before the command
 
 
 def pytest_addoption(parser):

@@ -265,7 +265,7 @@ def test_p_is_chosen_where_the_file_does_not_say(tmp_path, capsys):
     status, out, _ = run(capsys, tmp_path, "--auxiliary", "reward")
     assert status == 0
     assert "Data: 4 transitions" in out
-    assert "p of 1 sources is unknown" in out  # nothing leads to observation 0
+    assert "p of 1 source is unknown" in out  # nothing leads to observation 0
     status, out, _ = run(capsys, tmp_path, "--auxiliary", "reward+count", "--json", tmp_path / "out.json")
     assert json.loads((tmp_path / "out.json").read_text())["distinguished_pairs_per_level"] == [3, 3]
     # A representation goes with it, where the file has no p of its own.
@@ -281,7 +281,7 @@ def test_tolerances_decide_and_are_printed(tmp_path, capsys):
     status, out, _ = run(capsys, tmp_path, "--tolerance", "collapse=0.5", "--tolerance", "transition=0.25")
     assert status == 1  # 1 of the median 3
     assert "compared with 0.25" in out
-    assert "collapsed pairs, at most 1.5 apart: 1" in out
+    assert "collapsed pairs, at most 1.5 apart (collapse=0.5 of the median): 1" in out
 
 
 def test_estimates_are_called_estimates(tmp_path, capsys, monkeypatch):
@@ -324,7 +324,7 @@ def test_equal_images_that_are_told_apart_are_pointed_out(tmp_path, capsys):
     write(tmp_path / "transitions.npz", images_alike())
     status, out, _ = run(capsys, tmp_path, "--json", tmp_path / "out.json")
     assert status == 0
-    assert "1 distinguished pairs are equal images, which no encoder keeps apart" in out
+    assert "distinguished pairs of equal images, which no encoder keeps apart: 1;" in out
     assert json.loads((tmp_path / "out.json").read_text())["look_alike_pairs"] == 1
 
 

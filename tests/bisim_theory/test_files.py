@@ -79,16 +79,31 @@ def bisim_check(*arguments, **options):
     return subprocess.run(command, check=False, text=True, stderr=subprocess.PIPE, **options)
 
 
-@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "captured"])
-def test_json_to_standard_output_reaches_a_file_that_the_shell_opened(tmp_path, corridor, name):
+@pytest.mark.parametrize("name", ["-", "/dev/stdout", "/dev/fd/1"])
+def test_json_to_standard_output_is_alone_there(tmp_path, corridor, name):
     captured = tmp_path / "captured"
     with open(captured, "w") as file:
-        done = bisim_check(corridor, "--json", tmp_path / name, stdout=file)
+        done = bisim_check(corridor, "--json", name, stdout=file, cwd=tmp_path)
+    assert done.returncode == 0
+    assert json.loads(captured.read_text())["sources"] == 2
+    assert "bisimilar pairs: 0" in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"captured", "corridor.npz"}
+
+
+def test_json_reaches_the_file_that_the_shell_opened_for_standard_output(tmp_path, corridor):
+    captured = tmp_path / "captured"
+    with open(captured, "w") as file:
+        done = bisim_check(corridor, "--json", captured, stdout=file)
     assert done.returncode == 0, done.stderr
     text = captured.read_text()
     end = text.index("\n}\n") + 3
     assert json.loads(text[:end])["sources"] == 2
     assert "bisimilar pairs: 0" in text[end:]
+
+
+def test_devices_can_be_named_twice(corridor):
+    done = bisim_check(corridor, "--json", "/dev/null", "--html", "/dev/null", stdout=subprocess.DEVNULL)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_reader_that_closes_the_pipe_has_read_enough(corridor):

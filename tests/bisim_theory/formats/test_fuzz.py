@@ -213,6 +213,16 @@ def test_damaged_files_end_in_a_verdict_or_in_one_line(originals, name, request)
     assert report["counts"].get("2", 0) > 0
 
 
+def on_the_command_line(name, arguments):
+    """Run the command in a fork, or started anew where the library has threads that a fork lacks."""
+    if "lance" in name:
+        command = [sys.executable, "-m", "bisim_theory", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        return done.returncode, done.stderr
+    ended = run_forked(lambda: main(arguments), timeout=60)
+    return ended.status, ended.stderr
+
+
 @pytest.mark.slow
 def test_damaged_files_on_the_command_line(originals, tmp_path):
     folder, mark = originals
@@ -225,7 +235,7 @@ def test_damaged_files_on_the_command_line(originals, tmp_path):
         mutate(place, rng)
         paths = (folder / "npz.npz", place) if name == "representation.npz" else (place, None)
         arguments = arguments_for(*paths, out, rng)
-        done = run_forked(lambda arguments=arguments: main(arguments), timeout=60)
-        assert judge(done.status, done.stderr, out) == "", (name, number)
-        assert "Traceback" not in done.stderr
+        status, stderr = on_the_command_line(name, arguments)
+        assert judge(status, stderr, out) == "", (name, number)
+        assert "Traceback" not in stderr
     assert not mark.exists()

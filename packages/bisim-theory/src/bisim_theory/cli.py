@@ -76,7 +76,8 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--compare",
         metavar="A,B,...",
-        help="compare auxiliary functions before any training; names as for --auxiliary",
+        help="compare auxiliary functions before any training; names as for --auxiliary. The first is p where none is "
+        "stored or chosen",
     )
     parser.add_argument(
         "--label",
@@ -100,7 +101,11 @@ def make_parser() -> Parser:
         help="set a threshold: explained (0.9), collapse (0.001), point (1e-6); transition (1) and auxiliary (0.99) "
         "are shown and decide nothing",
     )
-    parser.add_argument("--json", metavar="FILE", help="write the results as JSON too")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        help="write the results as JSON too; with - to standard output, and the text to standard error",
+    )
     parser.add_argument("--html", metavar="FILE", help="write the results as one self-contained page with pictures too")
     return parser
 
@@ -121,7 +126,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from bisim_theory.data.transitions import DatasetError
-    from bisim_theory.files import write_json
+    from bisim_theory.files import STANDARD_STREAMS, write_json
     from bisim_theory.report.json import to_json
     from bisim_theory.report.text import to_text
 
@@ -135,7 +140,10 @@ def _run(options: argparse.Namespace) -> int:
             write_page(options.html, report, title=str(options.path))
         if options.json is not None:
             write_json(options.json, to_json(report))
-        print_result(to_text(report))
+        if STANDARD_STREAMS.get(options.json) == 1:  # where a program reads it
+            sys.stderr.write(f"{to_text(report)}\n")
+        else:
+            print_result(to_text(report))
     except (DatasetError, OSError, MemoryError) as error:
         return print_error("bisim-check", error)
     return EXIT_STATUS[report.verdict]
@@ -155,7 +163,8 @@ def _check(options: argparse.Namespace) -> "Report":
     candidates = [] if options.compare is None else split_names(options.compare, data.labels)
     # The model in the folder was trained with the stored p, so it cannot be checked with another one.
     stored = data.auxiliary is not None or data.observation_auxiliary is not None
-    other_p = bool(candidates) or (options.auxiliary is not None and stored)
+    of_model = (None, "auxiliary", data.metadata.get("auxiliary"))
+    other_p = bool(candidates) or (stored and options.auxiliary not in of_model)
     default = None if other_p else representation_path
     given = default if options.representation is None else options.representation
     representation = None if given is None else read_representation(given)
@@ -194,6 +203,8 @@ def _check_outputs(options: argparse.Namespace, *inputs: Path | None) -> None:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), given)
         if not path.parent.is_dir():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), given)
+        if path.exists() and not path.is_file():
+            continue  # a device or a pipe, which nothing is lost of
         if path.resolve() in taken:
             raise DatasetError(f"--{name} {given}: is read or written already; name another file")
         taken.add(path.resolve())

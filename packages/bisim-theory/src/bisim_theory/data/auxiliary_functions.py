@@ -11,7 +11,7 @@ from bisim_theory.data.auxiliary import Statements, Values, exact, settle, store
 from bisim_theory.data.auxiliary_names import LARGEST_MULTIPLE, NAMES, Term, parse_auxiliary
 from bisim_theory.data.bins import Bins
 from bisim_theory.data.imported import describe_error, import_function
-from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset, usable
+from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset, in_memory, usable
 
 MOST_NUMBERS = 1 << 27
 """Most numbers of p in memory, over all observations."""
@@ -57,7 +57,7 @@ def offered(data: TransitionDataset) -> list[str]:
         "random": data.observation is not None,
         "constant": True,
     }
-    return [name for name in NAMES if has[name]] + list(data.labels)
+    return list(dict.fromkeys([*(name for name in NAMES if has[name]), *data.labels]))
 
 
 def _is_stored(data: TransitionDataset) -> bool:
@@ -179,8 +179,9 @@ def _apply(data: TransitionDataset, name: str) -> NDArray[Any]:
     if data.observation is None:
         raise DatasetError(f"auxiliary {name}: needs observations, and this dataset has none")
     try:
-        returned = function(data.observation, data.labels)
-    except Exception as error:  # a function of the user's can raise anything
+        labels = {label: value.copy() for label, value in data.labels.items()}  # whatever it does to them
+        returned = function(in_memory(data.observation), labels)
+    except (Exception, SystemExit) as error:  # a function of the user's can raise anything
         raise DatasetError(f"auxiliary {name}: raised {describe_error(error)}") from error
     try:
         values = to_numpy(returned)

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from bisim_theory.data.transitions import DatasetError, TransitionDataset
 
-BOOKKEEPING = ("step_idx", "id")
-"""Columns of stable-worldmodel that number steps and environments: labels, but no ground truth unless asked for."""
+BOOKKEEPING = ("step_idx", "id", "step_count", "frame_index", "index", "episode_index", "timestep")
+"""Columns that number steps, frames, episodes and environments: labels, but no ground truth unless asked for."""
 
 
 def default_label(data: TransitionDataset) -> str | None:

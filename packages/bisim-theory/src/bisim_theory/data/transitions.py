@@ -53,6 +53,10 @@ BYTES_AT_ONCE = 1 << 26
 """Most bytes of frames in memory at a time, unless a single frame has more."""
 
 
+BYTES_READ = 1 << 31
+"""Most bytes of frames that a function of the user's is given as one array."""
+
+
 def piece_rows(frames: Frames) -> int:
     """Return the number of frames to hold in memory at a time."""
     size = frames.dtype.itemsize * int(np.prod([int(n) for n in frames.shape[1:]], dtype=object))
@@ -64,6 +68,12 @@ def chunks(frames: Frames, rows: int | None = None) -> Iterator[NDArray[Any]]:
     rows = piece_rows(frames) if rows is None else rows
     for start in range(0, frames.shape[0], rows):
         yield frames[start : start + rows]
+
+
+def in_memory(frames: Frames) -> Frames:
+    """Return frames as an array, unless they are more than `BYTES_READ`, of which a file is read as it is indexed."""
+    size = frames.dtype.itemsize * int(np.prod([int(n) for n in frames.shape], dtype=object))
+    return frames if isinstance(frames, np.ndarray) or size > BYTES_READ else frames[: frames.shape[0]]
 
 
 @dataclass(frozen=True, eq=False)

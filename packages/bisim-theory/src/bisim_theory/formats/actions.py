@@ -34,7 +34,7 @@ def encode_actions(action: NDArray[Any], abstraction: str | None = None) -> Enco
 
     Args:
         action: (N,) or (N, A). Integers and bools are discrete: (N,) are codes already, one-hot rows become their
-            index, other rows are numbered in lexicographic order. Floats are continuous.
+            index, other rows are numbered in lexicographic order. Floats are continuous, unless their rows are one-hot.
         abstraction: how continuous actions become codes. ``"sign"`` is 1 where a value is >= 0, else 0. ``"bins:K"`` is
             the index of one of K equal-width bins, 2 <= K <= 1000, over the range of the data; a constant dimension is
             in bin 0. Dimensions are the digits of one number, the first is the most significant.
@@ -45,6 +45,8 @@ def encode_actions(action: NDArray[Any], abstraction: str | None = None) -> Enco
     if action.ndim not in (1, 2) or action.dtype.kind not in "iubf" or 0 in action.shape:
         raise DatasetError(f"action: must be (N,) or (N, A) numbers, is {action.shape} {action.dtype}")
     if action.dtype.kind == "f":
+        if abstraction is None and _is_one_hot(action):
+            return _discrete(action)
         if abstraction is None:
             raise DatasetError(f"{CONTINUOUS}; {_ADVICE}")
         values = action.reshape(len(action), -1)
@@ -68,6 +70,13 @@ def encode_values(values: NDArray[Any], abstraction: str) -> tuple[Ids, dict[str
         return combine_digits((values >= 0).astype(np.int64), 2), ActionCodes(signs=values.shape[1]).entry
     bins = Bins.of(values, _bins(abstraction))
     return combine_digits(bins.index(values), bins.count), ActionCodes(bins=bins).entry
+
+
+def _is_one_hot(action: NDArray[Any]) -> bool:
+    """Return whether floats are rows of one 1 and zeros, in at least two different places."""
+    if action.ndim != 2 or action.shape[1] < 2:
+        return False
+    return bool(((action == 0) | (action == 1)).all() and (action.sum(1) == 1).all() and len(np.unique(action)) == 2)
 
 
 def _bins(abstraction: str) -> int:

@@ -90,8 +90,8 @@ def _observation_key(path: Path, names: list[str], wanted: str | None) -> str:
         if name not in names:
             raise DatasetError(
                 f"{path}: {name}: is missing; the file must have ep_len, ep_offset, action and pixels or observation, "
-                "or name another with --observation, as stable-worldmodel writes them (for another layout, give the "
-                "folder it belongs to)"
+                "or name another with --observation, as stable-worldmodel writes them; or observations, actions, "
+                "rewards and terminals, as D4RL does (for another layout, give the folder it belongs to)"
             )
     assert key is not None  # or pixels were missing
     return key

@@ -72,6 +72,7 @@ class LanceTable:
     """
 
     def __init__(self, path: Path) -> None:
+        os.environ.setdefault("LANCE_LOG", "error")  # its own words on a damaged file, which no user can use
         import lance
         import pyarrow.types as types
 

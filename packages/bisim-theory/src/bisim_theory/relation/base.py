@@ -149,6 +149,9 @@ class Relation(ABC):
             DatasetError: an id is never a source, and its p is unknown.
         """
         wanted = np.asarray(ids)
+        if wanted.size and not 0 <= wanted.min() <= wanted.max() < self.data.frames:
+            wrong = wanted.min() if wanted.min() < 0 else wanted.max()
+            raise DatasetError(f"observation {wrong}: there are {self.data.frames} observations, numbered from 0")
         found = np.searchsorted(self.observations, wanted)
         found = np.minimum(found, len(self.observations) - 1)
         missing = np.atleast_1d(wanted)[np.atleast_1d(self.observations[found] != wanted)]

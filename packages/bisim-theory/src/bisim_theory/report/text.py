@@ -36,6 +36,8 @@ def to_text(report: Report) -> str:
         sections += [_relation_lines(report), [_pair_line(pair) for pair in report.pairs]]
     if not isinstance(report, Checked):
         sections.append(_action_lines(report))
+    if isinstance(report, RelationOnly):
+        sections.append(["No model was looked at: this is the relation alone."])
     if isinstance(report, Checked):
         check = report.check
         sections.append([*_hypothesis_lines(check), *_conclusion_lines(check)])
@@ -47,12 +49,12 @@ def to_text(report: Report) -> str:
 def _data_lines(report: Report) -> list[str]:
     data = report.data
     lines = [
-        f"Data: {len(data):,} transitions, {len(np.unique(data.action))} actions, "
+        f"Data: {len(data):,} transitions, {_actions(data)}, "
         f"{data.frames:,} {'frames' if data.images else 'observations'} "
-        f"told apart by {report.identity}, {_observations(report)}",
+        f"told apart by {report.identity}{_different(report)}, {_observations(report)}",
         *_auxiliary_lines(report),
         f"Conflicts (one observation and action, several successors): {report.conflicts}"
-        + (", merged by folding" if report.folded else ""),
+        + (", merged by folding" if report.folded and len(report.conflicts) else ""),
     ]
     if report.content is not None:
         lines.append(
@@ -72,6 +74,15 @@ def _data_lines(report: Report) -> list[str]:
         *lines,
         *_reading_lines(report),
     ]
+
+
+def _actions(data: TransitionDataset) -> str:
+    number = len(np.unique(data.action))
+    if number > 1:
+        return f"{number:,} actions"
+    if data.action_value is None or (data.action_value == data.action_value[0]).all():
+        return "1 action"
+    return "1 action (one code for different values: --actions bins:K tells them apart)"
 
 
 def _auxiliary_lines(report: Report) -> list[str]:
@@ -107,16 +118,24 @@ def _noun(data: TransitionDataset) -> str:
     return "images" if data.images else "observations"
 
 
+def _different(report: Report) -> str:
+    """Say how many of the frames are different, where equal ones are one observation."""
+    if report.content is None or report.identity != "content":
+        return ""
+    return f" ({report.data.frames - report.content.coinciding:,} of them different)"
+
+
 def _observations(report: Report) -> str:
     """Count sources, leaves and observations of unknown p."""
     data = report.data
-    said = f"{len(np.unique(data.source)):,} observations are sources"
+    sources = len(np.unique(data.source))
+    said = f"{sources:,} observation{' is a source' if sources == 1 else 's are sources'}"
     if isinstance(report, Impossible):
         return said
     leaves, unknown = report.relation.leaves, report.unknown_sources
     if leaves:
         said += f", {leaves:,} more with a known p {'is' if leaves == 1 else 'are'} only reached"
-    return said + (f"; p of {unknown:,} sources is unknown" if unknown else "")
+    return said + (f"; p of {unknown:,} source{'' if unknown == 1 else 's'} is unknown" if unknown else "")
 
 
 def _determinism(content: ContentNote) -> str:
@@ -155,18 +174,21 @@ def _relation_lines(report: RelationOnly | Checked) -> list[str]:
     ]
     if report.look_alike_pairs:
         lines.append(
-            f"  {report.look_alike_pairs:,} distinguished pairs are equal {_noun(report.data)}, which no encoder keeps "
-            "apart: "
-            "--identity content --fold says what follows"
+            f"  distinguished pairs of equal {_noun(report.data)}, which no encoder keeps apart: "
+            f"{report.look_alike_pairs:,}; --identity content --fold says what follows"
         )
     return [*lines, _embeddings_line(report.embeddings), *_coverage_lines(report)]
 
 
 def _embeddings_line(needed: EmbeddingsNeeded) -> str:
     if needed.exact:
-        return f"  a well-trained model needs exactly {needed.at_least:,} different embeddings"
+        return f"  a well-trained model needs exactly {_embeddings(needed.at_least)}"
     enough = "" if needed.constructed is None else f"; {needed.constructed:,} are enough"
-    return f"  a well-trained model needs at least {needed.at_least:,} different embeddings{enough}"
+    return f"  a well-trained model needs at least {_embeddings(needed.at_least)}{enough}"
+
+
+def _embeddings(number: int) -> str:
+    return "1 embedding" if number == 1 else f"{number:,} different embeddings"
 
 
 def _level_lines(pairs_per_level: list[int]) -> list[str]:
@@ -279,8 +301,17 @@ def _conclusion_lines(check: TheoremCheck) -> list[str]:
         f"  smallest distance {closest.min_distance:.4g}, {share} of the median distance {check.median_distance:.4g} "
         "of all pairs",
         f"  between {closest.pair[0]} and {closest.pair[1]} (level {closest.level}): p differs {after}",
-        f"  collapsed pairs, at most {check.collapse_distance:.3g} apart: {check.collapsed_pairs:,}",
+        f"  collapsed pairs, at most {check.collapse_distance:.3g} apart ({_collapse_rule(check)}): "
+        f"{check.collapsed_pairs:,}",
     ]
+
+
+def _collapse_rule(check: TheoremCheck) -> str:
+    """Name the threshold that decides from which distance on a pair is not collapsed."""
+    tolerance = check.tolerance
+    if check.collapse_distance > tolerance.collapse * check.median_distance:
+        return f"point={tolerance.point:g} of the embeddings' root mean square"
+    return f"collapse={tolerance.collapse:g} of the median"
 
 
 def _comparison_lines(comparison: Comparison, label: str | None) -> list[str]:

@@ -9,12 +9,17 @@ LEVELS_NAMED = 8
 def verdict_sentence(check: TheoremCheck) -> str:
     """Return the meaning of a verdict as a sentence that names the levels that are not explained."""
     if check.verdict == "holds":
+        if not check.levels:
+            return "holds: the model is well-trained, and the data distinguishes no pair that it could collapse"
         return "holds: the model is well-trained within tolerance and no distinguished pair is collapsed"
     if check.verdict == "collapsed":
         return "collapsed: a pair that the data distinguishes has (nearly) one embedding"
     failing = check.unexplained_levels
     if not failing:
-        return "hypothesis not met: the residuals are too large for Theorem 3 to say anything"
+        return (
+            "hypothesis not met: the data distinguishes no pair, so there is no level to explain; then only residuals "
+            f"of zero (up to point={check.tolerance.point:g}) meet it"
+        )
     return (
         f"hypothesis not met: the residuals explain too few pairs of {_named(failing)}, less than the "
         f"{check.tolerance.explained:.1%} asked for, so Theorem 3 says nothing of the model"
