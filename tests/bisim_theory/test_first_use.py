@@ -147,3 +147,16 @@ def test_ids_beyond_the_data_are_named():
     for wrong in (5, -1):
         with pytest.raises(DatasetError, match=f"observation {wrong}: there are 2 observations, numbered from 0"):
             relation.level(0, wrong)
+
+
+def test_a_column_that_is_no_label_costs_nothing_and_is_said(tmp_path, capsys):
+    path = corridor(tmp_path / "d.npz")
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    np.savez(path, **arrays, junk=[np.nan, 0, 0, 0], words=np.array(["a", "b", "c", "d"]), version=np.array(3))
+    status, out, _ = run(capsys, path, "--auxiliary", "reward")
+    assert status == 0
+    assert "Left out: columns that cannot be labels: junk, words, version" in out
+    status, _, err = run(capsys, path, "--auxiliary", "junk")
+    assert status == 2
+    assert "this dataset offers" in err

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from bisim_theory import NoWellTrainedModelError
-from bisim_theory.data.arrays import to_numpy
+from bisim_theory.data.arrays import in_memory, to_numpy
 from bisim_theory.data.auxiliary import Values, with_auxiliary
 from bisim_theory.data.auxiliary_functions import auxiliary_values, round_values
 from bisim_theory.data.auxiliary_names import NAMES, Term, parse_auxiliary
@@ -241,7 +241,8 @@ def _apply_term(term: Term, known: Callable[[str], Function | None], frames: Fra
         )
     function = None if term.base in labels else known(term.base)
     if function is None and term.imported and term.base not in labels and term.base not in NAMES:
-        function = import_function(term.base, "auxiliary")
+        function, frames = import_function(term.base, "auxiliary"), in_memory(frames)
+        labels = {name: value.copy() for name, value in labels.items()}  # whatever it does to them
     values = _label(term.base, labels) if function is None else function(frames, labels)
     return values if term.step is None else round_values(term.name, to_numpy(values), term.step)
 

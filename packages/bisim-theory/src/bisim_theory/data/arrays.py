@@ -1,9 +1,15 @@
 """Conversion of arrays, tensors and lists to NumPy arrays, in which no digit is lost."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from bisim_theory.data.transitions import Frames
+
+BYTES_READ = 1 << 31
+"""Most bytes of frames that a function of the user's is given as one array."""
 
 NARROW = ("bfloat16", "float8_", "float6_", "float4_")
 """Beginnings of the names of floating-point types that NumPy lacks; float32 has all their numbers."""
@@ -57,3 +63,9 @@ def _as_double(array: NDArray[Any]) -> NDArray[np.float64]:
         where = f"row {row[0]}" if len(row) else "its number"
         raise ValueError(f"{where} has more digits than float64; round it, as astype(numpy.float64) does")
     return double
+
+
+def in_memory(frames: "Frames") -> "Frames":
+    """Return frames as an array, unless they are more than `BYTES_READ`, of which a file is read as it is indexed."""
+    size = frames.dtype.itemsize * int(np.prod([int(n) for n in frames.shape], dtype=object))
+    return frames if isinstance(frames, np.ndarray) or size > BYTES_READ else frames[: frames.shape[0]]

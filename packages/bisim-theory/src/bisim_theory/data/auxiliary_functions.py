@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bisim_theory.data.arrays import to_numpy
+from bisim_theory.data.arrays import in_memory, to_numpy
 from bisim_theory.data.auxiliary import Statements, Values, exact, settle, stored_statements, two_values
 from bisim_theory.data.auxiliary_names import LARGEST_MULTIPLE, NAMES, Term, parse_auxiliary
 from bisim_theory.data.bins import Bins
 from bisim_theory.data.imported import describe_error, import_function
-from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset, in_memory, usable
+from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset, usable
 
 MOST_NUMBERS = 1 << 27
 """Most numbers of p in memory, over all observations."""

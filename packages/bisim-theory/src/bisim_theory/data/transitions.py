@@ -53,10 +53,6 @@ BYTES_AT_ONCE = 1 << 26
 """Most bytes of frames in memory at a time, unless a single frame has more."""
 
 
-BYTES_READ = 1 << 31
-"""Most bytes of frames that a function of the user's is given as one array."""
-
-
 def piece_rows(frames: Frames) -> int:
     """Return the number of frames to hold in memory at a time."""
     size = frames.dtype.itemsize * int(np.prod([int(n) for n in frames.shape[1:]], dtype=object))
@@ -68,12 +64,6 @@ def chunks(frames: Frames, rows: int | None = None) -> Iterator[NDArray[Any]]:
     rows = piece_rows(frames) if rows is None else rows
     for start in range(0, frames.shape[0], rows):
         yield frames[start : start + rows]
-
-
-def in_memory(frames: Frames) -> Frames:
-    """Return frames as an array, unless they are more than `BYTES_READ`, of which a file is read as it is indexed."""
-    size = frames.dtype.itemsize * int(np.prod([int(n) for n in frames.shape], dtype=object))
-    return frames if isinstance(frames, np.ndarray) or size > BYTES_READ else frames[: frames.shape[0]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -364,13 +354,18 @@ def _reserved() -> set[str]:
     return {each.name for each in fields(TransitionDataset)} | {"file"}
 
 
-def is_label(name: str, value: NDArray[Any]) -> bool:
-    """Return whether `TransitionDataset` accepts the array as a label of that name."""
+def usable_label(value: NDArray[Any]) -> bool:
+    """Return whether an array can be a label: finite numbers (F,) or (F, k)."""
     try:
-        _label(name, value)
+        _label("", value)
     except DatasetError:
         return False
-    return name not in _reserved()
+    return True
+
+
+def is_label(name: str, value: NDArray[Any]) -> bool:
+    """Return whether `TransitionDataset` accepts the array as a label of that name."""
+    return usable_label(value) and name not in _reserved()
 
 
 def _label(name: str, value: ArrayLike) -> NDArray[Any]:

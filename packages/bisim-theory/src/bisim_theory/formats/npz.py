@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bisim_theory.data.action_codes import ENTRY
 from bisim_theory.data.representation import OPTIONAL, Representation
-from bisim_theory.data.transitions import DatasetError, TransitionDataset
+from bisim_theory.data.transitions import DatasetError, TransitionDataset, usable_label
 from bisim_theory.files import atomic_write
 from bisim_theory.formats.actions import encode_values
 from bisim_theory.formats.limits import check_expansion, parse_json, shown, stored_bytes
@@ -53,6 +53,10 @@ def read_npz(file: Path, actions: str | None = None) -> TransitionDataset:
     if "observation" in arrays:
         fields["observation"] = arrays["observation"]
     fields["metadata"] = _read_metadata(file, arrays["metadata"]) if "metadata" in arrays else {}
+    unusable = [name for name, column in columns.items() if not usable_label(column)]
+    if unusable:
+        columns = {name: column for name, column in columns.items() if name not in unusable}
+        fields["metadata"] = {**fields["metadata"], "labels_left_out": unusable}
     try:
         if actions is not None:
             _recompute_codes(fields, actions)
