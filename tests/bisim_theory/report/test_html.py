@@ -34,7 +34,7 @@ def test_the_page_says_what_the_json_says():
         f"between observations {x} and {y} (level {conclusion['level']}), whose p differs after action" in reader.text
     )
     assert f"{actions}. Pairs at most" in reader.text
-    assert f"{found['certified_share']:.3f} of the pairs of sources that differ in count" in reader.text
+    assert f"{found['certified_share']:.3f} of the pairs that differ in count" in reader.text
     assert f"{found['hypothesis']['transition_residual_quantiles']['0.99']:.4g}" in reader.text
     # levels, residuals, margins, and a histogram for each level
     assert len(reader.all("svg")) == 3 + len(found["distinguished_pairs_per_level"])

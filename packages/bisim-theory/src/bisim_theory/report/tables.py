@@ -100,6 +100,7 @@ def data_rows(report: Report) -> list[Row]:
         ("Actions", f"{len(np.unique(data.action)):,}"),
         ("Observations", f"{data.frames:,}"),
         ("Observations that are sources", f"{len(np.unique(data.source)):,}"),
+        *_leaf_rows(report),
         ("Told apart by", report.identity),
         *_auxiliary_rows(report),
         ("Conflicts (one observation and action, several successors)", f"{len(report.conflicts):,}"),
@@ -115,6 +116,20 @@ def data_rows(report: Report) -> list[Row]:
         ("(Observation, action) pairs that repeat, told apart by content", _tested(content)),
         ("Conflicts, were observations told apart by content", f"{content.conflicts:,}"),
     ]
+
+
+def _leaf_rows(report: Report) -> list[Row]:
+    """Count observations that are only reached, sources of unknown p, and terminals that absorb, where there are."""
+    rows: list[Row] = []
+    if not isinstance(report, Impossible):
+        counts = {
+            "Observations that are only reached, of known p": report.relation.leaves,
+            "Sources of unknown p": report.unknown_sources,
+        }
+        rows += [(name, f"{count:,}") for name, count in counts.items() if count]
+    if report.terminals is not None:
+        rows.append(("Terminal observations that absorb", f"{report.terminals.absorbing:,}"))
+    return rows
 
 
 def _auxiliary_rows(report: Report) -> list[Row]:
