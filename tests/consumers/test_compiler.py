@@ -23,6 +23,8 @@ def test_without_a_compiler_training_goes_on_as_it_is(tmp_path, monkeypatch, cap
     compiler = "g++" if missing == "all" else str(tmp_path / "no-such-compiler")
     with torch._inductor.config.patch({"cpp.cxx": (None, compiler)}):
         _, found = losses_of(config.override(["compute.compile=on"]), tmp_path / "not compiled", 2)
-    assert found == expected
+    # Not to the bit: where an array begins in memory decides in which order a sum is taken.
+    for row, wanted in zip(found, expected, strict=True):
+        assert row == pytest.approx(wanted, rel=1e-4, abs=1e-4)
     (said,) = [record.getMessage() for record in caplog.records if record.name == "pjepa_agent"]
     assert said.startswith("compute.compile: the losses cannot be compiled here (No working C++ compiler found")
