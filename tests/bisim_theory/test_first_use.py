@@ -160,3 +160,17 @@ def test_a_column_that_is_no_label_costs_nothing_and_is_said(tmp_path, capsys):
     status, _, err = run(capsys, path, "--auxiliary", "junk")
     assert status == 2
     assert "this dataset offers" in err
+
+
+def test_a_reward_that_is_not_finite_costs_no_other_p(tmp_path, capsys):
+    with h5py.File(tmp_path / "d.hdf5", "w") as file:
+        file["observations"] = np.arange(6.0)[:, None]
+        file["actions"] = np.zeros(6, int)
+        file["rewards"] = np.array([0, np.nan, 0, 0, 0, 0])
+        file["terminals"] = np.array([False, False, True, False, False, True])
+    status, out, _ = run(capsys, tmp_path / "d.hdf5", "--auxiliary", "terminated")
+    assert status == 0
+    assert "Left out: the rewards, of which that of row 1 is not finite" in out
+    status, _, err = run(capsys, tmp_path / "d.hdf5", "--auxiliary", "reward")
+    assert status == 2
+    assert "this dataset offers" in err

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bisim_theory.data.transitions import DatasetError, Frames, Ids, TransitionDataset
+from bisim_theory.data.transitions import DatasetError, Frames, Ids, TransitionDataset, usable
 from bisim_theory.formats.actions import encode_actions
 from bisim_theory.formats.convention import with_evidence
 from bisim_theory.formats.episodes import assemble, describe, find_successors, steps_within
@@ -84,8 +84,9 @@ class Rows:
         successor, own = self._successors(source, followed)
         labels, left_out = self._labels(own)
         step = source if self.rewards_lead_out else source + 1
+        reward, unusable = self._rewards(step)
         said = self._convention(source, code, followed, len(own))
-        more = {"left_out": left_out, "steps_without_successor": dangling, **self.metadata}
+        more = {"left_out": [*left_out, *unusable], "steps_without_successor": dangling, **self.metadata}
         return assemble(
             self.what,
             labels,
@@ -95,11 +96,21 @@ class Rows:
             successor=successor,
             observation=self._frames(own),
             action_value=value,
-            reward=None if self.reward is None else self.reward[step],
+            reward=reward,
             episode=episode,
             size=len(self.action) + len(own),
             **{name: column[step] for name, column in self.ends.items()},
         )
+
+    def _rewards(self, step: Ids) -> tuple[NDArray[Any] | None, list[str]]:
+        """Return the rewards of the steps, or a sentence that says why they are left out; another p needs none."""
+        if self.reward is None:
+            return None, []
+        reward = self.reward[step]
+        wrong = np.flatnonzero(~usable(reward).reshape(len(reward), -1).all(1))
+        if not len(wrong):
+            return reward, []
+        return None, [f"the rewards, of which that of row {step[wrong[0]]} is not finite, or beyond what is usable"]
 
     def _successors(self, source: Ids, followed: Ids) -> tuple[Ids, Ids]:
         """Return the ids of the successors, and the rows whose successor has an id of its own."""
