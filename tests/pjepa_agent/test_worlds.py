@@ -11,7 +11,9 @@ from bisim_theory import read_representation, read_transitions, write_transition
 from bisim_theory.cli import main as bisim_check
 from bisim_theory.data.auxiliary import stored_values
 from pjepa_agent import load
+from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.cli.train import main
+from pjepa_agent.collection.dataset import split_world
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.envs.registry import make_domain
@@ -193,3 +195,26 @@ def test_the_untrained_encoder_of_vectors_is_standardised_like_the_trained_one(t
     _, run = train(tmp_path, "--data", path, "--auxiliary", "reward")
     untrained = json.loads(run.report.read_text())["held_out"]["untrained"]
     assert 1e-6 < untrained["spread"] < 100
+
+
+def test_bins_of_p_are_the_same_in_training_and_in_what_is_held_out(tmp_path):
+    data = walks()
+    height = np.where(data.episode == 0, 100.0, 1.0) * (1 + data.labels["place"][data.successor])
+    path = tmp_path / "walks.npz"
+    write_transitions(path, dataclasses.replace(data, reward=height))
+    config = prepare(make_config(auxiliary="reward:bins:4", dataset=str(path)).override(SMALL))
+    edges = {}
+    for part in split_world(config, Auxiliary(config), config.seed):
+        values = stored_values(part)
+        for place in range(PLACES):
+            low = values.known & (part.labels["place"] == place) & (values.value == 0)
+            edges.setdefault(place, []).append(bool(low.any()))
+    # One far episode stretches the range, wherever it is: all that is near is in the first bin in both parts.
+    assert all(found == [True, True] for found in edges.values())
+
+
+def test_a_function_that_leaves_is_refused_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "leaving.py").write_text("def p(images, labels): raise SystemExit(7)\n")
+    with pytest.raises(ConfigError, match="auxiliary leaving:p: raised SystemExit: 7"):
+        prepare(make_config(auxiliary="leaving:p"))

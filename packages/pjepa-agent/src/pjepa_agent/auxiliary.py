@@ -70,7 +70,7 @@ class Auxiliary:
             returned = self._function(frames, labels)
         except ConfigError:
             raise
-        except Exception as error:  # a function of the user's can raise anything
+        except (Exception, SystemExit) as error:  # a function of the user's can raise anything
             raise ConfigError(f"auxiliary {self.name}: raised {type(error).__name__}: {error}") from error
         try:
             values = to_numpy(returned)

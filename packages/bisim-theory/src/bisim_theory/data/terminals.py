@@ -24,7 +24,7 @@ class Terminals:
 
 
 def ended(data: TransitionDataset) -> Ids:
-    """Return the ids of the observations that ended an episode: terminated, not truncated. None where unsaid."""
+    """Return the ids of the observations that ended an episode: terminated, not truncated; none where unsaid."""
     if data.terminated is None:
         return np.empty(0, np.int64)
     rows = data.terminated if data.truncated is None else data.terminated & ~data.truncated

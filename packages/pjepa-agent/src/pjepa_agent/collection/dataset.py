@@ -10,6 +10,7 @@ from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
 from pjepa_agent.config.schema import Config
 from pjepa_agent.envs.registry import collect_world, make_domain
+from pjepa_agent.envs.splits import hold_out
 
 
 def collect_dataset(
@@ -22,14 +23,24 @@ def collect_dataset(
         processes: the processes that train it.
         prefetched: returns this process's transitions, if they are being collected already.
     """
-    seed = processes.seed(config.seed)
+    seed, auxiliary = processes.seed(config.seed), Auxiliary(config, processes)
     if not config.counting:
-        data = collect_world(config.collection, seed)[0]
+        data = split_world(config, auxiliary, seed)[0]
     else:
-        data = prefetched() if prefetched else make_domain(config.collection).collect(seed)
-    auxiliary = Auxiliary(config, processes)
-    data = auxiliary.attach(data)
+        data = auxiliary.attach(prefetched() if prefetched else make_domain(config.collection).collect(seed))
     return dataclasses.replace(data, metadata={**data.metadata, **metadata(config, auxiliary)})
+
+
+def split_world(config: Config, auxiliary: Auxiliary, seed: int) -> tuple[TransitionDataset, TransitionDataset]:
+    """Collect from a world other than the counting one, with p: transitions to train on, and held-out ones.
+
+    p is attached to all of them before they are divided, so that its bins are the same in both parts.
+
+    Raises:
+        ConfigError, DatasetError: see `make_domain` and `Auxiliary.attach`; or there are too few episodes.
+    """
+    data = auxiliary.attach(collect_world(config.collection, seed))
+    return hold_out(data, config.collection.held_out, seed)
 
 
 def metadata(config: Config, auxiliary: Auxiliary) -> dict[str, Any]:

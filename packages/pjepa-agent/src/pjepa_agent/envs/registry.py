@@ -11,7 +11,6 @@ from pjepa_agent.envs.base import Domain
 from pjepa_agent.envs.counting import CountingDomain
 from pjepa_agent.envs.dataset import DatasetDomain
 from pjepa_agent.envs.gymnasium_domain import GymnasiumDomain
-from pjepa_agent.envs.splits import hold_out
 
 WorldDomain = GymnasiumDomain | DatasetDomain
 """A world other than the counting one, of which whole episodes are held out."""
@@ -36,10 +35,10 @@ def _make_domain(text: str) -> CountingDomain | WorldDomain:
     return GymnasiumDomain(config)
 
 
-def collect_world(config: CollectionConfig, seed: int) -> tuple[TransitionDataset, TransitionDataset]:
-    """Collect from a world other than the counting one: transitions to train on, and held-out ones.
+def collect_world(config: CollectionConfig, seed: int) -> TransitionDataset:
+    """Collect from a world other than the counting one, all of it, with the episodes that will be held out.
 
-    The latest are remembered, since training and measuring ask one after the other.
+    The latest is remembered, since training and measuring ask one after the other.
 
     Raises:
         ConfigError, DatasetError: see the domain.
@@ -48,6 +47,6 @@ def collect_world(config: CollectionConfig, seed: int) -> tuple[TransitionDatase
 
 
 @functools.lru_cache(maxsize=1)
-def _collect_world(text: str, seed: int) -> tuple[TransitionDataset, TransitionDataset]:
+def _collect_world(text: str, seed: int) -> TransitionDataset:
     domain: Domain = _make_domain(text)
-    return hold_out(domain.collect(seed), json.loads(text)["held_out"], seed)
+    return domain.collect(seed)

@@ -20,10 +20,10 @@ from bisim_theory.theorem.check import Tolerance, check_theorem
 from numpy.typing import NDArray
 
 from pjepa_agent.auxiliary import Auxiliary
+from pjepa_agent.collection.dataset import split_world
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.schema import Config
 from pjepa_agent.envs.base import Spec
-from pjepa_agent.envs.registry import collect_world
 from pjepa_agent.envs.splits import first_episodes, take_frames
 from pjepa_agent.evaluation.clusters import nearest_centroid_accuracy, spread, within_across_ratio
 from pjepa_agent.evaluation.effective_rank import rankme
@@ -190,4 +190,4 @@ def make_held_out(config: Config, spec: Spec, auxiliary: Auxiliary) -> HeldOut |
     """Make the held-out data of a run, with p as it is trained."""
     if config.counting:
         return HeldOut(config, auxiliary)
-    return HeldOutEpisodes(config, spec, auxiliary.attach(collect_world(config.collection, config.seed)[1]))
+    return HeldOutEpisodes(config, spec, split_world(config, auxiliary, config.seed)[1])
