@@ -1,4 +1,4 @@
-"""What the integer codes of actions mean, as readers keep it in the metadata of transitions."""
+"""Meanings of the integer codes of actions, as readers keep them in the metadata of transitions."""
 
 import math
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ Rows = tuple[tuple[int, ...], ...]
 
 @dataclass(frozen=True)
 class ActionCodes:
-    """How codes were made of actions of several numbers, or of continuous ones. One of the fields is given.
+    """Describe how codes were made of actions of several numbers, or of continuous ones. One of the fields is given.
 
     Attributes:
         signs: number of dimensions, each a digit that is 1 where the value is >= 0; the first is the most significant.

@@ -27,7 +27,7 @@ class Values:
 
 @dataclass(frozen=True, eq=False)
 class Statements:
-    """What the data says of p: one value of one observation each.
+    """Hold what the data says of p: one value of one observation each.
 
     Several may speak of one observation. If they differ, p is no function of the observation.
 

@@ -44,7 +44,7 @@ class Term:
 
     @property
     def imported(self) -> bool:
-        """Whether the name has the form ``module:function``; where a label has it too, that is meant."""
+        """Return whether the name has the form ``module:function``; a label of that name comes first."""
         return ":" in self.base
 
 

@@ -1,4 +1,4 @@
-"""What the observations of a Minari dataset are: one array, or the entries of a nested space."""
+"""Choose the observations of a Minari dataset: one array, or the entries of a nested space."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ class _Entry:
 
     @property
     def encoded(self) -> bool:
-        """Whether it holds JPEG-coded images."""
+        """Return whether the entry holds JPEG-coded images."""
         return isinstance(self.stores[0], EncodedImages)
 
     @property
@@ -61,7 +61,7 @@ class _Entry:
 
 @dataclass(frozen=True)
 class Observations:
-    """What is taken for the observations, and what is not.
+    """Hold the entries that are taken for the observations, and those that are not.
 
     Attributes:
         frames: (F, ...) the observations.
@@ -89,7 +89,7 @@ class Observations:
 
     @property
     def sentence(self) -> str:
-        """What an observation is, to follow another sentence; empty where it is the only array."""
+        """Say what an observation is, to follow another sentence; empty where it is the only array."""
         if len(self.keys) + len(self.parts) + len(self.others) + len(self.unread) == 1:
             return ""
         if self.parts:

@@ -1,4 +1,4 @@
-"""How many distinct embeddings a well-trained model needs."""
+"""Bound the number of distinct embeddings that a well-trained model needs."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -38,7 +38,7 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class ExplainedShare:
-    """How many pairs of one level of R_D* are explained.
+    """Count the explained pairs of one level of R_D*.
 
     Attributes:
         of_occurrences: explained share of the pairs of observations.

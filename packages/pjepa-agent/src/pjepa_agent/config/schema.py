@@ -36,7 +36,7 @@ class CollectionConfig:
     dataset: str = ""
     """Dataset to train on in place of an environment: a path, or the id of a Minari dataset."""
     observation: Literal["auto", "image", "render", "vector"] = "auto"
-    """What is observed of another environment; auto: its image if it has one, else what it renders, else its vector."""
+    """Observation of another environment; auto: its image if it has one, else what it renders, else its vector."""
     size: Annotated[int, Between(0, 2**12)] = 0
     """Height and width that images of another environment are resized to; 0: their own."""
     grayscale: bool = False
@@ -46,7 +46,7 @@ class CollectionConfig:
     actions: str = "auto"
     """Codes of continuous actions of another world: sign, or bins:K; auto: sign for one number, bins:3 for more."""
     terminal: Literal["leaf", "absorb"] = "leaf"
-    """What follows the end of an episode in another world: nothing, or itself under every action."""
+    """Successor of a terminal observation in another world: none, or itself under every action."""
     policy: str = "random"
     """Policy in another environment: random, or module:function from observations (B, ...) to actions."""
     environments: Annotated[int, Between(1, 2**12)] = 16

@@ -1,4 +1,4 @@
-"""What training asks of a world: where its transitions come from, and what a model has to know of it."""
+"""Interfaces of a world: where its transitions come from, and the shapes that a model is built for."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields

@@ -16,7 +16,7 @@ from pjepa_agent.config.schema import CollectionConfig
 Environment = gymnasium.Env[Any, Any]
 
 PURPOSE = "collection.environment"
-"""What begins every message about an environment."""
+"""Beginning of every message about an environment."""
 
 
 class Maker:

@@ -1,4 +1,4 @@
-"""What is observed of a Gymnasium environment: its image, what it renders, or its vector."""
+"""Observe a Gymnasium environment: its image, what it renders, or its vector."""
 
 import functools
 import logging
@@ -111,7 +111,7 @@ class Observer:
     def _vector_space(self) -> spaces.Box:
         try:
             flat = spaces.flatten_space(self._space)
-        except NotImplementedError:
+        except NotImplementedError:  # Gymnasium's answer for spaces without a fixed size
             flat = None
         if not isinstance(flat, spaces.Box) or flat.shape == (0,):
             raise ConfigError(f"{self._maker.name}: {_describe(self._space)} has no vector; {self._advice}")

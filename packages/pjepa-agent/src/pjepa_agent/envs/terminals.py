@@ -10,7 +10,7 @@ from bisim_theory.data.terminals import ended
 from pjepa_agent.envs.splits import take_rows
 
 COLUMNS = ("source", "successor", "action", "action_value", "reward", "terminated", "truncated", "episode")
-"""What the data has, and the added rows get."""
+"""Columns that the data has, and the added rows get."""
 
 MOST_ROWS = 10
 """Most rows that are added, per transition."""

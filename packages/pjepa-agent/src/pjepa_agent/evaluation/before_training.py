@@ -1,4 +1,4 @@
-"""What Theorem 3 says of transitions before a model is trained on them, in one paragraph."""
+"""Say in one paragraph what Theorem 3 says of transitions before a model is trained on them."""
 
 import numpy as np
 from bisim_theory import DatasetError, NoWellTrainedModelError, Relation, TransitionDataset, embeddings_needed

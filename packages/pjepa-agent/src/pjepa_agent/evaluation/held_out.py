@@ -57,7 +57,7 @@ class HeldOut:
         self.scored = np.arange(len(self.counts)) % (reference + scored) >= reference
 
     label_name = "count"
-    """What the labels are called."""
+    """Name of the labels."""
 
     @functools.cached_property
     def auxiliary(self) -> Auxiliary:
