@@ -17,6 +17,7 @@ from pjepa_agent.collection.dataset import split_world
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.envs.registry import make_domain
+from pjepa_agent.evaluation.held_out_episodes import make_held_out
 from pjepa_agent.run import prepare, train_run
 from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training import Interrupted
@@ -197,20 +198,51 @@ def test_the_untrained_encoder_of_vectors_is_standardised_like_the_trained_one(t
     assert 1e-6 < untrained["spread"] < 100
 
 
-def test_bins_of_p_are_the_same_in_training_and_in_what_is_held_out(tmp_path):
-    data = walks()
-    height = np.where(data.episode == 0, 100.0, 1.0) * (1 + data.labels["place"][data.successor])
-    path = tmp_path / "walks.npz"
+@pytest.mark.parametrize("far", [-1, 0], ids=["far episode held out", "far episode trained on"])
+def test_bins_of_p_are_those_of_the_training(tmp_path, far, capsys):
+    path, data = tmp_path / "walks.npz", walks()
+    write_transitions(path, data)
+    held_out = split_world(make_config(dataset=str(path)).override(SMALL), 0)[1].episode
+    stretched = held_out[0] if far else np.setdiff1d(data.episode, held_out)[0]
+    height = np.where(data.episode == stretched, 100.0, 1.0) * (1 + data.labels["place"][data.successor])
     write_transitions(path, dataclasses.replace(data, reward=height))
-    config = prepare(make_config(auxiliary="reward:bins:4", dataset=str(path)).override(SMALL))
-    edges = {}
-    for part in split_world(config, Auxiliary(config), config.seed):
+
+    status, run = train(tmp_path, "--data", path, "--auxiliary", "reward:bins:4", updates=1)
+    assert status == 0
+    trained = read_transitions(run.path)
+    assert set(np.unique(held_out)).isdisjoint(trained.episode)
+    bins = run.read_spec().auxiliary_bins["reward:bins:4"]
+    assert (bins.low, bins.high) == ((trained.reward.min(),), (trained.reward.max(),))
+
+    def same_p(part):
         values = stored_values(part)
-        for place in range(PLACES):
-            low = values.known & (part.labels["place"] == place) & (values.value == 0)
-            edges.setdefault(place, []).append(bool(low.any()))
-    # One far episode stretches the range, wherever it is: all that is near is in the first bin in both parts.
-    assert all(found == [True, True] for found in edges.values())
+        assert values.known[part.successor].all()
+        wanted = np.floor((part.reward - bins.low[0]) / (bins.high[0] - bins.low[0]) * 4).clip(0, 3)
+        np.testing.assert_array_equal(values.value[part.successor], wanted)
+
+    config = RunDirectory.open(run.path)[1]
+    same_p(trained)
+    same_p(make_held_out(config, run.read_spec(), Auxiliary(config, bins=run.read_spec().auxiliary_bins)).data)
+    assert load(run.path).spec.auxiliary_bins == {"reward:bins:4": bins}
+    assert bisim_check([str(run.path)]) in (1, 3)
+    assert f"reward:bins:4 is the number of one of 4 equal bins: {bins.intervals(0)}" in capsys.readouterr().out
+
+
+def test_a_run_goes_on_with_the_bins_that_it_began_with(tmp_path):
+    path, data = tmp_path / "walks.npz", walks()
+    write_transitions(path, dataclasses.replace(data, reward=1.0 + data.labels["place"][data.successor]))
+    config = prepare(make_config(updates=8, auxiliary="reward:bins:3", dataset=str(path)).override(SMALL))
+    run = RunDirectory.create(tmp_path / "run", config, make_domain(config.collection).spec)
+    assert run.read_spec().auxiliary_bins == {}
+    calls = iter(range(100))
+    with pytest.raises(Interrupted):
+        train_run(run, config, "cpu", should_stop=lambda: next(calls) >= 5)
+    first = run.read_spec()
+    assert set(first.auxiliary_bins) == {"reward:bins:3"}
+    run.transitions.unlink()  # it is collected again, which changes no bin
+    train_run(*RunDirectory.open(run.path), "cpu")
+    assert run.read_spec() == first
+    assert read_transitions(run.path).metadata["auxiliary_bins"]["reward:bins:3"]["low"] == [1.0]
 
 
 def test_a_function_that_leaves_is_refused_in_one_line(tmp_path, monkeypatch):

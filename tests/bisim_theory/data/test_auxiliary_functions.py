@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from bisim_theory import DatasetError, NoWellTrainedModelError, TransitionDataset, analyse
 from bisim_theory.data.auxiliary import stored_values, with_auxiliary
-from bisim_theory.data.auxiliary_functions import auxiliary_values, describe_auxiliary, offered
+from bisim_theory.data.auxiliary_functions import auxiliary_bins, auxiliary_values, describe_auxiliary, offered
 from bisim_theory.data.auxiliary_names import parse_auxiliary, split_names
+from bisim_theory.data.bins import Bins
 from gymnasium.envs.toy_text.cliffwalking import CliffWalkingEnv
 from gymnasium.envs.toy_text.taxi import TaxiEnv
 from hypothesis import given
@@ -288,3 +289,22 @@ def test_coarser_stored_values_are_those_of_the_function():
         assert values.value[values.known].tolist() == [0.1, 0.3]
     again = with_auxiliary(data, auxiliary_values(data, "reward:bins:2"), "reward:bins:2")
     assert auxiliary_values(again, "reward:bins:2").value.tolist() == stored_values(again).value.tolist()
+
+
+def test_bins_of_other_data_hold_here_too():
+    values = np.array([0.0, 1.0, 5.0, 9.0])
+    bins = auxiliary_bins(with_label(values), "heat:bins:2+heat:bins:3+heat")
+    assert set(bins) == {"heat:bins:2", "heat:bins:3"}
+    other = with_label(np.array([-7.0, 4.0, 5.0, 90.0]))
+    own = auxiliary_values(other, "heat:bins:2").value
+    assert own.tolist() == [0, 0, 0, 1]
+    assert auxiliary_values(other, "heat:bins:2", bins={"heat:bins:2": Bins(2, (0.0,), (9.0,))}).value.tolist() == [
+        0, 0, 1, 1,
+    ]  # fmt: skip
+    with pytest.raises(DatasetError, match="has 1 components here, and bins of 2 are given; give this"):
+        auxiliary_values(other, "heat:bins:2", bins={"heat:bins:2": Bins(2, (0.0, 0.0), (9.0, 1.0))})
+
+
+def test_observations_that_occur_in_no_transition_have_no_say_in_bins():
+    data = TransitionDataset([0, 1], [0, 0], [1, 2], labels={"heat": np.array([2.0, 3.0, 4.0, 100.0])})
+    assert auxiliary_bins(data, "heat:bins:2") == {"heat:bins:2": Bins(2, (2.0,), (4.0,))}

@@ -2,6 +2,7 @@ import dataclasses
 import json
 
 import pytest
+from bisim_theory.data.bins import Bins
 from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.envs.base import Spec, SpecError
 from pjepa_agent.envs.counting import SPEC, CountingDomain
@@ -16,12 +17,26 @@ def test_the_spec_of_the_counting_world_is_that_of_its_environment():
 
 
 @pytest.mark.parametrize(
-    "spec", [SPEC, Spec((4,), "float32", 2, (-1.0, 0.0), (1.0, 0.5)), Spec((210, 160, 12), "uint8", 18)]
+    "spec",
+    [
+        SPEC,
+        Spec((4,), "float32", 2, (-1.0, 0.0), (1.0, 0.5)),
+        Spec((210, 160, 12), "uint8", 18),
+        Spec((4,), "float32", 2, auxiliary_bins={"heat:bins:3": Bins(3, (0.0, -0.1), (0.0, 1e-300))}),
+    ],
 )
 def test_a_run_keeps_its_spec(tiny, tmp_path, spec):
     run = RunDirectory.create(tmp_path / "run", tiny(), spec)
     assert RunDirectory(run.path).read_spec() == spec
     assert spec.images == (len(spec.observation_shape) == 3)
+
+
+def test_a_spec_that_has_no_bins_yet_is_read(tiny, tmp_path):
+    run = RunDirectory.create(tmp_path / "run", tiny())
+    values = json.loads(run.spec.read_text())
+    del values["auxiliary_bins"]
+    run.spec.write_text(json.dumps(values))
+    assert run.read_spec() == SPEC
 
 
 def test_a_run_without_a_spec_is_of_the_counting_world(tiny, tmp_path):
@@ -46,6 +61,9 @@ def test_a_run_without_a_spec_is_of_the_counting_world(tiny, tmp_path):
         ({"action_dim": True}, "action_dim: must be a whole number from 1"),
         ({"action_dim": 10**9}, "action_dim"),
         ({"more": 1}, "must hold"),
+        ({"auxiliary_bins": [1]}, "auxiliary_bins: must be an object"),
+        ({"auxiliary_bins": {"a": {"count": 1, "low": [0.0], "high": [1.0]}}}, "auxiliary_bins: a: must hold count"),
+        ({"auxiliary_bins": {"a": {"count": 2, "low": [0.0], "high": []}}}, "auxiliary_bins: a: must hold count"),
     ],
 )
 def test_a_damaged_spec_is_refused_in_one_line(tiny, tmp_path, change, message):

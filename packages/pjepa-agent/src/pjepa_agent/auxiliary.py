@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,9 @@ import torch
 from bisim_theory import NoWellTrainedModelError
 from bisim_theory.data.arrays import in_memory, to_numpy
 from bisim_theory.data.auxiliary import Values, with_auxiliary
-from bisim_theory.data.auxiliary_functions import auxiliary_values, round_values
+from bisim_theory.data.auxiliary_functions import BINS, auxiliary_bins, auxiliary_values, returned_values, round_values
 from bisim_theory.data.auxiliary_names import NAMES, Term, parse_auxiliary
+from bisim_theory.data.bins import Bins
 from bisim_theory.data.transitions import DatasetError, Frames, TransitionDataset, chunks
 from numpy.typing import NDArray
 from torch import nn
@@ -46,14 +47,19 @@ class Auxiliary:
 
     Args:
         config: `objective.auxiliary` names the function, see `make_function`.
-        processes: the processes that train together; all standardise with rank 0's mean and deviation.
+        processes: the processes that train together; all standardise with rank 0's mean and deviation, and have its
+            bins.
+        bins: those of the training's transitions by the names of terms; None takes those of the transitions that p is
+            first attached to.
 
     Raises:
         ConfigError: there is no such function.
     """
 
-    def __init__(self, config: Config, processes: Processes = SINGLE_PROCESS) -> None:
-        self.name = config.objective.auxiliary
+    def __init__(
+        self, config: Config, processes: Processes = SINGLE_PROCESS, bins: Mapping[str, Bins] | None = None
+    ) -> None:
+        self.name, self._bins = config.objective.auxiliary, bins
         self._processes, self._counting = processes, config.counting
         from_data = not config.counting and self.name not in RANDOM_AUXILIARIES
         self._function = self._of_transitions if from_data else make_function(config)
@@ -73,15 +79,9 @@ class Auxiliary:
         except (Exception, SystemExit) as error:  # a function of the user's can raise anything
             raise ConfigError(f"auxiliary {self.name}: raised {type(error).__name__}: {error}") from error
         try:
-            values = to_numpy(returned)
-        except ValueError as error:
-            raise ConfigError(f"auxiliary {self.name}: what it returned: {error}") from None
-        if values.dtype.kind not in "fiub" or values.ndim not in (1, 2) or 0 in values.shape:
-            raise ConfigError(
-                f"auxiliary {self.name}: must return (F,) or (F, k) numbers, returned {values.shape} {values.dtype}"
-            )
-        if len(values) != frames.shape[0]:
-            raise ConfigError(f"auxiliary {self.name}: returned {len(values)} rows for {frames.shape[0]} observations")
+            values = returned_values(self.name, returned, frames.shape[0])
+        except DatasetError as error:
+            raise ConfigError(str(error)) from None
         if self.name in RANDOM_AUXILIARIES:
             values = self._standardize(values)
         return self._checked(values)
@@ -104,7 +104,10 @@ class Auxiliary:
             values = Values(self(data.observation, data.labels), np.ones(data.frames, bool))
         else:
             try:
-                values = auxiliary_values(without_absorbing(data), self.name)
+                stated = without_absorbing(data)
+                if self._bins is None:
+                    self._bins = self._shared(auxiliary_bins(stated, self.name))
+                values = auxiliary_values(stated, self.name, bins=self._bins)
             except NoWellTrainedModelError as error:
                 raise ConfigError(f"auxiliary {self.name}: {error}; nothing can be learnt of it") from None
             self._checked(values.value)
@@ -113,9 +116,17 @@ class Auxiliary:
     def _of_transitions(self, frames: Frames, labels: Labels) -> NDArray[Any]:
         raise ConfigError(f"auxiliary {self.name}: is read off transitions here, and is no function of observations")
 
+    def _shared(self, bins: Mapping[str, Bins]) -> dict[str, Bins]:
+        """Return the bins of rank 0."""
+        ends = {name: torch.tensor([each.low, each.high], dtype=torch.float64) for name, each in bins.items()}
+        shared = {name: self._processes.broadcast(each).tolist() for name, each in ends.items()}
+        return {name: Bins(bins[name].count, tuple(low), tuple(high)) for name, (low, high) in shared.items()}
+
     @property
     def metadata(self) -> dict[str, Any]:
-        """Describe the function for ``transitions.npz``: its name, and mean and deviation of a standardised one."""
+        """Describe the function for ``transitions.npz``: its name, its bins, and how a random one is standardised."""
+        if self._bins:
+            return {"auxiliary": self.name, BINS: {name: each.entry for name, each in self._bins.items()}}
         if self._mean is None or self._deviation is None:
             return {"auxiliary": self.name}
         return {

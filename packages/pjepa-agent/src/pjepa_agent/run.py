@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from bisim_theory import TransitionDataset, read_transitions, write_transitions
 from bisim_theory.data.auxiliary import stored_values
+from bisim_theory.data.auxiliary_functions import stored_bins
 from bisim_theory.files import write_json
 
 from pjepa_agent.auxiliary import Auxiliary
@@ -138,7 +139,7 @@ def train_run(
     """
     processes.local_batch_size(config.optimization.batch_size)
     device = choose_device(config.compute.device if device is None else device)
-    collect_data = functools.partial(collect_dataset, config, processes, prefetched)
+    collect_data = functools.partial(collect_dataset, config, processes, prefetched, run.read_spec())
     if not processes.is_main:
         _run_other_process(run, config, device, should_stop, processes, collect_data)
         return {}
@@ -245,12 +246,14 @@ def _dataset(
             _check_dataset(run, config, data)
             return data, None
         _check_dataset(run, config, data)
+        run.keep_bins(stored_bins(data))  # a run that was killed between the two files
         _check_auxiliary(run, config, data)
         return data, None
     if not config.collection.dataset:
         logger.info("collecting %d transitions", config.collection.transitions)
     data = collect_data()
     _check_dataset(run, config, data)
+    run.keep_bins(stored_bins(data))
     if not config.counting:
         logger.info("%s", describe_relation(data))
     return data, functools.partial(write_transitions, run.transitions, _without_many_frames(run, data))
@@ -302,7 +305,8 @@ def _check_auxiliary(run: RunDirectory, config: Config, data: TransitionDataset)
     bare = dataclasses.replace(
         data, auxiliary=None, observation_auxiliary=None, observation_auxiliary_known=None, size=data.frames
     )
-    now, then = stored_values(Auxiliary(config).attach(bare)), stored_values(data)
+    function = Auxiliary(config, bins=run.read_spec().auxiliary_bins or None)
+    now, then = stored_values(function.attach(bare)), stored_values(data)
     known = now.known & then.known
     if now.value.shape != then.value.shape or not np.allclose(now.value[known], then.value[known], 1e-4, 1e-6):
         raise RunError(

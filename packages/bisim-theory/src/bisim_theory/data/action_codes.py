@@ -1,11 +1,10 @@
 """Meanings of the integer codes of actions, as readers keep them in the metadata of transitions."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bisim_theory.data.bins import MOST_BINS, Bins
+from bisim_theory.data.bins import Bins
 
 ENTRY = "action_codes"
 """Name of the entry in the metadata."""
@@ -43,8 +42,8 @@ class ActionCodes:
         ((kind, value),) = entry.items()
         if kind == "sign" and _is_whole(value) and 1 <= value <= MOST_DIMENSIONS:
             return cls(signs=value)
-        if kind == "bins" and isinstance(value, dict):
-            bins = _bins(value.get("count"), value.get("low"), value.get("high"))
+        if kind == "bins":
+            bins = Bins.from_entry(value, MOST_DIMENSIONS)
             return None if bins is None else cls(bins=bins)
         if kind == "rows" and _is_list_of_rows(value):
             return cls(rows=tuple(map(tuple, value)))
@@ -56,7 +55,7 @@ class ActionCodes:
         if self.signs:
             return {"sign": self.signs}
         if self.bins is not None:
-            return {"bins": {"count": self.bins.count, "low": list(self.bins.low), "high": list(self.bins.high)}}
+            return {"bins": self.bins.entry}
         return {"one_hot": True} if self.one_hot else {"rows": [list(row) for row in self.rows]}
 
     def __str__(self) -> str:
@@ -103,15 +102,3 @@ def _is_list_of_rows(value: Any) -> bool:
     if not isinstance(value, list) or not 1 <= len(value) <= MOST_COMBINATIONS:
         return False
     return all(isinstance(row, list) and len(row) <= MOST_DIMENSIONS and all(map(_is_whole, row)) for row in value)
-
-
-def _bins(count: Any, low: Any, high: Any) -> Bins | None:
-    """Return bins from metadata, or None where their values cannot be used."""
-    if not _is_whole(count) or not 2 <= count <= MOST_BINS:
-        return None
-    for ends in (low, high):
-        if not isinstance(ends, list) or not 1 <= len(ends) <= MOST_DIMENSIONS or len(ends) != len(low):
-            return None
-        if not all(isinstance(each, float) and math.isfinite(each) for each in ends):
-            return None
-    return Bins(count, tuple(low), tuple(high))

@@ -1,6 +1,7 @@
 """Auxiliary functions p by name, among which a user can choose before training."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,13 @@ from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset, 
 MOST_NUMBERS = 1 << 27
 """Most numbers of p in memory, over all observations."""
 
+BINS = "auxiliary_bins"
+"""Entry of the metadata with the bins of a stored p, by the names of its terms."""
 
-def auxiliary_values(data: TransitionDataset, name: str, ids: Ids | None = None) -> Values:
+
+def auxiliary_values(
+    data: TransitionDataset, name: str, ids: Ids | None = None, bins: Mapping[str, Bins] | None = None
+) -> Values:
     """Compute the auxiliary function of a name, or of several names joined by ``+``. A label's exact name comes first.
 
     Args:
@@ -25,16 +31,47 @@ def auxiliary_values(data: TransitionDataset, name: str, ids: Ids | None = None)
         name: one of `offered`, ``module:function``, either with ``:bins:K`` or ``:round:STEP``, or several.
         ids: (F,) ids in which observations that are one have one id (`TransitionDataset.content_ids`); None tells all
             of them apart. Statements of p then speak of the observation of that id.
+        bins: those of other data by the names of terms, as `auxiliary_bins` returns them; None takes this data's own.
 
     Raises:
         DatasetError: the dataset does not offer it; the message lists those that it offers.
         NoWellTrainedModelError: an observation has two values.
     """
-    parts = [settle(data, _statements(data, term, ids), ids) for term in _terms(data, name)]
+    parts = [settle(data, _statements(data, term, ids, bins or {}), ids) for term in _terms(data, name)]
     if len(parts) == 1:
         return parts[0]
     columns = [exact(part.value).reshape(data.frames, -1) for part in parts]
     return Values(np.concatenate(columns, 1), np.logical_and.reduce([part.known for part in parts]))
+
+
+def auxiliary_bins(data: TransitionDataset, name: str) -> dict[str, Bins]:
+    """Return the bins of the auxiliary function of a name, by the names of its terms; empty where it has none.
+
+    They lie over the range of its values at the observations that occur in a transition. Those of `auxiliary_values`
+    lie over the range at all observations, which differs only where some occur in none.
+
+    Raises:
+        DatasetError: the dataset does not offer the function.
+    """
+    occurs = np.zeros(data.frames, bool)
+    occurs[data.source] = occurs[data.successor] = True
+    found = {}
+    for term in _terms(data, name):
+        if term.bins is not None:
+            statements = _exact_statements(data, term, None)
+            found[term.name] = Bins.of(_columns(statements)[occurs[statements.observation]], term.bins)
+    return found
+
+
+def stored_bins(data: TransitionDataset) -> dict[str, Bins]:
+    """Return the bins of the stored p by the names of its terms, as the metadata has them; else nothing."""
+    entries = data.metadata.get(BINS)
+    named = entries.items() if isinstance(entries, dict) else ()
+    return {name: bins for name, entry in named if (bins := Bins.from_entry(entry)) is not None}
+
+
+def _columns(statements: Statements) -> NDArray[Any]:
+    return statements.value.reshape(len(statements.value), -1)
 
 
 def describe_auxiliary(data: TransitionDataset, name: str | None) -> str:
@@ -70,12 +107,18 @@ def _terms(data: TransitionDataset, name: str) -> list[Term]:
     return [Term(name, name)] if name == stored else parse_auxiliary(name, data.labels)
 
 
-def _statements(data: TransitionDataset, term: Term, ids: Ids | None) -> Statements:
+def _statements(data: TransitionDataset, term: Term, ids: Ids | None, bins: Mapping[str, Bins]) -> Statements:
     """Return what the data says of the auxiliary function of a single name."""
     statements = _exact_statements(data, term, ids)
     if term.bins is not None:
-        columns = statements.value.reshape(len(statements.value), -1)
-        value: NDArray[Any] = Bins.of(columns, term.bins).index(columns).reshape(statements.value.shape)
+        columns = _columns(statements)
+        of_term = bins.get(term.name) or Bins.of(columns, term.bins)
+        if len(of_term.low) != columns.shape[1]:
+            raise DatasetError(
+                f"auxiliary {term.name}: has {columns.shape[1]} components here, and bins of {len(of_term.low)} are "
+                "given; give this data's own"
+            )
+        value: NDArray[Any] = of_term.index(columns).reshape(statements.value.shape)
         statements = dataclasses.replace(statements, value=value)
     elif term.step is not None:
         statements = dataclasses.replace(statements, value=round_values(term.name, statements.value, term.step))
@@ -183,6 +226,19 @@ def _apply(data: TransitionDataset, name: str) -> NDArray[Any]:
         returned = function(in_memory(data.observation), labels)
     except (Exception, SystemExit) as error:  # a function of the user's can raise anything
         raise DatasetError(f"auxiliary {name}: raised {describe_error(error)}") from error
+    values = returned_values(name, returned, data.frames)
+    bad = ~usable(values)
+    if bad.any():
+        raise DatasetError(f"auxiliary {name}: is not finite for observation {np.argwhere(bad)[0][0]}")
+    return values
+
+
+def returned_values(name: str, returned: Any, frames: int) -> NDArray[Any]:
+    """Return what a function of the user's returned as an array of numbers (F,) or (F, k), a row an observation.
+
+    Raises:
+        DatasetError: it is something else; `name` begins the message.
+    """
     try:
         values = to_numpy(returned)
     except ValueError as error:
@@ -191,17 +247,14 @@ def _apply(data: TransitionDataset, name: str) -> NDArray[Any]:
         raise DatasetError(
             f"auxiliary {name}: must return (F,) or (F, k) numbers, returned {values.shape} {values.dtype}"
         )
-    if len(values) != data.frames:
-        raise DatasetError(f"auxiliary {name}: returned {len(values)} rows for {data.frames} observations")
-    bad = ~usable(values)
-    if bad.any():
-        raise DatasetError(f"auxiliary {name}: is not finite for observation {np.argwhere(bad)[0][0]}")
+    if len(values) != frames:
+        raise DatasetError(f"auxiliary {name}: returned {len(values)} rows for {frames} observations")
     return values
 
 
 def _describe(data: TransitionDataset, term: Term) -> str:
     if _is_stored(data) and term.base in ("auxiliary", data.metadata.get("auxiliary")):
-        words = NAMES["auxiliary"]
+        words = f"{NAMES['auxiliary']}{_describe_stored_bins(data)}"
     elif term.base in data.labels:
         words = f"the label {term.base}"
     else:
@@ -212,9 +265,17 @@ def _describe(data: TransitionDataset, term: Term) -> str:
 
 
 def _describe_bins(data: TransitionDataset, term: Term, count: int) -> str:
-    values = _exact_statements(data, term, None).value
-    columns = values.reshape(len(values), -1)
-    said = f"as the number of one of {count} equal bins of the range in this data"
-    if columns.shape[1] > 1:
-        return f"{said}, of each component"
-    return f"{said}: {Bins.of(columns, count).intervals(0)}"
+    bins = Bins.of(_columns(_exact_statements(data, term, None)), count)
+    return f"as the number of one of {count} equal bins of the range in this data{_intervals(bins)}"
+
+
+def _describe_stored_bins(data: TransitionDataset) -> str:
+    """Say what the bins are whose numbers are stored."""
+    return "".join(
+        f"; {name} is the number of one of {bins.count} equal bins{_intervals(bins)}"
+        for name, bins in stored_bins(data).items()
+    )
+
+
+def _intervals(bins: Bins) -> str:
+    return ", of each component" if len(bins.low) > 1 else f": {bins.intervals(0)}"

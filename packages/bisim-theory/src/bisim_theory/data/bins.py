@@ -1,5 +1,6 @@
 """Equal-width bins over the range of some numbers."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 from bisim_theory.data.transitions import Ids
 
 MOST_BINS = 1000
+
+MOST_COLUMNS = 2**16
+"""Most columns whose bins are read from a file."""
 
 EDGES_SHOWN = 8
 """Largest number of bins that are listed with their edges."""
@@ -32,8 +36,27 @@ class Bins:
         """Divide the range of values (N, A), which must be finite."""
         return cls(count, *(tuple(each.astype(np.float64).tolist()) for each in (values.min(0), values.max(0))))
 
+    @classmethod
+    def from_entry(cls, entry: Any, most: int = MOST_COLUMNS) -> "Bins | None":
+        """Read what `entry` wrote, perhaps a stranger's; None where it cannot be used, or has too many columns."""
+        if not isinstance(entry, dict):
+            return None
+        count, low, high = (entry.get(name) for name in ("count", "low", "high"))
+        if not isinstance(count, int) or isinstance(count, bool) or not 2 <= count <= MOST_BINS:
+            return None
+        if not isinstance(low, list) or not isinstance(high, list) or not 1 <= len(low) == len(high) <= most:
+            return None
+        if not all(isinstance(each, float) and math.isfinite(each) for each in [*low, *high]):
+            return None
+        return cls(count, tuple(low), tuple(high))
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """Return the bins as JSON has them."""
+        return {"count": self.count, "low": list(self.low), "high": list(self.high)}
+
     def index(self, values: NDArray[Any]) -> Ids:
-        """Return the bins (N, A), 0 to K - 1, of values (N, A) in the range."""
+        """Return the bins (N, A), 0 to K - 1, of values (N, A); beyond the range that of its nearer end."""
         low, high = np.array(self.low), np.array(self.high)
         width = np.where(high > low, high - low, 1.0)
         share = (values.astype(np.float64) - low) / width

@@ -9,12 +9,16 @@ from bisim_theory import TransitionDataset
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
 from pjepa_agent.config.schema import Config
+from pjepa_agent.envs.base import Spec
 from pjepa_agent.envs.registry import collect_world, make_domain
 from pjepa_agent.envs.splits import hold_out
 
 
 def collect_dataset(
-    config: Config, processes: Processes = SINGLE_PROCESS, prefetched: Callable[[], TransitionDataset] | None = None
+    config: Config,
+    processes: Processes = SINGLE_PROCESS,
+    prefetched: Callable[[], TransitionDataset] | None = None,
+    spec: Spec | None = None,
 ) -> TransitionDataset:
     """Collect this process's transitions and attach p.
 
@@ -22,25 +26,26 @@ def collect_dataset(
         config: of the run.
         processes: the processes that train it.
         prefetched: returns this process's transitions, if they are being collected already.
+        spec: of the run, whose bins p has if they are known; else they are of these transitions, and in the metadata.
     """
-    seed, auxiliary = processes.seed(config.seed), Auxiliary(config, processes)
+    auxiliary = Auxiliary(config, processes, (spec.auxiliary_bins if spec else None) or None)
+    seed = processes.seed(config.seed)
     if not config.counting:
-        data = split_world(config, auxiliary, seed)[0]
+        data = auxiliary.attach(split_world(config, seed)[0])
     else:
         data = auxiliary.attach(prefetched() if prefetched else make_domain(config.collection).collect(seed))
     return dataclasses.replace(data, metadata={**data.metadata, **metadata(config, auxiliary)})
 
 
-def split_world(config: Config, auxiliary: Auxiliary, seed: int) -> tuple[TransitionDataset, TransitionDataset]:
-    """Collect from a world other than the counting one, with p: transitions to train on, and held-out ones.
+def split_world(config: Config, seed: int) -> tuple[TransitionDataset, TransitionDataset]:
+    """Collect from a world other than the counting one, without p: transitions to train on, and held-out ones.
 
-    p is attached to all of them before they are divided, so that its bins are the same in both parts.
+    p is attached to each part by itself, so that its bins are of the transitions that are trained on.
 
     Raises:
-        ConfigError, DatasetError: see `make_domain` and `Auxiliary.attach`; or there are too few episodes.
+        ConfigError, DatasetError: see `make_domain`; or there are too few episodes.
     """
-    data = auxiliary.attach(collect_world(config.collection, seed))
-    return hold_out(data, config.collection.held_out, seed)
+    return hold_out(collect_world(config.collection, seed), config.collection.held_out, seed)
 
 
 def metadata(config: Config, auxiliary: Auxiliary) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """Interfaces of a world: where its transitions come from, and the shapes that a model is built for."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 from bisim_theory import TransitionDataset
+from bisim_theory.data.bins import Bins
 from bisim_theory.data.transitions import Frames
 from numpy.typing import NDArray
 
@@ -46,6 +47,8 @@ class Spec:
         observation_dtype: name of NumPy's type: ``uint8`` for images.
         action_dim: A, numbers of an action.
         action_low, action_high: (A,) bounds that actions are scaled from to [-1, 1]; None leaves them as they are.
+        auxiliary_bins: bins of p by the names of its terms, over the training's transitions; empty before these are
+            collected, and where p has none.
     """
 
     observation_shape: tuple[int, ...]
@@ -53,6 +56,7 @@ class Spec:
     action_dim: int
     action_low: tuple[float, ...] | None = None
     action_high: tuple[float, ...] | None = None
+    auxiliary_bins: Mapping[str, Bins] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         """Raise `SpecError` unless a model can be built for the shapes, since files of strangers are read."""
@@ -78,18 +82,32 @@ class Spec:
             SpecError: it holds something else.
         """
         names = {each.name for each in fields(cls)}
+        if isinstance(values, dict):
+            values = {"auxiliary_bins": {}, **values}  # which earlier versions did not write
         if not isinstance(values, dict) or set(values) != names:
             raise SpecError(f"must hold {', '.join(sorted(names))}")
         for name, optional in (("observation_shape", False), ("action_low", True), ("action_high", True)):
             if not isinstance(values[name], list) and not (optional and values[name] is None):
                 raise SpecError(f"{name}: must be a list")
         read: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in values.items()}
-        return cls(**read)
+        return cls(**read | {"auxiliary_bins": _read_bins(values["auxiliary_bins"])})
 
     @property
     def images(self) -> bool:
         """True where observations are images."""
         return len(self.observation_shape) == 3
+
+
+def _read_bins(entries: Any) -> dict[str, Bins]:
+    if not isinstance(entries, dict):
+        raise SpecError("auxiliary_bins: must be an object")
+    found = {}
+    for name, entry in entries.items():
+        bins = Bins.from_entry(entry)
+        if bins is None:
+            raise SpecError(f"auxiliary_bins: {name}: must hold count, and as many finite numbers low and high")
+        found[name] = bins
+    return found
 
 
 class Collector(Protocol):

@@ -190,4 +190,4 @@ def make_held_out(config: Config, spec: Spec, auxiliary: Auxiliary) -> HeldOut |
     """Make the held-out data of a run, with p as it is trained."""
     if config.counting:
         return HeldOut(config, auxiliary)
-    return HeldOutEpisodes(config, spec, split_world(config, auxiliary, config.seed)[1])
+    return HeldOutEpisodes(config, spec, auxiliary.attach(split_world(config, config.seed)[1]))

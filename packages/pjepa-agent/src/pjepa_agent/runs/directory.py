@@ -4,9 +4,10 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from bisim_theory.data.bins import Bins
 from bisim_theory.files import write_json
 from bisim_theory.formats import REPRESENTATION, TRANSITIONS
 
@@ -114,6 +115,17 @@ class RunDirectory:
         except (OSError, ValueError, RecursionError) as error:
             reason = str(error).splitlines()[0] if isinstance(error, SpecError) else "it is no JSON"
             raise RunError(f"{self.spec}: cannot be read: {reason}; restore the file, or begin a new run") from None
+
+    def keep_bins(self, bins: Mapping[str, Bins]) -> None:
+        """Add the bins of p to ``spec.json``, once the training's transitions are there.
+
+        Raises:
+            RunError: the file cannot be used.
+            OSError: it cannot be written.
+        """
+        spec = self.read_spec()
+        if bins and not spec.auxiliary_bins:
+            write_json(self.spec, dataclasses.asdict(dataclasses.replace(spec, auxiliary_bins=bins)))
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:

@@ -17,6 +17,7 @@ from pjepa_agent.compute.precision import autocast
 from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
 from pjepa_agent.compute.random import random_stream
 from pjepa_agent.config.schema import Config
+from pjepa_agent.envs.base import Spec
 from pjepa_agent.evaluation.held_out_episodes import make_held_out
 from pjepa_agent.model import PJEPA
 from pjepa_agent.objectives.base import TrainStep, weighted_sum
@@ -87,7 +88,7 @@ class Trainer:
         if not self.spec.images:
             self.model.standardize(processes.broadcast(self.replay.observations(STANDARDIZED)))
         self.averaged = AveragedWeights(self.model, optimization.averaging_age) if optimization.averaging_age else None
-        self.held_out = make_held_out(config, self.spec, _auxiliary_of(config, data, self.replay))
+        self.held_out = make_held_out(config, self.spec, _auxiliary_of(config, self.spec, data, self.replay))
         self.finite = FiniteCheck(run, processes)
         self.state = TrainingState(self.model, self.optimizer, self.readout_optimizer, self.averaged, self.replay)
         self.checkpoints = Checkpoints(run, config.evaluation.checkpoints, device, processes)
@@ -274,11 +275,11 @@ def _make_replay(
     )
 
 
-def _auxiliary_of(config: Config, data: TransitionDataset | None, replay: Replay) -> Auxiliary:
-    """Return p as it is trained: a random map keeps the standardisation of the training's transitions."""
+def _auxiliary_of(config: Config, spec: Spec, data: TransitionDataset | None, replay: Replay) -> Auxiliary:
+    """Return p as it is trained: with the bins, or the standardisation, of the training's transitions."""
     if isinstance(replay, OnlineReplay):
         return replay.auxiliary
     assert data is not None
-    auxiliary = Auxiliary(config)
+    auxiliary = Auxiliary(config, bins=spec.auxiliary_bins)
     auxiliary.restore(data)
     return auxiliary
