@@ -110,7 +110,9 @@ class Baseline:
         self, optimizer: torch.optim.Optimizer, batch: dict[str, Tensor], embedding: Tensor
     ) -> dict[str, Tensor]:
         """Do one update of control heads and decoder on detached embeddings (2, B, d)."""
-        losses = self.readout_objective.terms(self.model.readouts, {**batch, "embedding": embedding}).losses
+        sequences = {name: batch[name].unsqueeze(1) for name in ("action", "reward", "terminated")}
+        sequences["observation"] = torch.stack([batch["source_image"], batch["successor_image"]], 1)
+        losses = self.readout_objective.terms(self.model.readouts, sequences | {"embedding": embedding}).losses
         optimizer.zero_grad()
         weighted_sum(losses, self.readout_objective.weights_at(1.0)).backward()
         nn.utils.clip_grad_norm_(self.readout_parameters(), self.config.optimization.clip)

@@ -15,12 +15,12 @@ def make_batch(config, size=4):
     generator = torch.Generator().manual_seed(0)
     k = config.objective.auxiliary_values
     return {
-        "source_image": torch.randint(256, (size, 64, 64, 3), dtype=torch.uint8, generator=generator),
-        "successor_image": torch.randint(256, (size, 64, 64, 3), dtype=torch.uint8, generator=generator),
-        "action": torch.rand(size, 1, generator=generator) * 2 - 1,
-        "auxiliary": torch.rand((size, k) if k else size, generator=generator),
-        "reward": torch.rand(size, generator=generator),
-        "terminated": torch.rand(size, generator=generator) < 0.5,
+        "observation": torch.randint(256, (size, 2, 64, 64, 3), dtype=torch.uint8, generator=generator),
+        "action": torch.rand(size, 1, 1, generator=generator) * 2 - 1,
+        "auxiliary": torch.rand((size, 1, k) if k else (size, 1), generator=generator),
+        "reward": torch.rand(size, 1, generator=generator),
+        "terminated": torch.rand(size, 1, generator=generator) < 0.5,
+        "present": torch.ones(size, 1, dtype=torch.bool),
     }
 
 

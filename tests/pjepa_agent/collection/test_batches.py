@@ -34,27 +34,31 @@ def test_what_follows_is_the_rest_of_the_episode(tiny, online):
         sampler = OnlineReplay(config, CPU)
         sampler.collect_until(95)  # the ring has begun to be written over
         rows = sampler.buffer[:]
-        data = {name: rows[name].numpy() for name in ("source", "successor", "action")}
+        names = ("source", "successor", "action", "code", "reward", "terminated")
+        data = {name: rows[name].numpy() for name in names}
     else:
         whole = collect_dataset(config)
         sampler = DatasetReplay(whole, 64, 0, CPU, 3)
-        data = {"source": whole.source, "successor": whole.successor, "action": whole.action_value}
+        data = {name: getattr(whole, name) for name in ("source", "successor", "reward", "terminated")}
+        data |= {"action": whole.action_value, "code": whole.action}
     by_source = {int(source): row for row, source in enumerate(data["source"])}
     batch = sampler.sample()
     lengths = set()
     for row in range(64):
-        frame, present = int(batch["successor"][row]), True
-        for step in range(2):
+        frame, present = int(batch["source"][row]), True
+        assert torch.equal(batch["observation"][row, 0], sampler.frames.images[frame % len(sampler.frames)])
+        for step in range(3):
             following = by_source.get(frame) if present else None
             present = following is not None
-            assert bool(batch["later_present"][row, step]) == present
+            assert bool(batch["present"][row, step]) == present
             if present:
                 frame = int(data["successor"][following])
-                np.testing.assert_array_equal(batch["later_action"][row, step], data["action"][following])
+                for name in ("action", "code", "reward", "terminated"):
+                    np.testing.assert_array_equal(batch[name][row, step], data[name][following])
             image = sampler.frames.images[frame % len(sampler.frames)]
-            assert torch.equal(batch["later_image"][row, step], image)
-        lengths.add(int(batch["later_present"][row].sum()))
-    assert lengths == {0, 1, 2}
+            assert torch.equal(batch["observation"][row, step + 1], image)
+        lengths.add(int(batch["present"][row].sum()))
+    assert lengths == {1, 2, 3}
 
 
 def start(path, config, **options):
@@ -66,10 +70,11 @@ def test_batches_are_the_transitions_of_the_data(tiny, tmp_path):
     run, _ = start(tmp_path / "run", tiny(updates=1))
     data = read_transitions(run.path)
     batch = DatasetReplay(data, 64, 0, torch.device("cpu")).sample()
-    assert batch["source_image"].shape == (64, 64, 64, 3)
+    assert batch["observation"].shape == (64, 2, 64, 64, 3)
     frames = data.observation[0 : data.frames]
-    np.testing.assert_array_equal(batch["source_image"].numpy(), frames[batch["source"]])
-    np.testing.assert_array_equal(batch["successor_image"].numpy(), frames[batch["successor"]])
+    np.testing.assert_array_equal(batch["observation"][:, 0], frames[batch["source"]])
+    np.testing.assert_array_equal(batch["observation"][:, 1], frames[batch["successor"]])
     rows = {(s, t): (a, p) for s, t, a, p in zip(data.source, data.successor, data.action_value, data.auxiliary)}  # noqa: B905
-    for s, t, a, p in zip(*(batch[n].numpy() for n in ("source", "successor", "action", "auxiliary")), strict=True):
+    columns = (batch[name].numpy() for name in ("source", "successor", "action", "auxiliary"))
+    for s, t, a, p in zip(*columns, strict=True):
         assert rows[s, t] == (a, p)

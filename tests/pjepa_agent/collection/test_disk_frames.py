@@ -68,7 +68,7 @@ def test_batches_from_a_file_are_those_from_memory(tmp_path, array):
     assert isinstance(found[0].frames, DiskFrames)
     check_equal(found, expected)
     wanted = torch.uint8 if array.dtype == np.uint8 else torch.float32
-    assert found[1][0]["source_image"].dtype == expected[1][0]["source_image"].dtype == wanted
+    assert found[1][0]["observation"].dtype == expected[1][0]["observation"].dtype == wanted
 
 
 @pytest.mark.usefixtures("_short_memory")

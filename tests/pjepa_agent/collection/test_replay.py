@@ -81,9 +81,9 @@ def test_batches_are_of_what_is_there(tiny):
         frames, number = whole.observation, batch["number"]
         assert number.min() >= recent.transitions - 60
         assert number.max() < recent.transitions
-        np.testing.assert_array_equal(batch["source_image"], frames[whole.source[number]])
-        np.testing.assert_array_equal(batch["successor_image"], frames[whole.successor[number]])
-        np.testing.assert_array_equal(batch["auxiliary"], whole.auxiliary[number])
+        np.testing.assert_array_equal(batch["observation"][:, 0], frames[whole.source[number]])
+        np.testing.assert_array_equal(batch["observation"][:, 1], frames[whole.successor[number]])
+        np.testing.assert_array_equal(batch["auxiliary"][:, 0], whole.auxiliary[number])
 
 
 def test_collecting_up_to_an_update_at_once_is_collecting_for_each_update(tiny):

@@ -190,7 +190,7 @@ def test_a_loss_that_is_not_finite_on_one_rank_stops_all(plain, tmp_path):
     assert on_ranks(tmp_path / "ranks", fail) == [("TrainingError", True)] * 2
     with np.load(tmp_path / "run" / "offending_batch.npz", allow_pickle=False) as kept:
         assert kept["update"] == 4
-        assert kept["source_image"].shape == (8, 64, 64, 3)
+        assert kept["observation"].shape == (8, 2, 64, 64, 3)
 
 
 def test_rank_0_goes_through_a_block_first(tmp_path):

@@ -82,8 +82,7 @@ def test_what_stands_where_p_is_unknown_changes_nothing():
     batch = sample(make_data(), 1)
     objective = PJEPAObjective(config.objective)
     loss = objective.terms(model, batch).losses["auxiliary"]
-    for name in ("auxiliary", "successor_auxiliary"):
-        batch[name] = torch.where(batch[f"{name}_known"], batch[name], 1e4)
+    batch["auxiliary"] = torch.where(batch["auxiliary_known"], batch["auxiliary"], 1e4)
     assert torch.equal(objective.terms(model, batch).losses["auxiliary"], loss)
 
 
@@ -91,8 +90,7 @@ def test_what_stands_where_p_is_unknown_changes_nothing():
 def test_a_batch_without_any_known_p_has_no_loss_and_no_gradient(values):
     config, model = make_model(values)
     batch = sample(make_data(values), 1)
-    for name in ("auxiliary_known", "successor_auxiliary_known"):
-        batch[name] = torch.zeros_like(batch[name])
+    batch["auxiliary_known"] = torch.zeros_like(batch["auxiliary_known"])
     loss = PJEPAObjective(config.objective).terms(model, batch).losses["auxiliary"]
     assert loss.item() == 0
     loss.backward()
@@ -110,8 +108,8 @@ def test_terminal_observations_alone_reach_the_encoder():
     )
     config, model = make_model()
     batch = sample(data, 1)
-    assert not batch["auxiliary_known"].any()
-    assert batch["successor_auxiliary_known"].any()
+    assert not batch["auxiliary_known"][:, 0].any()
+    assert batch["auxiliary_known"][:, 1].any()
     PJEPAObjective(config.objective).terms(model, batch).losses["auxiliary"].backward()
     for part in (model.encoder, model.head):
         assert all(p.grad is not None and p.grad.isfinite().all() for p in part.parameters())
@@ -136,7 +134,8 @@ def test_p_by_transition_stays_as_it_was():
     )
     batch = sample(by_transition, 3)
     assert not [name for name in batch if name.endswith("_known") or "_auxiliary" in name]
-    np.testing.assert_array_equal(batch["auxiliary"], data.observation_auxiliary[batch["source"]].astype(np.float32))
+    expected = data.observation_auxiliary[batch["source"]].astype(np.float32)
+    np.testing.assert_array_equal(batch["auxiliary"], expected[:, None])
 
 
 def make_users_encoder(spec, latent_dim):

@@ -24,10 +24,10 @@ REACHED = {
 def make_batch(dim=None):
     generator = torch.Generator().manual_seed(0)
     return {
-        "source_image": torch.randint(256, (4, 64, 64, 3), dtype=torch.uint8, generator=generator),
-        "successor_image": torch.randint(256, (4, 64, 64, 3), dtype=torch.uint8, generator=generator),
-        "action": torch.rand(4, 1, generator=generator) * 2 - 1,
-        "auxiliary": torch.rand(4, dim, generator=generator) if dim else torch.tensor([0.0, 1, 0, 1]),
+        "observation": torch.randint(256, (4, 2, 64, 64, 3), dtype=torch.uint8, generator=generator),
+        "action": torch.rand(4, 1, 1, generator=generator) * 2 - 1,
+        "auxiliary": torch.rand(4, 1, dim, generator=generator) if dim else torch.tensor([[0.0], [1], [0], [1]]),
+        "present": torch.ones(4, 1, dtype=torch.bool),
     }
 
 
@@ -69,7 +69,7 @@ def test_no_stop_gradient_on_either_observation_of_a_transition(tiny, monkeypatc
     )
     assert (gradient.norm(dim=1) > 0).all()
     # The successor's gradient is that of a mean of squares: 2 (E(o') - T) / elements.
-    predicted = model.transition(embeddings[:4], images["action"])
+    predicted = model.transition(embeddings[:4], images["action"][:, 0])
     torch.testing.assert_close(gradient[4:], 2 * (embeddings[4:] - predicted) / (4 * 16))
 
 
@@ -92,8 +92,7 @@ def test_the_transition_loss_goes_on_from_what_was_predicted(tiny, monkeypatch):
     errors = []
     for row in range(32):
         z = embeddings[0, row]
-        actions = [batch["action"][row], *batch["later_action"][row]]
-        there = [True, *batch["later_present"][row]]
+        actions, there = batch["action"][row], batch["present"][row]
         for step in range(3):
             z = model.transition(z[None], actions[step][None])[0]
             if there[step]:

@@ -113,9 +113,9 @@ def test_control_heads_learn_the_counting_world(tiny):
         count, value = rng.integers(9, size=128), rng.uniform(-1, 1, size=128)
         after = rules.next_count(count, (value >= 0).astype(int), 8)
         batch = {
-            "action": torch.tensor(value[:, None], dtype=torch.float32),
-            "reward": torch.tensor(rules.reward_of(after, arguments)),
-            "terminated": torch.tensor(rules.is_last(count, after, 4, True)),
+            "action": torch.tensor(value[:, None, None], dtype=torch.float32),
+            "reward": torch.tensor(rules.reward_of(after, arguments))[:, None],
+            "terminated": torch.tensor(rules.is_last(count, after, 4, True))[:, None],
             "embedding": eye[np.stack([count, after])],
         }
         losses = objective.terms(readouts, batch).losses

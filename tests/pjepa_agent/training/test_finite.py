@@ -26,7 +26,7 @@ def test_a_batch_whose_loss_is_not_finite_is_kept_and_the_checkpoint_too(tiny, t
     assert all(value.isfinite().all() for value in state["model"].values())
     with np.load(run.offending_batch, allow_pickle=False) as kept:
         assert kept["update"] == 8
-        assert kept["source_image"].shape == kept["successor_image"].shape == (16, 64, 64, 3)
+        assert kept["observation"].shape == (16, 2, 64, 64, 3)
         assert set(kept.files) >= {"source", "successor", "action", "auxiliary", "reward", "terminated"}
     monkeypatch.setattr(Trainer, "step", step)
     assert train_run(*RunDirectory.open(run.path), "cpu")["updates"] == 12

@@ -24,6 +24,9 @@ from pjepa_agent.envs.registry import make_domain
 BLOCK = 1_000
 """Transitions that are collected at a time online, and appended to the buffer as updates need them."""
 
+PER_STEP = frozenset({"action", "code", "reward", "terminated"})
+"""What a batch has of every transition of a sequence, where the data has it."""
+
 
 class Replay(abc.ABC):
     """Draw batches of transitions from a TorchRL buffer of frame numbers, actions and values, and a ring of frames.
@@ -51,50 +54,57 @@ class Replay(abc.ABC):
         """Collect until the transitions for `update`, counted from 1, are available."""
 
     def sample(self) -> TensorDictBase:
-        """Draw a batch with ``source_image``, ``successor_image`` (B, ...), ``action`` (B, A) and ``auxiliary``.
+        """Draw a batch of B sequences of h transitions; h is the horizon.
 
-        The first two are images (B, H, W, C) uint8 or vectors (B, k) float32. Also ``reward`` and ``terminated`` (B,)
-        where the data has them. Where p belongs to observations also ``auxiliary_known`` (B,), ``successor_auxiliary``
-        and ``successor_auxiliary_known``; unknown values are 0. With a horizon h above 1 also the h - 1 transitions
-        that follow in the episode: ``later_action`` (B, h - 1, A), their successors ``later_image`` (B, h - 1, ...),
-        ``later_auxiliary`` and ``later_auxiliary_known`` of these where p belongs to observations, and
-        ``later_present`` (B, h - 1), False beyond the end of the episode.
+        - ``observation`` (B, h + 1, ...): images (H, W, C) uint8 or vectors (k,) float32, the source first.
+        - ``action`` (B, h, A) and ``code`` (B, h); ``reward`` and ``terminated`` (B, h) where the data has them.
+        - ``present`` (B, h): False beyond the end of the episode. Observations there repeat the last of the episode;
+          nothing else there has a meaning.
+        - ``auxiliary`` (B, 1, ...), p of the sources; where p belongs to observations (B, h + 1, ...), with
+          ``auxiliary_known`` (B, h + 1). Unknown values are 0, and those beyond the end count as unknown.
         """
         batch: TensorDictBase = self.buffer.sample()
-        batch["source_image"] = self.frames.images_of(batch["source"])
-        batch["successor_image"] = self.frames.images_of(batch["successor"])
-        if self.horizon > 1:
-            self._add_rollout(batch)
+        steps, numbers, present = self._following(batch)
+        # Gathered step by step, so that all observations are one batch for an encoder without being copied.
+        batch["observation"] = self.frames.images_of(torch.stack(numbers)).transpose(0, 1)
+        if "successor_auxiliary" in batch:
+            _join_auxiliary(batch, steps, present)
+        else:
+            batch["auxiliary"] = batch["auxiliary"].unsqueeze(1)
+        for name in PER_STEP & set(batch.keys()):
+            batch[name] = torch.stack([rows[name] for rows in steps], 1)
+        batch["present"] = torch.stack(present, 1)
         return batch
+
+    def _following(self, batch: TensorDictBase) -> tuple[list[TensorDictBase], list[Tensor], list[Tensor]]:
+        """Return rows (B,) of h transitions, numbers of h + 1 observations, and whether the transitions are present."""
+        index, numbers = batch["index"], [batch["source"], batch["successor"]]
+        steps, present = [batch.clone(recurse=False)], [torch.ones_like(index, dtype=torch.bool)]
+        for _ in range(self.horizon - 1):
+            following = (index + 1) % len(self.buffer)
+            rows = self.buffer[following]
+            there = present[-1] & (rows["source"] == numbers[-1])
+            index = torch.where(there, following, index)
+            numbers.append(torch.where(there, rows["successor"], numbers[-1]))
+            steps.append(rows)
+            present.append(there)
+        return steps, numbers, present
 
     def observations(self, count: int) -> Tensor:
         """Gather observations (count, ...) of sources and successors, spread evenly over the buffer."""
         rows = self.buffer[torch.arange((count + 1) // 2) * len(self.buffer) // ((count + 1) // 2)]
         return self.frames.images_of(torch.stack([rows["source"], rows["successor"]], 1).flatten()[:count])
 
-    def _add_rollout(self, batch: TensorDictBase) -> None:
-        """Add the transitions that follow. Beyond the end of an episode its last is repeated, and not present."""
-        index, successor = batch["index"], batch["successor"]
-        present = torch.ones_like(index, dtype=torch.bool)
-        actions, images, later_present = [], [], []
-        auxiliary: dict[str, list[Tensor]] = {name: [] for name in ("auxiliary", "auxiliary_known")}
-        for _ in range(self.horizon - 1):
-            following = (index + 1) % len(self.buffer)
-            rows = self.buffer[following]
-            present = present & (rows["source"] == successor)
-            index = torch.where(present, following, index)
-            successor = torch.where(present, rows["successor"], successor)
-            actions.append(rows["action"])
-            images.append(self.frames.images_of(successor))
-            later_present.append(present)
-            if "successor_auxiliary" in batch:
-                for name, values in auxiliary.items():
-                    values.append(rows[f"successor_{name}"])
-        batch["later_action"], batch["later_image"] = torch.stack(actions, 1), torch.stack(images, 1)
-        batch["later_present"] = torch.stack(later_present, 1)
-        for name, values in auxiliary.items():
-            if values:
-                batch[f"later_{name}"] = torch.stack(values, 1)
+
+def _join_auxiliary(batch: TensorDictBase, steps: list[TensorDictBase], present: list[Tensor]) -> None:
+    """Join p of the sources and of all observations that follow, where p belongs to observations."""
+    values, known = [batch["auxiliary"]], [batch["auxiliary_known"]]
+    for rows, there in zip(steps, present, strict=True):
+        values.append(rows["successor_auxiliary"])
+        known.append(rows["successor_auxiliary_known"] & there)
+    batch["auxiliary"], batch["auxiliary_known"] = torch.stack(values, 1), torch.stack(known, 1)
+    for name in ("successor_auxiliary", "successor_auxiliary_known"):
+        del batch[name]
 
 
 class DatasetReplay(Replay):

@@ -4,11 +4,15 @@ import abc
 from collections.abc import Mapping
 from typing import Generic, NamedTuple, TypeVar
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Real
 from torch import Tensor, nn
 
 Batch = Mapping[str, Tensor]
-"""Tensors of a batch by name: a plain mapping, which a compiler sees through. See `collection.replay` for the names."""
+"""Tensors of a batch of sequences by name: a plain mapping, which a compiler sees through.
+
+`collection.replay.Replay.sample` has the names and shapes.
+"""
 
 Trained = TypeVar("Trained", bound=nn.Module)
 """The trained module: a `WorldModel`, or its `Readouts`."""
@@ -19,7 +23,7 @@ class Terms(NamedTuple):
 
     Attributes:
         losses: unweighted scalars by name.
-        embedding: (h + 1, B, d) embeddings of the observations that the batch runs through, sources first.
+        embedding: (h + 1, B, d) embeddings of the observations of the sequences, sources first.
     """
 
     losses: dict[str, Float[Tensor, ""]]
@@ -61,6 +65,23 @@ class TrainStep(nn.Module, Generic[Trained]):
     def forward(self, batch: Batch) -> Terms:
         """Compute the terms of the objective; see `Objective.terms`."""
         return self.objective.terms(self.model, batch)
+
+
+def encode_sequences(
+    encoder: nn.Module, observation: Real[Tensor, "batch steps ..."], joint_batch: bool = True
+) -> Float[Tensor, "steps batch latent"]:
+    """Apply E to the observations (B, h + 1, ...) of sequences: (h + 1, B, d), in bfloat16 under autocast.
+
+    Args:
+        encoder: E.
+        observation: of B sequences.
+        joint_batch: encode all observations as one batch; with batch normalisation they then share statistics.
+    """
+    steps = observation.transpose(0, 1)
+    if joint_batch:
+        embedding: Tensor = encoder(steps.flatten(0, 1)).unflatten(0, (len(steps), -1))
+        return embedding
+    return torch.stack([encoder(step) for step in steps.unbind(0)])
 
 
 def weighted_sum(losses: Mapping[str, Float[Tensor, ""]], weights: Mapping[str, float]) -> Float[Tensor, ""]:

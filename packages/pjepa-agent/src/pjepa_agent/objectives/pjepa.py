@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 import torch
 from jaxtyping import Bool, Float, Real
-from torch import Tensor, nn
+from torch import Tensor
 
 from pjepa_agent.config.schema import ObjectiveConfig
 from pjepa_agent.model import WorldModel
-from pjepa_agent.objectives.base import Batch, Objective, Terms
+from pjepa_agent.objectives.base import Batch, Objective, Terms, encode_sequences
 from pjepa_agent.objectives.regularizers import REGULARIZERS
 
 
@@ -34,12 +34,10 @@ class PJEPAObjective(Objective[WorldModel]):
 
         Args:
             model: in training mode.
-            batch: ``source_image`` and ``successor_image`` (B, H, W, C) uint8 or (B, k) float32, ``action`` (B, A) and
-                ``auxiliary`` (B,) or (B, k), the value p of the source. With a horizon h above 1 also ``later_image``
-                (B, h - 1, ...), ``later_action`` (B, h - 1, A) and ``later_present`` (B, h - 1). Where p belongs to
-                observations also ``auxiliary_known`` (B,), and both for the ``successor_`` and the ``later_`` ones.
+            batch: ``observation``, ``action``, ``present``, ``auxiliary`` and, where p belongs to observations,
+                ``auxiliary_known``; see `collection.replay.Replay.sample`.
         """
-        encoded = self._encode(model, batch)
+        encoded = encode_sequences(model.encoder, batch["observation"], self.joint_batch)
         embedding = encoded.float()
         source, *reached = embedding.unbind(0)
         start = _with_noise(source, embedding, self.latent_noise)
@@ -58,14 +56,6 @@ class PJEPAObjective(Objective[WorldModel]):
         weights = {"transition": config.transition_weight * share, "auxiliary": config.auxiliary_weight}
         return weights if config.regularizer == "none" else weights | {"regularizer": config.regularizer_weight}
 
-    def _encode(self, model: WorldModel, batch: Batch) -> Float[Tensor, "steps batch latent"]:
-        """E of the source, its successor and what follows: (h + 1, B, d), in bfloat16 under autocast."""
-        images = [batch["source_image"], batch["successor_image"]]
-        if "later_image" in batch:
-            images += batch["later_image"].unbind(1)
-        batches = [torch.cat(images)] if self.joint_batch else images
-        return torch.cat([model.encoder(each) for each in batches]).unflatten(0, (len(images), -1))
-
     def _transition_loss(
         self,
         model: WorldModel,
@@ -77,16 +67,9 @@ class PJEPAObjective(Objective[WorldModel]):
 
         Steps beyond the end of an episode are masked.
         """
-        actions = batch["action"].unsqueeze(1)
-        if "later_action" in batch:
-            actions = torch.cat([actions, batch["later_action"]], 1)
         if not self.config.transition_reaches_encoder:
             source, reached = source.detach(), reached.detach()
-        error = (model.rollout(source, actions).float() - reached).square()
-        if "later_present" not in batch:
-            return error.mean()
-        present = nn.functional.pad(batch["later_present"].float(), (1, 0), value=1.0)
-        return (error.mean(-1) * present).sum() / present.sum()
+        return rollout_loss(model.rollout(source, batch["action"]), reached, batch["present"])
 
     def _auxiliary_loss(
         self,
@@ -100,25 +83,32 @@ class PJEPAObjective(Objective[WorldModel]):
         Where p belongs to observations, those that are reached (h, B, d) count as much as the sources, and all those
         without a known p do not.
         """
-        known: Tensor | None = None
-        value = batch["auxiliary"]
-        if "successor_auxiliary" in batch:
-            value, known = _auxiliary_of_all(batch)
+        if "auxiliary_known" in batch:
             noisy = [_with_noise(each, reached, self.latent_noise) for each in reached]
             source = torch.cat([source, *noisy])
         if not self.config.auxiliary_reaches_encoder:
             source = source.detach()
+        value, known = auxiliary_values(batch)
         return model.head.loss(model.head(source), value, known)
 
 
-def _auxiliary_of_all(batch: Batch) -> tuple[Real[Tensor, "frames ..."], Bool[Tensor, " frames"]]:
-    """Return p of all observations of a batch, one step after another, and where it is known."""
-    values, known = [batch["auxiliary"], batch["successor_auxiliary"]], [batch["auxiliary_known"]]
-    known.append(batch["successor_auxiliary_known"])
-    if "later_auxiliary" in batch:
-        values += batch["later_auxiliary"].unbind(1)
-        known += (batch["later_auxiliary_known"] & batch["later_present"]).unbind(1)
-    return torch.cat(values), torch.cat(known)
+def rollout_loss(
+    predicted: Float[Tensor, "batch horizon latent"],
+    reached: Float[Tensor, "batch horizon latent"],
+    present: Bool[Tensor, "batch horizon"],
+) -> Float[Tensor, ""]:
+    """Average the squared error of predicted embeddings over dimensions and the transitions that are present."""
+    error = (predicted.float() - reached).square()
+    if present.shape[1] == 1:  # the first transition of a sequence always is
+        return error.mean()
+    return (error.mean(-1) * present).sum() / present.sum()
+
+
+def auxiliary_values(batch: Batch) -> tuple[Real[Tensor, "frames ..."], Bool[Tensor, " frames"] | None]:
+    """Return p of the observations of a batch that it belongs to, one step after another, and where it is known."""
+    known = batch.get("auxiliary_known")
+    values = batch["auxiliary"].transpose(0, 1).flatten(0, 1)
+    return values, None if known is None else known.transpose(0, 1).flatten()
 
 
 def _with_noise(

@@ -43,7 +43,7 @@ class ReadoutObjective(Objective[Readouts]):
         Args:
             model: in training mode.
             batch: that of `PJEPAObjective.terms` with its ``embedding`` (h + 1, B, d), and for the control heads
-                ``reward`` and ``terminated`` (B,) of the step.
+                ``reward`` and ``terminated`` (B, h).
         """
         embedding = batch["embedding"].detach()
         source, successor = embedding[0], embedding[1]
@@ -51,7 +51,7 @@ class ReadoutObjective(Objective[Readouts]):
         if model.control is not None:
             losses |= control_losses(model.control, batch, source, successor, self.config)
         if model.decoder is not None:
-            losses["decoder"] = decoder_loss(model.decoder, batch["source_image"], source)
+            losses["decoder"] = decoder_loss(model.decoder, batch["observation"][:, 0], source)
         return Terms(losses, embedding)
 
     def weights_at(self, progress: float) -> Mapping[str, float]:
@@ -71,7 +71,7 @@ def control_losses(
     successor: Float[Tensor, "batch latent"],
     config: ObjectiveConfig,
 ) -> dict[str, Float[Tensor, ""]]:
-    """Compute the losses of the control heads against the targets of TD-MPC2, by name.
+    """Compute the losses of the control heads on the first transitions against the targets of TD-MPC2, by name.
 
     The reward is that of the step. Termination is predicted from the observation that the step leaves, not from the one
     that it reaches as in TD-MPC2: with the one-step grace of Appendix D the former decides whether the step ends the
@@ -79,13 +79,13 @@ def control_losses(
 
     Args:
         heads: in training mode.
-        batch: ``action`` (B, A), ``reward`` and ``terminated`` (B,).
+        batch: ``action`` (B, h, A), ``reward`` and ``terminated`` (B, h).
         source: (B, d) embeddings.
         successor: (B, d) embeddings.
         config: discount, and weight of the policy's entropy.
     """
-    action = heads.scaled(batch["action"].float())
-    reward, terminated = batch["reward"].float(), batch["terminated"].float()
+    action = heads.scaled(batch["action"][:, 0].float())
+    reward, terminated = batch["reward"][:, 0].float(), batch["terminated"][:, 0].float()
     features = torch.cat([source, action], -1)
     reward_loss = heads.reward.loss(heads.reward(features), reward)
 
