@@ -14,6 +14,7 @@ FLOORS = {
     "bisim_theory": [
         ["__main__"],
         ["cli"],
+        ["monitor"],
         ["report"],
         ["analysis"],
         ["outcome"],

@@ -3,17 +3,10 @@ import dataclasses
 import numpy as np
 import pytest
 from bisim_theory import DatasetError, TransitionDataset, read_transitions, write_transitions
+from bisim_theory.data.parts import episode_of_rows, first_episodes, join_episodes, take_frames, take_rows
 from hypothesis import given
 from hypothesis import strategies as st
-from pjepa_agent.envs.splits import (
-    episode_of_rows,
-    first_episodes,
-    hold_out,
-    join_episodes,
-    take_frames,
-    take_rows,
-    with_action_values,
-)
+from pjepa_agent.envs.splits import hold_out, with_action_values
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from support.toy_worlds import domain

@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 from bisim_theory import DatasetError, TransitionDataset
+from bisim_theory.data.parts import take_rows
 from bisim_theory.data.terminals import ended
-
-from pjepa_agent.envs.splits import take_rows
 
 COLUMNS = ("source", "successor", "action", "action_value", "reward", "terminated", "truncated", "episode")
 """Columns that the data has, and the added rows get."""

@@ -4,9 +4,8 @@ import numpy as np
 from bisim_theory import DatasetError, NoWellTrainedModelError, Relation, TransitionDataset, embeddings_needed
 from bisim_theory.data.auxiliary import stored_values
 from bisim_theory.data.identity import ContentNote, choose_identity, describe_content, identify_by_content
+from bisim_theory.data.parts import first_episodes
 from bisim_theory.relation.compute import empirical_bisimulation
-
-from pjepa_agent.envs.splits import first_episodes
 
 MOST_TRANSITIONS = 5_000
 """Transitions of the first episodes that are related where observations are told apart by occurrence."""

@@ -16,6 +16,7 @@ from bisim_theory import (
 from bisim_theory.data.auxiliary import stored_values
 from bisim_theory.data.identity import ContentNote, choose_identity, describe_content, identify_by_content
 from bisim_theory.data.labels import default_label, label_values
+from bisim_theory.data.parts import first_episodes, take_frames
 from bisim_theory.theorem.check import Tolerance, check_theorem
 from numpy.typing import NDArray
 
@@ -24,7 +25,6 @@ from pjepa_agent.collection.dataset import split_world
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.schema import Config
 from pjepa_agent.envs.base import Spec
-from pjepa_agent.envs.splits import first_episodes, take_frames
 from pjepa_agent.evaluation.clusters import nearest_centroid_accuracy, spread, within_across_ratio
 from pjepa_agent.evaluation.effective_rank import rankme
 from pjepa_agent.evaluation.held_out import HeldOut, one_thread
