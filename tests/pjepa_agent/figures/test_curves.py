@@ -13,8 +13,10 @@ from PIL import Image
 from pjepa_agent.cli.curves import main
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.evaluation.compactness import compactness, read_groups, table
+from pjepa_agent.evaluation.world_table import with_least_explained, world_table
+from pjepa_agent.figures.world_curves import world_panels, world_title
 from pjepa_agent.runs.directory import RunDirectory
-from pjepa_agent.runs.metrics import ACCURACY, MetricsFile
+from pjepa_agent.runs.metrics import ACCURACY, LEAST_EXPLAINED, MetricsFile
 from support.commands import run_command
 
 run = functools.partial(run_command, main)
@@ -105,6 +107,83 @@ def test_the_command_draws_and_prints(tmp_path, capsys):
     assert "| reward | 2 | 2 | 10 | 1.000 |" in run(capsys, *runs, "--out", out, "--compact", "0.9")[1]
 
 
+def made_world(path, environment, explained, levels=2, seed=0, **fields):
+    """A run directory of another world, with the explained share of every level at each evaluation."""
+    config = make_config(environment=environment, seed=seed)
+    directory = RunDirectory.create(path, config.override([f"{name}={value}" for name, value in fields.items()]))
+    metrics = MetricsFile(directory.metrics)
+    for number, share in enumerate(explained):
+        row = {"update": 10 * number, ACCURACY: math.nan, LEAST_EXPLAINED: share, "losses/transition": 1 / (1 + number)}
+        of_level = {f"theorem/explained_share_{level}": share + level / 100 for level in range(1, levels + 1)}
+        metrics.append(row | of_level | {"theorem/collapsed_pairs": 5 - number, "eval/rankme": 2.0 + number})
+    return path
+
+
+def test_other_worlds_have_a_table_of_their_own(tmp_path):
+    runs = [
+        made_world(tmp_path / "a", "FrozenLake-v1", [0.1, 0.7, 0.5]),
+        made_world(tmp_path / "b", "FrozenLake-v1", [0.2, 0.6, 0.9], seed=1),
+    ]
+    rows = world_table(read_groups(runs)).splitlines()
+    assert rows[2] == (
+        "| FrozenLake-v1 | FrozenLake-v1 | 2 | 0.333 |  | 0.700 (0.500 to 0.900) | 3 | 4.0 | 0.800 (0.700 to 0.900) |"
+    )
+
+
+def test_a_run_without_a_least_share_has_that_of_its_levels(tmp_path):
+    rows = [{"update": 0, "theorem/explained_share_1": 0.9, "theorem/explained_share_2": 0.4}, {"update": 1}]
+    found = [row[LEAST_EXPLAINED] for row in with_least_explained(rows)]
+    assert found[0] == 0.4
+    assert math.isnan(found[1])
+    assert with_least_explained([{LEAST_EXPLAINED: 0.1, "theorem/explained_share_1": 0.4}])[0][LEAST_EXPLAINED] == 0.1
+
+
+def test_groups_are_named_by_world_and_by_what_differs_within_one(tmp_path):
+    argued = dataclasses.replace(make_config(environment="FrozenLake-v1").collection, arguments={"is_slippery": False})
+    other = RunDirectory.create(
+        tmp_path / "c", dataclasses.replace(make_config(environment="FrozenLake-v1"), collection=argued)
+    )
+    record(other.metrics, [0.1, 0.2])
+    (other.path / "metrics.csv").write_text(f"update,{LEAST_EXPLAINED}\n0,0.1\n1,0.2\n")
+    runs = [
+        made(tmp_path / "counting", [0.1, 0.2]),
+        made_world(tmp_path / "a", "minigrid:MiniGrid-Empty-5x5-v0", [0.1, 0.2]),
+        made_world(tmp_path / "b", "FrozenLake-v1", [0.1, 0.2]),
+        other.path,
+    ]
+    names = [group.name for group in read_groups(runs)]
+    assert names == ["CountingEnv-v0", "MiniGrid-Empty-5x5-v0", "FrozenLake-v1", "FrozenLake-v1, is_slippery False"]
+
+
+def test_panels_are_those_that_were_measured(tmp_path):
+    groups = read_groups([made_world(tmp_path / "a", "FrozenLake-v1", [0.1, 0.2], levels=3)])
+    rows = world_panels(groups)
+    assert [list(row) for row in rows] == [
+        ["losses/transition", LEAST_EXPLAINED, "theorem/collapsed_pairs", "eval/rankme"],
+        [f"theorem/explained_share_{level}" for level in (1, 2, 3)],
+    ]
+
+
+def test_the_command_draws_runs_of_several_worlds(tmp_path, capsys):
+    runs = [
+        made(tmp_path / "counting", [0.1, 0.2]),
+        made_world(tmp_path / "a", "minigrid:MiniGrid-Empty-5x5-v0", [0.1, 0.2, 0.4], levels=5),
+        made_world(tmp_path / "b", "FrozenLake-v1", [0.1, 0.2]),
+    ]
+    out = tmp_path / "curves.png"
+    status, shown, err = run(capsys, *runs, "--out", out)
+    assert (status, err) == (0, "")
+    assert "| MiniGrid-Empty-5x5-v0 | MiniGrid-Empty-5x5-v0 | 1 | 0.333 |  | 0.400 | 3 | 4.0 | 0.400 |" in shown
+    assert "| CountingEnv-v0 | CountingEnv-v0 | 1 |  |  |  |  |  |  |" in shown
+    first = out.read_bytes()
+    assert run(capsys, *runs, "--out", out)[0] == 0
+    assert out.read_bytes() == first
+    several = world_title(read_groups(runs))
+    assert several.startswith("3 worlds")
+    assert "of different worlds are not the same ones" in several
+    assert "worlds" not in world_title(read_groups(runs[1:2]))
+
+
 def test_bad_input_is_one_clear_line_and_status_2(tmp_path, capsys):
     begun = RunDirectory.create(tmp_path / "begun", make_config())
     damaged = made(tmp_path / "damaged", [0.1, 0.2])
@@ -114,8 +193,10 @@ def test_bad_input_is_one_clear_line_and_status_2(tmp_path, capsys):
     broken = made(tmp_path / "broken", [0.1, 0.2])
     (broken / "config.json").write_text(json.dumps({"seed": "x"}))
     fine = made(tmp_path / "fine", [0.1, 0.2])
+    world = made_world(tmp_path / "world", "FrozenLake-v1", [0.1])
     cases = {
         "the following arguments are required: RUN": [],
+        "world/metrics.csv: has no evaluation after the first update yet": [fine, world],
         "holds no run": [tmp_path],
         "begun/metrics.csv: has no evaluation after the first update yet": [begun.path],
         "damaged/metrics.csv: is damaged": [damaged],

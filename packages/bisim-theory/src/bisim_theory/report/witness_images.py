@@ -170,12 +170,32 @@ def _example(report: RelationOnly | Checked, level: int) -> tuple[str, tuple[int
 
 def _strip(report: Report, lookup: TransitionLookup, title: str, pair: tuple[int, int], level: int) -> WitnessStrip:
     witness = [] if isinstance(report, Impossible) else report.relation.witness(*pair) or []
+    model = None if isinstance(report, RelationOnly) else report.representation
+    return witness_strip(lookup, title, pair, level, witness, None if model is None else model.embedding)
+
+
+def witness_strip(
+    lookup: TransitionLookup,
+    title: str,
+    pair: tuple[int, int],
+    level: int,
+    witness: Sequence[int],
+    embedding: NDArray[Any] | None,
+) -> WitnessStrip:
+    """Follow two observations along a witness.
+
+    Args:
+        lookup: the transitions.
+        title: what the pair is an example of.
+        pair: ids of the observations.
+        level: level at which the pair enters R_D*; 0 in B_D*.
+        witness: the actions.
+        embedding: (F, d) embeddings, of which the distances are; None without a model.
+    """
     x, y = (lookup.along(each, witness) for each in pair)
     both = min(len(x), len(y))
     x, y = x[:both], y[:both]
-    apart = None
-    if not isinstance(report, RelationOnly) and report.representation is not None:
-        apart = distances(report.representation.embedding, np.array(x), np.array(y)).tolist()
+    apart = None if embedding is None else distances(embedding, np.array(x), np.array(y)).tolist()
     return WitnessStrip(title, level, witness, x, y, apart, (lookup.p(x[-1]), lookup.p(y[-1])))
 
 

@@ -11,7 +11,9 @@ from pjepa_agent.cli.terminal import picture_path
 DESCRIPTION = """\
 Draw how compact the clusters of runs are over training: accuracy, variance between over within counts, smallest gap
 over largest radius, and Theorem 3's separation per level on held-out transitions. Runs that differ only in their seed
-are one line, their mean, shaded from lowest to highest. A table shows how many evaluations stay compact once one is."""
+are one line, their mean, shaded from lowest to highest. A table shows how many evaluations stay compact once one is.
+With runs of other worlds: losses, explained share, residual ratio and separation per level, collapsed pairs and RankMe,
+and a table of what they end at."""
 
 EXAMPLE = "example: pjepa-curves runs/A runs/B --out curves.png"
 
@@ -28,7 +30,7 @@ def make_parser() -> Parser:
         type=float,
         default=0.98,
         metavar="ACCURACY",
-        help="accuracy from which a run counts as compact (default: 0.98)",
+        help="accuracy from which a run of the counting world counts as compact (default: 0.98)",
     )
     return parser
 
@@ -53,12 +55,14 @@ def _draw(options: argparse.Namespace, out: Path) -> int:
 
     try:
         from pjepa_agent.evaluation.compactness import read_groups, table
+        from pjepa_agent.evaluation.world_table import world_table
 
         groups = read_groups(options.runs, options.compact)
-        from pjepa_agent.figures.curves import draw_group_curves
+        from pjepa_agent.figures.world_curves import draw_curves
 
-        draw_group_curves(groups, out, options.compact)
-        print_result(table(groups, options.compact) + f"\nwritten to {out}")
+        draw_curves(groups, out, options.compact)
+        shown = table(groups, options.compact) if all(group.counting for group in groups) else world_table(groups)
+        print_result(f"{shown}\nwritten to {out}")
     except (RunError, OSError, MemoryError) as error:
         return print_error("pjepa-curves", error)
     return 0

@@ -5,16 +5,20 @@ import json
 import math
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pjepa_agent.config.schema import Config
+from pjepa_agent.config.schema import COUNTING, Config
 from pjepa_agent.runs.directory import RunDirectory, RunError
-from pjepa_agent.runs.metrics import ACCURACY, MetricsFile, Rows
+from pjepa_agent.runs.metrics import ACCURACY, LEAST_EXPLAINED, MetricsFile, Rows
 
 COMPACT = 0.98
 """Nearest-centroid accuracy from which an encoder counts as compact."""
+
+WORLD = "world"
+"""Name of the world beside the fields of a configuration."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,12 +65,16 @@ class RunGroup:
     Attributes:
         name: the fields in which the configuration differs from those of other groups.
         metrics: the metrics of each run, one row per evaluation.
-        summaries: the compactness of each run.
+        summaries: the compactness of each run; empty in another world than the counting one.
+        world: the environment or the dataset, in short.
+        counting: whether the world is the counting one.
     """
 
     name: str
     metrics: list[Rows]
     summaries: list[Compactness]
+    world: str = COUNTING
+    counting: bool = True
 
     @property
     def share(self) -> float:
@@ -102,37 +110,47 @@ def read_groups(runs: Sequence[str | os.PathLike[str]], compact: float = COMPACT
     found: dict[str, list[tuple[Config, Rows]]] = {}
     for path in runs:
         run, config = RunDirectory.open(path)
-        run.require_counting(config)
         metrics = MetricsFile(run.metrics, until=config.optimization.updates).rows
-        if len(metrics) < 2 or any(ACCURACY not in row for row in metrics):
+        measure = ACCURACY if config.counting else LEAST_EXPLAINED
+        if len(metrics) < 2 or any(measure not in row for row in metrics):
             raise RunError(f"{run.metrics}: has no evaluation after the first update yet; train the run further")
         key = json.dumps(dataclasses.replace(config, seed=0).to_dict(), sort_keys=True)
         found.setdefault(key, []).append((config, metrics))
     names = _names([runs_of[0][0] for runs_of in found.values()])
-    return [
-        RunGroup(
-            name, [metrics for _, metrics in members], [compactness(c.seed, metrics, compact) for c, metrics in members]
-        )
-        for name, members in zip(names, found.values(), strict=True)
-    ]
+    return [_group(name, members, compact) for name, members in zip(names, found.values(), strict=True)]
+
+
+def _group(name: str, members: list[tuple[Config, Rows]], compact: float) -> RunGroup:
+    """Make a group of runs that differ in the seed alone."""
+    config, metrics = members[0][0], [rows for _, rows in members]
+    summaries = [compactness(each.seed, rows, compact) for each, rows in members] if config.counting else []
+    return RunGroup(name, metrics, summaries, world_name(config), config.counting)
+
+
+def world_name(config: Config) -> str:
+    """Return the environment without its module, or the name of the dataset's file or folder."""
+    collection = config.collection
+    if collection.dataset:
+        return Path(collection.dataset).name or collection.dataset
+    return collection.environment.rpartition(":")[2]
 
 
 def _names(configs: Sequence[Config]) -> list[str]:
     """Name configurations by their differences.
 
-    A name holds preset and experiment if these differ, and each field in which the configuration differs from most
-    others of its preset and experiment.
+    A name holds world, preset and experiment if these differ, and each field in which the configuration differs from
+    most others of its world, preset and experiment.
     """
-    flat = [_flat(dataclasses.replace(config, seed=0).to_dict()) for config in configs]
+    flat = [_flat(dataclasses.replace(config, seed=0).to_dict()) | {WORLD: world_name(config)} for config in configs]
     names = []
     for config, values in zip(configs, flat, strict=True):
-        kinds = {kind: getattr(config, kind) for kind in ("preset", "experiment")}
+        kinds = {WORLD: values[WORLD]} | {kind: getattr(config, kind) for kind in ("preset", "experiment")}
         alike = [other for other in flat if kinds.items() <= other.items()]
         parts = [kind for name, kind in kinds.items() if any(other[name] != kind for other in flat)]
         for name, value in values.items():
-            if value != _most_frequent([other[name] for other in alike]):
+            if value != _most_frequent([other.get(name) for other in alike]):
                 parts.append(f"{name.rpartition('.')[2]} {_text(value)}")
-        names.append(", ".join(parts) or config.experiment)
+        names.append(", ".join(parts) or (config.experiment if config.counting else values[WORLD]))
     return names
 
 
@@ -165,17 +183,17 @@ def table(groups: Sequence[RunGroup], compact: float = COMPACT) -> str:
             group.name,
             str(len(summaries)),
             str(group.reached),
-            _range([float(update) for update in first], "{:.0f}"),
+            format_range([float(update) for update in first], "{:.0f}"),
             "" if math.isnan(group.share) else f"{group.share:.3f}",
-            _range([each.final for each in summaries], "{:.4f}"),
-            _range([each.best for each in summaries], "{:.4f}"),
+            format_range([each.final for each in summaries], "{:.4f}"),
+            format_range([each.best for each in summaries], "{:.4f}"),
             f"{max(each.best - each.final for each in summaries):.4f}",
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _range(values: list[float], form: str) -> str:
+def format_range(values: list[float], form: str) -> str:
     """Format the mean of values and, if they differ, their range."""
     if not values:
         return ""

@@ -30,10 +30,7 @@ from pjepa_agent.evaluation.effective_rank import rankme
 from pjepa_agent.evaluation.held_out import HeldOut, one_thread
 from pjepa_agent.evaluation.theorem import LEVELS_MEASURED, PAIRS, represent
 from pjepa_agent.model import PJEPA
-from pjepa_agent.runs.metrics import ACCURACY
-
-LEAST_EXPLAINED = "theorem/least_explained_share"
-"""The column by which the best state is chosen: the explained share of the level that has the smallest."""
+from pjepa_agent.runs.metrics import ACCURACY, LEAST_EXPLAINED
 
 COMPARED = 1_024
 """Most observations of which all pairs are compared for the distances within and across labels."""

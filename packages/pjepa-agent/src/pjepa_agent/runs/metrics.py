@@ -12,6 +12,9 @@ from pjepa_agent.runs.directory import RunError
 ACCURACY = "eval/nearest_centroid_accuracy"
 """The column by which the best update of the counting world is chosen."""
 
+LEAST_EXPLAINED = "theorem/least_explained_share"
+"""The column by which the best update of another world is chosen: the explained share of the level with the least."""
+
 TOTAL_LOSS = "losses/total"
 """The column of the weighted sum of the objective's losses."""
 
