@@ -28,6 +28,7 @@ FLOORS = {
         ["cli"],
         ["run"],
         ["figures", "training"],
+        ["planning"],
         ["evaluation"],
         ["collection", "runs", "objectives"],
         ["auxiliary", "model"],
@@ -89,6 +90,18 @@ def test_nothing_points_up(package):
                 assert other in PACKAGES_BELOW[package], f"{path} imports {name}"
             elif floor and room in floor and rooms and rooms[0] != room:
                 assert floor[rooms[0]] > floor[room], f"{path} imports {name}"
+
+
+def test_planners_know_a_rollout_and_a_cost_and_no_model():
+    known = {name_of(path) for path in modules("pjepa_agent")}
+    planners = ("base", "noise", "spaces", "sampling", "cem", "icem", "mppi", "exhaustive")
+    files = {path: file for path, file in modules("pjepa_agent").items() if path.parts[1:2] == ("planning",)}
+    for path, file in files.items():
+        if path.stem in planners:
+            for name in imported(file, known, at_once=False):
+                room = name.split(".")[1]
+                assert room in ("planning", "config"), f"{path} imports {name}"
+                assert room == "config" or name.split(".")[2] in planners, f"{path} imports {name}"
 
 
 @pytest.mark.parametrize("package", FLOORS)
