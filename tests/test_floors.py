@@ -13,7 +13,7 @@ FLOORS = {
     "counting_env": [],  # flat
     "bisim_theory": [
         ["__main__"],
-        ["cli"],
+        ["cli", "integrations"],
         ["monitor"],
         ["report"],
         ["analysis"],

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from bisim_theory.data.representation import Representation
     from bisim_theory.data.transitions import DatasetError, TransitionDataset
     from bisim_theory.formats import read_representation, read_transitions, write_representation, write_transitions
+    from bisim_theory.monitor.measures import Measures
+    from bisim_theory.monitor.pair import NamedPair
+    from bisim_theory.monitor.theorem_monitor import TheoremMonitor
     from bisim_theory.outcome import Checked, Impossible, RelationOnly, Report
     from bisim_theory.relation.base import Relation
     from bisim_theory.relation.closure import cannot_collapse
@@ -41,12 +44,15 @@ __all__ = [
     "EmbeddingsNeeded",
     "Impossible",
     "Lipschitz",
+    "Measures",
+    "NamedPair",
     "NoWellTrainedModelError",
     "Relation",
     "RelationOnly",
     "Report",
     "Representation",
     "TheoremCheck",
+    "TheoremMonitor",
     "Tolerance",
     "TransitionDataset",
     "analyse",
@@ -94,6 +100,9 @@ _HOMES = {
     "read_transitions": "bisim_theory.formats",
     "write_representation": "bisim_theory.formats",
     "write_transitions": "bisim_theory.formats",
+    "Measures": "bisim_theory.monitor.measures",
+    "NamedPair": "bisim_theory.monitor.pair",
+    "TheoremMonitor": "bisim_theory.monitor.theorem_monitor",
     "Relation": "bisim_theory.relation.base",
     "Checked": "bisim_theory.outcome",
     "Impossible": "bisim_theory.outcome",

@@ -18,7 +18,7 @@ from bisim_theory.data.labels import default_label, label_names, label_values
 from bisim_theory.data.representation import Representation, RepresentationError
 from bisim_theory.data.terminals import absorb
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
-from bisim_theory.outcome import Checked, Impossible, Outcome, PairNote, RelationOnly, Report
+from bisim_theory.outcome import Checked, Impossible, Outcome, PairNote, Related, RelationOnly, Report
 from bisim_theory.progress import ProgressCallback, silent
 from bisim_theory.relation.base import Relation
 from bisim_theory.relation.closure import cannot_collapse
@@ -82,6 +82,51 @@ def analyse(
     Raises:
         DatasetError: transitions are not deterministic and `folding` is off, or an argument does not fit the data.
     """
+    related = relate(
+        data,
+        representation,
+        identity,
+        folding,
+        auxiliary=auxiliary,
+        candidates=candidates,
+        label=label,
+        terminal=terminal,
+        progress_bar=progress_bar,
+    )
+    if isinstance(related, Impossible):
+        return related
+    relation, content, labels = related.relation, related.content, related.labels
+    ids = content.ids if content is not None and related.identity == "content" else None
+    found = RelationOnly(
+        **vars(related),
+        embeddings=embeddings_needed(relation, labels),
+        suggestions=_suggest(relation, labels, content),
+        pairs=_inspect_pairs(pairs, relation, ids),
+    )
+    if representation is None or related.left_out is not None:
+        return found
+    with progress_bar("distances") as progress:
+        check = check_theorem(relation, representation, tolerance, labels, progress)
+    return Checked(**vars(found), representation=representation, check=check)
+
+
+def relate(
+    data: TransitionDataset,
+    representation: Representation | None = None,
+    identity: str = "auto",
+    folding: bool = False,
+    *,
+    auxiliary: str | None = None,
+    candidates: Sequence[str] = (),
+    label: str | None = None,
+    terminal: str = "leaf",
+    progress_bar: ProgressBar = lambda title: nullcontext(silent),
+) -> Impossible | Related:
+    """Compute the relation, and compare functions p. Takes the arguments of `analyse`.
+
+    Raises:
+        DatasetError: as there.
+    """
     if terminal not in ("leaf", "absorb"):
         raise DatasetError(f"terminal={terminal!r}: must be leaf or absorb")
     label = default_label(data) if label is None else ",".join(label_names(data, label))
@@ -135,18 +180,7 @@ def analyse(
             relation = empirical_bisimulation(outcome.data, representative, progress)
     except NoWellTrainedModelError as error:
         return Impossible(**vars(outcome), contradiction=error, recorded=data, representation=representation)
-    found = RelationOnly(
-        **vars(outcome),
-        relation=relation,
-        embeddings=embeddings_needed(relation, labels),
-        suggestions=_suggest(relation, labels, content),
-        pairs=_inspect_pairs(pairs, relation, ids),
-    )
-    if representation is None:
-        return found
-    with progress_bar("distances") as progress:
-        check = check_theorem(relation, representation, tolerance, labels, progress)
-    return Checked(**vars(found), representation=representation, check=check)
+    return Related(**vars(outcome), relation=relation)
 
 
 def _name_of_auxiliary(data: TransitionDataset, name: str | None, candidates: Sequence[str]) -> str | None:

@@ -119,17 +119,26 @@ class Impossible(Outcome):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class WithRelation(Outcome):
-    """Hold what the outcomes with a relation have.
+class Related(Outcome):
+    """Hold the relation, before any question is asked of it.
 
     Attributes:
         relation: R_D* and B_D* over `data`.
+    """
+
+    relation: Relation
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class WithRelation(Related):
+    """Hold what the outcomes with a relation have.
+
+    Attributes:
         embeddings: number of embeddings that a well-trained model needs.
         suggestions: what to collect next, best first; empty without a ground truth.
         pairs: the requested pairs.
     """
 
-    relation: Relation
     embeddings: EmbeddingsNeeded
     suggestions: Sequence[Suggestion] = ()
     pairs: Sequence[PairNote] = ()

@@ -57,11 +57,11 @@ class LevelCheck:
         explained: share of the pairs that the residuals explain.
         residual_ratio: 2 median e_d of all transitions over `median_distance`.
         witness_residual: median of e_d(x, a) + e_d(y, a) at the first action of the witness, over `WITNESSED` pairs;
-            None at level 1.
+            None at level 1, and where witnesses were not asked for.
         separation: probability that a pair of the level is further apart than a pair of observations with equal labels
             (area under the ROC curve; ties count half); None without labels or such pairs.
         bound: smallest and median lower bound on a distance from the residuals, and the share of positive bounds, over
-            `WITNESSED` pairs; None without Lipschitz constants, and where observations were folded.
+            `WITNESSED` pairs; None without Lipschitz constants, where observations were folded, and without witnesses.
         sampled: whether only a uniform sample of the pairs was checked.
         x, y: (m,) ids of the checked pairs.
         distances: (m,) their distances.
@@ -173,6 +173,7 @@ def check_theorem(
     tolerance: Tolerance | None = None,
     labels: NDArray[Any] | None = None,
     progress: ProgressCallback = silent,
+    witnesses: bool = True,
 ) -> TheoremCheck:
     """Check a model against Theorem 3 on the data that it was trained on.
 
@@ -182,6 +183,8 @@ def check_theorem(
         tolerance: thresholds for well-trained and for collapsed; None takes the defaults.
         labels: (F,) the ground truth of `LevelCheck.separation`.
         progress: called with the progress of the search for the smallest distance.
+        witnesses: whether to compute the residuals at witnesses and the bounds of levels. They decide nothing and take
+            most of the time.
 
     Raises:
         DatasetError: the representation does not fit the data.
@@ -196,7 +199,7 @@ def check_theorem(
     same = None if labels is None else _same_label_distances(relation, representation, labels, tolerance)
     numbers = range(1, len(relation.distinguished_pairs_per_level) + 1)
     explanation = Explanation(model)
-    checked = [_check_level(relation, level, explanation, same, tolerance) for level in numbers]
+    checked = [_check_level(relation, level, explanation, same, tolerance, witnesses) for level in numbers]
     levels = [level for level in checked if level is not None]
     share, margin_ratio = _auxiliary_margins(relation, model, tolerance)
     closest, collapsed_pairs = _conclusion(relation, representation, collapse_distance, progress)
@@ -240,7 +243,12 @@ def _hypothesis_met(
 
 
 def _check_level(
-    relation: Relation, level: int, explanation: Explanation, same: Floats | None, tolerance: Tolerance
+    relation: Relation,
+    level: int,
+    explanation: Explanation,
+    same: Floats | None,
+    tolerance: Tolerance,
+    witnesses: bool,
 ) -> LevelCheck | None:
     model, representation = explanation.model, explanation.representation
     rng = np.random.default_rng([0, level])
@@ -256,9 +264,11 @@ def _check_level(
         pairs=pairs,
         median_distance=median,
         residual_ratio=2 * float(np.median(model.e_d)) / median if median > 0 else np.inf,
-        witness_residual=None if level == 1 else float(np.median(model.at_witness(x[few], y[few], level))),
+        witness_residual=None
+        if level == 1 or not witnesses
+        else float(np.median(model.at_witness(x[few], y[few], level))),
         separation=None if same is None else separation(found, same),
-        bound=_bound(model, x[few], y[few]),
+        bound=_bound(model, x[few], y[few]) if witnesses else None,
         sampled=not complete,
         explained=explanation.share(x, y, level, pairs, complete, tolerance.sample),
         x=x,
