@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bisim_theory import _aliases
 from bisim_theory.data.contradiction import NoWellTrainedModelError
+from bisim_theory.data.numbering import blocks, distinct, number
 from bisim_theory.data.transitions import NO_AUXILIARY, DatasetError, Ids, TransitionDataset, usable
 
 
@@ -39,7 +40,7 @@ class Statements:
 
     observation: Ids
     value: NDArray[Any]
-    row: Ids | None = None
+    row: Ids | range | None = None
 
 
 def stored_values(data: TransitionDataset, ids: Ids | None = None) -> Values:
@@ -66,7 +67,7 @@ def exact(value: NDArray[Any]) -> NDArray[Any]:
 
 def stored_statements(data: TransitionDataset) -> Statements:
     """Return the stored values: those of the sources of transitions, and those of observations."""
-    rows = np.arange(len(data))
+    rows = range(len(data))
     if data.observation_auxiliary is None:
         assert data.auxiliary is not None
         return Statements(data.source, data.auxiliary, rows)
@@ -82,13 +83,13 @@ def settle(data: TransitionDataset, statements: Statements, ids: Ids | None) -> 
     """Give every observation the value that is stated of it, and the observations of one id one value."""
     observation = statements.observation if ids is None else ids[statements.observation]
     value = np.zeros((data.frames, *statements.value.shape[1:]), statements.value.dtype)
-    stated_by = np.full(data.frames, -1)
-    value[observation], stated_by[observation] = statements.value, np.arange(len(observation))
-    differs = (value[observation] != statements.value).reshape(len(observation), -1).any(1)
-    if differs.any():
-        one = int(differs.argmax())
-        raise two_values(statements, one, int(stated_by[observation[one]]))
-    known = stated_by >= 0
+    known = np.zeros(data.frames, bool)
+    value[observation], known[observation] = statements.value, True
+    for block in blocks(len(observation)):
+        differs = value[observation[block]] != statements.value[block]
+        if differs.any():
+            one = block.start + int(differs.reshape(len(differs), -1).any(1).argmax())
+            raise two_values(statements, one, int(np.flatnonzero(observation == observation[one])[-1]))
     return Values(value, known) if ids is None else Values(value[ids], known[ids])
 
 
@@ -102,20 +103,26 @@ def two_values(statements: Statements, one: int, other: int) -> NoWellTrainedMod
 
 
 def value_codes(values: NDArray[Any]) -> Ids:
-    """Compute (M,) integer codes of values (M,) or (M, k), equal iff the values are equal in every component."""
-    values = values.reshape(len(values), math.prod(values.shape[1:]))
-    if values.shape[1] == 1:
-        return np.unique(values[:, 0], return_inverse=True)[1].reshape(-1)
-    plain = values + 0.0 if values.dtype.kind == "f" else values  # -0.0 becomes 0.0, which has other bytes
-    rows = np.ascontiguousarray(plain)
-    as_bytes = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1])))[:, 0]
-    return np.unique(as_bytes, return_inverse=True)[1].reshape(-1)
+    """Compute (M,) integer codes of values (M,) or (M, k), equal iff the values are equal in every component.
+
+    Those of values (M,) are in the order of the values.
+    """
+    columns = values.reshape(len(values), math.prod(values.shape[1:]))
+    found, code = distinct(columns[:, 0])
+    number_of_codes = len(found)
+    for column in columns.T[1:]:
+        if number_of_codes == len(values):
+            break
+        found, more = distinct(column)
+        code, first = number(code.astype(np.int64) * len(found) + more, number_of_codes * len(found))
+        number_of_codes = len(first)
+    return code
 
 
 def auxiliary_codes(data: TransitionDataset) -> Ids:
     """Compute (F,) integer codes of p, equal iff p is equal in every component, -1 where p is unknown.
 
-    Only observations that occur in a transition have a code.
+    They are of a short integer type. Only observations that occur in a transition have a code.
 
     Raises:
         DatasetError: the dataset has no auxiliary.
@@ -125,8 +132,11 @@ def auxiliary_codes(data: TransitionDataset) -> Ids:
     occurs = np.zeros(data.frames, bool)
     occurs[data.source] = occurs[data.successor] = True
     coded = occurs & values.known
-    codes = np.full(data.frames, -1)
-    codes[coded] = value_codes(values.value[coded])
+    if coded.all():
+        return value_codes(values.value)
+    known = value_codes(values.value[coded])
+    codes = np.full(data.frames, -1, known.dtype)
+    codes[coded] = known
     return codes
 
 

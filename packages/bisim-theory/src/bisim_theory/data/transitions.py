@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bisim_theory.data.arrays import is_tensor, to_numpy
+from bisim_theory.data.numbering import Integers
 from bisim_theory.progress import ProgressCallback, silent
 
-Ids = NDArray[np.int64]
+Ids = Integers
+"""Integers of 32 or 64 bits, some of fewer: convert before products that may be larger."""
 
 
 class DatasetError(ValueError):

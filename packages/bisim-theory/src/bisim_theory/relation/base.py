@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bisim_theory.data.numbering import count, distinct
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
 from bisim_theory.relation.graph import Behaviour
 from bisim_theory.relation.witness import shortest_witness
@@ -213,7 +214,7 @@ class Relation(ABC):
             labels: (F,) one label per observation, the ground truth.
         """
         code = self.label_codes(labels)
-        sizes = np.bincount(code)
+        sizes = count(code, int(code.max()) + 1)
         n = len(code)
         apart = n * (n - 1) // 2 - sum(size * (size - 1) // 2 for size in sizes.tolist())
         certified = self.distinguished_pairs - self.equal_label_pairs(code)
@@ -232,7 +233,7 @@ class Relation(ABC):
         array = np.asarray(labels)
         if array.ndim != 1 or len(array) <= self.observations[-1]:
             raise DatasetError(f"labels: must be (F,), one for each observation, are {array.shape}")
-        return np.unique(array[self.observations], return_inverse=True)[1]
+        return distinct(array[self.observations])[1]
 
     def sample_pairs(self, level: int, most: int, rng: np.random.Generator) -> tuple[Ids, Ids, bool]:
         """Return pairs that enter at `level`: all, once each, if they are at most `most`; else a uniform sample.

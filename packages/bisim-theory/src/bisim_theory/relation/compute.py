@@ -8,7 +8,7 @@ from bisim_theory.relation.graph import UNKNOWN, observed_graph
 from bisim_theory.relation.level_table import table_relation
 from bisim_theory.relation.refinement import Refine, group, refine_in_memory
 from bisim_theory.relation.sampled_levels import SampledRelation
-from bisim_theory.relation.trajectories import single_action, trajectory_relation
+from bisim_theory.relation.trajectories import trajectory_relation
 from bisim_theory.relation.unknown_initial import only_initial_unknown, unknown_initial_relation
 
 MOST_CLASSES = 30_000
@@ -44,7 +44,7 @@ def empirical_bisimulation(
         NoWellTrainedModelError: an observation has several values of p.
     """
     graph = observed_graph(data, representative)
-    if single_action(graph.edges):
+    if graph.edges.single:
         if (graph.auxiliary != UNKNOWN).all():
             return trajectory_relation(graph)
         if only_initial_unknown(graph):

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from bisim_theory.data.auxiliary import auxiliary_codes, stored_values
 from bisim_theory.data.contradiction import NoWellTrainedModelError
 from bisim_theory.data.folding import find_conflicts
+from bisim_theory.data.numbering import blocks, count, distinct, id_type, ids, number, order_of, positions
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
 
 UNKNOWN = -1
@@ -18,6 +19,8 @@ UNKNOWN = -1
 @dataclass(frozen=True, eq=False)
 class Edges:
     """Labelled transitions between V vertices, no two of them with one source and one action.
+
+    Integers are of the shortest type that holds them; products of them overflow.
 
     Attributes:
         vertices: V.
@@ -29,38 +32,59 @@ class Edges:
     action: Ids
     successor: Ids
 
+    @property
+    def single(self) -> bool:
+        """Whether no vertex has two edges."""
+        return increases(self.source, self.source)
+
+    def rows_of(self, vertices: Ids) -> tuple[Ids, Ids]:
+        """Return the positions of the edges of some vertices, those of each together, and how many each has."""
+        begin = np.searchsorted(self.source, vertices)
+        degree = np.searchsorted(self.source, vertices, side="right") - begin
+        return ranges(begin, degree), degree
+
     @functools.cached_property
     def degree(self) -> Ids:
         """(V,) number of edges that start at each vertex."""
-        return np.bincount(self.source, minlength=self.vertices)
+        return count(self.source, self.vertices).astype(id_type(len(self.source)))
 
     @functools.cached_property
     def start(self) -> Ids:
         """(V,) position of the first edge of each vertex."""
-        return np.cumsum(self.degree) - self.degree
+        return np.cumsum(self.degree, dtype=self.degree.dtype) - self.degree
 
     @functools.cached_property
     def by_successor(self) -> tuple[Ids, Ids, Ids]:
         """Edges sorted by successor; per vertex the position of the first edge to it, and the number of those."""
-        order = np.argsort(self.successor, kind="stable")
-        counts = np.bincount(self.successor, minlength=self.vertices)
-        return order, np.cumsum(counts) - counts, counts
+        counts = count(self.successor, self.vertices).astype(id_type(len(self.source)))
+        return order_of(self.successor, self.vertices), np.cumsum(counts, dtype=counts.dtype) - counts, counts
 
     def of(self, vertex: int) -> tuple[Ids, Ids]:
         """Return the actions (sorted) and successors of one vertex."""
-        rows = slice(int(self.start[vertex]), int(self.start[vertex] + self.degree[vertex]))
+        rows = slice(int(self.start[vertex]), int(self.start[vertex]) + int(self.degree[vertex]))
         return self.action[rows], self.successor[rows]
 
     def predecessors(self, vertices: Ids) -> Ids:
         """Return the vertices, once each, that have an edge to any of `vertices`, which are all different."""
         order, start, counts = self.by_successor
-        return np.unique(self.source[order[ranges(start[vertices], counts[vertices])]])
+        found = self.source[order[ranges(start[vertices], counts[vertices])]]
+        return found[number(found, self.vertices)[1]]
 
 
 def ranges(start: Ids, length: Ids) -> Ids:
     """Concatenate integer ranges: start[0], start[0] + 1, ..., start[1], start[1] + 1, ..."""
     ends = np.cumsum(length)
     return np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(start - ends + length, length)
+
+
+def increases(source: Ids, action: Ids) -> bool:
+    """Return whether rows are sorted by source, then action, and all different."""
+    for block in blocks(len(source) - 1):
+        here, after = slice(block.start, block.stop), slice(block.start + 1, block.stop + 1)
+        more = source[after] > source[here]
+        if not (more | ((source[after] == source[here]) & (action[after] > action[here]))).all():
+            return False
+    return True
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +115,11 @@ class ObservedGraph:
     actions: Ids
     edges: Edges
 
+    @property
+    def vertex_is_position(self) -> bool:
+        """Whether the vertices are the observations, in their order."""
+        return len(self.auxiliary) == len(self.observations) and increases(self.vertex_of, self.vertex_of)
+
 
 def observed_graph(data: TransitionDataset, representative: Ids | None = None) -> ObservedGraph:
     """Build the graph of a dataset.
@@ -103,50 +132,101 @@ def observed_graph(data: TransitionDataset, representative: Ids | None = None) -
         DatasetError: an observation has several successors under one action, or the dataset has no auxiliary.
         NoWellTrainedModelError: an observation has several values of p.
     """
-    names = np.arange(data.frames) if representative is None else representative
     codes = auxiliary_codes(data)
     is_source, observed = np.zeros(data.frames, bool), codes >= 0
     is_source[data.source] = True
     observed |= is_source
-    observations = np.flatnonzero(observed)
-    vertices, vertex_of = np.unique(names[observations], return_inverse=True)
-    vertex = np.full(data.frames, -1)
-    vertex[vertices] = np.arange(len(vertices))
-    vertex = vertex[names]  # of a frame that was folded into an observation, too
-    actions, action_of_row = np.unique(data.action, return_inverse=True)
+    everything = bool(observed.all())
+    observations = ids(data.frames) if everything else positions(observed)
+    actions, action_of_row = distinct(data.action)
+    vertices = _Vertices.of(data.frames, observations, representative)
     return ObservedGraph(
         data=data,
-        representative=names,
+        representative=vertices.representative,
         observations=observations,
-        is_source=is_source[observations],
-        vertex_of=vertex_of,
-        auxiliary=_codes_of_vertices(data, codes, observations, vertex_of, len(vertices)),
+        is_source=is_source if everything else is_source[observations],
+        vertex_of=vertices.of_observation,
+        auxiliary=_codes_of_vertices(data, codes, observations, vertices),
         actions=actions,
-        edges=_edges(data, vertex, names[data.successor], action_of_row, len(vertices)),
+        edges=_edges(data, vertices, action_of_row, len(actions)),
     )
 
 
-def _edges(data: TransitionDataset, vertex: Ids, successor_name: Ids, action: Ids, vertices: int) -> Edges:
-    """Build the edges between vertices; `vertex` (F,) is -1 of observations that are no vertex."""
-    order = np.lexsort((successor_name, action, vertex[data.source]))
-    source, action, name = vertex[data.source][order], action[order], successor_name[order]
-    same = (source[1:] == source[:-1]) & (action[1:] == action[:-1])
-    if (same & (name[1:] != name[:-1])).any():
-        raise DatasetError(f"successor: transitions are not deterministic (conflicts: {find_conflicts(data)})")
-    successor = vertex[name]
-    kept = np.concatenate([[True], ~same]) & (successor >= 0)
-    return Edges(vertices, source[kept], action[kept], successor[kept])
+@dataclass(frozen=True, eq=False)
+class _Vertices:
+    """Which vertex each observation is.
+
+    Attributes:
+        number: V.
+        representative: (F,) id of the observation that each was folded into.
+        of_observation: (n,) vertex of each source and leaf.
+        of_frame: (F,) vertex of every observation, -1 of those that are none; None where each is its own.
+    """
+
+    number: int
+    representative: Ids
+    of_observation: Ids
+    of_frame: Ids | None
+
+    @classmethod
+    def of(cls, frames: int, observations: Ids, representative: Ids | None) -> "_Vertices":
+        if representative is None and len(observations) == frames:
+            return cls(frames, observations, observations, None)
+        names = ids(frames) if representative is None else representative
+        kind = id_type(frames)
+        if representative is None:
+            vertices, of_observation = observations, ids(len(observations))
+        else:
+            vertices, of_observation = np.unique(names[observations], return_inverse=True)
+            of_observation = of_observation.astype(kind)
+        of_frame = np.full(frames, -1, kind)
+        of_frame[vertices] = ids(len(vertices))
+        if representative is not None:
+            of_frame = of_frame[names]  # of a frame that was folded into an observation, too
+        return cls(len(vertices), names, of_observation, of_frame)
+
+    def at(self, frames: Ids) -> Ids:
+        """Return the vertices of ids of observations."""
+        return frames.astype(id_type(self.number), copy=False) if self.of_frame is None else self.of_frame[frames]
 
 
-def _codes_of_vertices(data: TransitionDataset, codes: Ids, observations: Ids, vertex_of: Ids, vertices: int) -> Ids:
+def _edges(data: TransitionDataset, vertices: _Vertices, action: Ids, actions: int) -> Edges:
+    """Build the edges between vertices; `action` (N,) holds codes 0..`actions` - 1."""
+    source, successor = vertices.at(data.source), vertices.at(data.successor)
+    if increases(source, action):
+        rows = None
+    else:
+        key = source.astype(np.int64) * actions + action
+        code, rows = number(key, vertices.number * actions)
+        for block in blocks(len(code)):
+            name = vertices.representative[data.successor[block]]
+            if (vertices.representative[data.successor[rows[code[block]]]] != name).any():
+                raise DatasetError(f"successor: transitions are not deterministic (conflicts: {find_conflicts(data)})")
+        del code
+        rows = rows[np.argsort(key[rows], kind="stable")]
+    if rows is not None:
+        source, action, successor = source[rows], action[rows], successor[rows]
+    kept = successor >= 0
+    if not kept.all():
+        source, action, successor = source[kept], action[kept], successor[kept]
+    return Edges(vertices.number, source, action, successor)
+
+
+def _codes_of_vertices(data: TransitionDataset, codes: Ids, observations: Ids, vertices: _Vertices) -> Ids:
     """Return (V,) the code of p of each vertex: that of any of its observations of which p is known."""
-    found, stated_by = np.full(vertices, UNKNOWN), np.zeros(vertices, np.int64)
+    if vertices.of_frame is None:
+        return codes
+    if len(observations) == vertices.number:
+        found = np.empty(vertices.number, codes.dtype)
+        found[vertices.of_observation] = codes[observations]
+        return found
+    found, stated_by = np.full(vertices.number, UNKNOWN, codes.dtype), np.zeros(vertices.number, np.int64)
     known = codes[observations] >= 0
-    ids, at = observations[known], vertex_of[known]
-    found[at], stated_by[at] = codes[ids], ids
-    wrong = np.flatnonzero(found[at] != codes[ids])
+    stating, at = observations[known], vertices.of_observation[known]
+    found[at], stated_by[at] = codes[stating], stating
+    wrong = np.flatnonzero(found[at] != codes[stating])
     if len(wrong):
-        pair = (int(stated_by[at[wrong[0]]]), int(ids[wrong[0]]))
+        pair = (int(stated_by[at[wrong[0]]]), int(stating[wrong[0]]))
         value = stored_values(data).value
         raise NoWellTrainedModelError(pair, (value[pair[0]].tolist(), value[pair[1]].tolist()), [])
     return found
@@ -193,12 +273,12 @@ class Behaviour:
     @functools.cached_property
     def sizes(self) -> Ids:
         """(C,) number of observations in each class."""
-        return np.bincount(self.class_of, minlength=self.classes)
+        return count(self.class_of, self.classes)
 
     @functools.cached_property
     def order(self) -> Ids:
         """(n,) positions of the observations, sorted by class."""
-        return np.argsort(self.class_of, kind="stable")
+        return order_of(self.class_of, self.classes)
 
     @functools.cached_property
     def ends(self) -> Ids:

@@ -1,15 +1,18 @@
 """Common prefixes of sorted trajectories, which decide where any two of them part, and the pairs that part there."""
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from bisim_theory.data.numbering import blocks, count, number, positions
 from bisim_theory.data.transitions import Ids
 from bisim_theory.relation.base import Pairs
+from bisim_theory.relation.minima import RangeMinima, last_at_most
 
 T = TypeVar("T")
 
@@ -32,23 +35,15 @@ class CommonPrefixes:
         return len(self.common) + 1
 
     @functools.cached_property
-    def _minima(self) -> list[NDArray[np.int32]]:
-        """Minima of `common` over windows of 1, 2, 4, ... neighbours."""
-        minima = [self.common]
-        while len(minima[-1]) > 2 ** (len(minima) - 1):
-            last, shift = minima[-1], 2 ** (len(minima) - 1)
-            minima.append(np.minimum(last[:-shift], last[shift:]))
-        return minima
+    def _minima(self) -> RangeMinima:
+        return RangeMinima(self.common)
 
     def shared(self, a: Ids, b: Ids) -> NDArray[np.int32]:
         """Return the common prefixes of pairs of places, in arrays of one shape."""
         low, high = np.minimum(a, b), np.maximum(a, b)
         shared = np.full(low.shape, EQUAL, np.int32)
-        power = np.frexp(np.maximum(high - low, 1).astype(np.float64))[1] - 1
-        for k in np.unique(power[high > low]).tolist():
-            at = (power == k) & (high > low)
-            window = self._minima[k]
-            shared[at] = np.minimum(window[low[at]], window[high[at] - 2**k])
+        differ = high > low
+        shared[differ] = self._minima.of(low[differ], high[differ])
         return shared
 
     def levels(self, a: Ids, b: Ids) -> Ids:
@@ -87,14 +82,25 @@ class CommonPrefixes:
         R_D* of trajectories is a cograph: the sets on both sides of a boundary at p are joined, of those at an action
         the larger is kept.
         """
-        return np.sort(combine(self.common, ([place] for place in range(len(self))), _join_or_choose))
+        chosen = np.ones(len(self), bool)
+
+        def join(left: _Interval, right: _Interval, apart: bool) -> _Interval:
+            if apart:
+                return _Interval(left.start, right.stop, left.size + right.size)
+            large, small = (left, right) if left.size > right.size else (right, left)
+            chosen[small.start : small.stop] = False
+            return _Interval(left.start, right.stop, large.size)
+
+        combine(self.common, (_Interval(place, place + 1, 1) for place in range(len(self))), join)
+        return positions(chosen)
 
 
-def _join_or_choose(left: list[int], right: list[int], apart: bool) -> list[int]:
-    large, small = (left, right) if len(left) > len(right) else (right, left)
-    if apart:
-        large.extend(small)
-    return large
+class _Interval(NamedTuple):
+    """Places start..stop - 1, and the size of a largest set of pairwise distinguished ones among them."""
+
+    start: int
+    stop: int
+    size: int
 
 
 def combine(common: NDArray[np.int32], each: Iterable[T], join: Callable[[T, T, bool], T]) -> T:
@@ -108,7 +114,8 @@ def combine(common: NDArray[np.int32], each: Iterable[T], join: Callable[[T, T, 
     """
     waiting: list[T] = []
     boundaries = [-2]  # before the first place; then those after each of `waiting`
-    for value, shared in zip(each, [*common.tolist(), -1], strict=True):
+    boundaries_after = itertools.chain.from_iterable(common[block].tolist() for block in blocks(len(common)))
+    for value, shared in zip(each, itertools.chain(boundaries_after, [-1]), strict=True):
         current = value
         while boundaries[-1] >= shared:
             current = join(waiting.pop(), current, boundaries.pop() % 2 == 0)
@@ -132,45 +139,71 @@ class Rectangles:
     stop: Ids
 
 
-def rectangles(common: ArrayLike) -> Rectangles:
+def rectangles(common: NDArray[np.int32]) -> Rectangles:
     """Compute the rectangle of every boundary.
 
     It begins after the last boundary before it with as short a common prefix, and ends at the next with a shorter one.
     """
-    values = np.asarray(common)
-    number = len(values)
-    start, stop = np.empty(number, np.int64), np.full(number, number + 1)
-    waiting: list[int] = []
-    shared = values.tolist()
-    starts, stops = start.tolist(), stop.tolist()
-    for i, length in enumerate(shared):
-        while waiting and shared[waiting[-1]] > length:
-            stops[waiting.pop()] = i + 1
-        starts[i] = waiting[-1] + 1 if waiting else 0
-        waiting.append(i)
-    return Rectangles(np.array(starts, np.int64), np.arange(1, number + 1), np.array(stops, np.int64))
+    start = last_at_most(common, common) + 1
+    stop = len(common) - last_at_most(common[::-1], common[::-1] - 1)[::-1]
+    return Rectangles(start, np.arange(1, len(common) + 1, dtype=start.dtype), stop)
 
 
-def sort_by_label(prefixes: CommonPrefixes, place: Ids, label: Ids) -> tuple[Ids, NDArray[np.int32]]:
-    """Sort observations by label, and those of one label by place.
+def count_by_label(place: Ids, places: int, label: Ids) -> tuple[Ids, Ids, Ids]:
+    """Count observations by label and place.
 
     Args:
-        prefixes: of the trajectories of all places.
-        place: (n,) place of the trajectory of each observation.
-        label: (n,) integers.
+        place: (n,) place 0..places - 1 of the trajectory of each observation.
+        places: a number above all of them.
+        label: (n,) integers from 0 on.
 
     Returns:
-        (n,) the order, and (n - 1,) the common prefixes of neighbours: -1, odd as for a pair in B_D*, between labels.
+        Label, place and number of observations of each combination that occurs, sorted by label, then by place.
     """
-    order = np.lexsort((place, label))
-    places, labels = place[order], label[order]
-    return order, np.where(labels[:-1] == labels[1:], prefixes.shared(places[:-1], places[1:]), np.int32(-1))
+    combinations = (int(label.max()) + 1) * places
+    if combinations <= len(place) // 2:
+        counts = np.zeros(combinations, np.int64)
+        for block in blocks(len(place)):
+            np.add.at(counts, label[block].astype(np.int64) * places + place[block], 1)
+        found = np.flatnonzero(counts)
+        return found // places, found % places, counts[found]
+    key = label.astype(np.int64)
+    key *= places
+    key += place
+    code, first = number(key, combinations)
+    order = np.argsort(key[first])
+    return label[first[order]], place[first[order]], count(code, len(first))[order]
+
+
+def between_labels(prefixes: CommonPrefixes, label: Ids, place: Ids) -> NDArray[np.int32]:
+    """Return the common prefixes of neighbours that are sorted by label: -1, odd as in B_D*, between labels."""
+    return np.where(label[:-1] == label[1:], prefixes.shared(place[:-1], place[1:]), np.int32(-1))
+
+
+def pairs_apart(common: NDArray[np.int32], *counts: Ids) -> list[int]:
+    """Count the pairs in R_D* of sorted observations.
+
+    Args:
+        common: (m - 1,) common prefixes of neighbours in sorted order.
+        counts: (m,) numbers of observations, each of which gets an answer of its own.
+    """
+    r, at_p, found = rectangles(common), common % 2 == 0, []
+    start, middle, stop = r.start[at_p], r.middle[at_p], r.stop[at_p]
+    for each in counts:
+        before = np.concatenate([[0], np.cumsum(each, dtype=np.int64)])
+        found.append(int(((before[middle] - before[start]) * (before[stop] - before[middle])).sum()))
+    return found
 
 
 def pairs_per_level(levels: Ids, pairs: Ids) -> list[int]:
     """Sum up numbers of pairs by level 1, 2, ...; those of level 0, in B_D*, are left out."""
     counts = np.zeros(int(levels.max(initial=0)) + 1, np.int64)
     np.add.at(counts, levels, pairs)
+    return positive_levels(counts)
+
+
+def positive_levels(counts: Ids) -> list[int]:
+    """Return the numbers of level 1, 2, ..., without zeros at the end."""
     return np.trim_zeros(counts[1:], "b").tolist()
 
 

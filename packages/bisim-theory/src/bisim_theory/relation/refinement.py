@@ -4,29 +4,37 @@ from collections.abc import Callable
 
 import numpy as np
 
+from bisim_theory.data.numbering import first_positions, id_type, ids, number, positions
 from bisim_theory.data.transitions import Ids
-from bisim_theory.relation.graph import Behaviour, Edges, ObservedGraph, ranges
+from bisim_theory.relation.graph import Behaviour, Edges, ObservedGraph
 
 Refine = Callable[[ObservedGraph], Ids]
 """Computes (V,) the class 0..C-1 of every vertex: two share one iff their observed behaviour is the same."""
 
+SCANS = 16
+"""Rounds in which predecessors are found by a scan of all edges, before the edges are sorted by successor."""
+
+_MOST = 2**62
+"""Bound of the integers in which several columns are packed."""
+
 
 def group(graph: ObservedGraph, class_of_vertex: Ids) -> Behaviour:
     """Build the quotient of a graph by classes 0..C-1 of vertices with equal behaviour."""
-    first = np.unique(class_of_vertex, return_index=True)[1]
+    number_of_classes = int(class_of_vertex.max()) + 1
+    first = first_positions(class_of_vertex, number_of_classes)
     edges = graph.edges
-    rows = ranges(edges.start[first], edges.degree[first])
+    rows, degree = edges.rows_of(first)
     return Behaviour(
         data=graph.data,
         representative=graph.representative,
         observations=graph.observations,
         is_source=graph.is_source,
-        class_of=class_of_vertex[graph.vertex_of],
-        auxiliary=graph.auxiliary[first],
+        class_of=class_of_vertex if graph.vertex_is_position else class_of_vertex[graph.vertex_of],
+        auxiliary=graph.auxiliary[first].astype(id_type(number_of_classes)),
         actions=graph.actions,
         edges=Edges(
-            len(first),
-            np.repeat(np.arange(len(first)), edges.degree[first]),
+            number_of_classes,
+            np.repeat(ids(number_of_classes), degree),
             edges.action[rows],
             class_of_vertex[edges.successor[rows]],
         ),
@@ -34,45 +42,105 @@ def group(graph: ObservedGraph, class_of_vertex: Ids) -> Behaviour:
 
 
 def refine_in_memory(graph: ObservedGraph) -> Ids:
-    """Compute (V,) the class 0..C-1 of every vertex: split by p, then by where edges lead, until nothing changes.
+    """Compute (V,) the class of every vertex: split by p, then by where edges lead, until nothing changes.
 
-    After the first round only vertices with a successor that has left its class are processed again.
+    After the first round only vertices with a successor that has left its class are processed again, and of the parts
+    of a class the largest keeps the name. So a vertex is processed O(log V) times for each of its edges. Classes are
+    numbered in the order of their first vertices.
     """
-    edges = graph.edges
-    classes = np.unique(graph.auxiliary, return_inverse=True)[1].reshape(-1)
-    number = int(classes.max()) + 1
-    size = np.zeros(edges.vertices, np.int64)
-    size[:number] = np.bincount(classes)
-    dirty = np.flatnonzero(edges.degree)
+    partition = _Partition(graph)
+    dirty = positions(graph.edges.degree > 0)
     while len(dirty):
-        signature = _signatures(classes, dirty, edges)
-        first = np.unique(signature, return_index=True)[1]
-        split, of_group = np.unique(classes[dirty[first]], return_inverse=True)
-        group_size = np.bincount(signature)
-        # Clean vertices keep the class; where a class has none, its largest group keeps it.
-        all_dirty = np.bincount(of_group, group_size) == size[split]
-        by_size = np.lexsort((-group_size, of_group))
-        largest = np.zeros(len(first), bool)
-        largest[by_size[np.unique(of_group[by_size], return_index=True)[1]]] = True
-        leaves = ~(largest & all_dirty[of_group])
-        renamed = np.where(leaves, number + np.cumsum(leaves) - 1, split[of_group])
-        np.subtract.at(size, split[of_group[leaves]], group_size[leaves])
-        size[renamed[leaves]] = group_size[leaves]
-        number += int(leaves.sum())
-        classes[dirty] = renamed[signature]
-        dirty = edges.predecessors(dirty[leaves[signature]])
-    return np.unique(classes, return_inverse=True)[1].reshape(-1)
+        dirty = partition.predecessors(partition.split(dirty))
+    return number(partition.classes, partition.number)[0]
 
 
-def _signatures(classes: Ids, vertices: Ids, edges: Edges) -> Ids:
-    """Compute (len(vertices),) codes 0, 1, ... of class, actions of the edges, and classes that they lead to."""
-    signature = np.unique(classes[vertices], return_inverse=True)[1].reshape(-1)
-    number = edges.vertices
-    degree = edges.degree[vertices]
-    for step in range(int(degree.max(initial=0))):
-        has = degree > step
-        edge = edges.start[vertices[has]] + step
-        code = np.zeros(len(vertices), np.int64)
-        code[has] = np.unique(edges.action[edge] * number + classes[edges.successor[edge]], return_inverse=True)[1] + 1
-        signature = np.unique(signature * (int(code.max()) + 1) + code, return_inverse=True)[1].reshape(-1)
-    return signature
+class _Partition:
+    """Classes of vertices, which are split.
+
+    Attributes:
+        classes: (V,) class of each vertex.
+        number: of classes.
+        size: (V,) number of vertices in each class; 0 beyond `number`.
+    """
+
+    def __init__(self, graph: ObservedGraph) -> None:
+        self.edges = graph.edges
+        self.classes, first = number(
+            np.add(graph.auxiliary, 1, dtype=id_type(graph.edges.vertices)), int(graph.auxiliary.max()) + 2
+        )
+        self.number = len(first)
+        self.size = np.zeros(self.edges.vertices, self.classes.dtype)
+        self.size[: self.number] = np.bincount(self.classes)
+        self._scans = SCANS
+
+    def split(self, dirty: Ids) -> Ids:
+        """Split the classes of some vertices by where edges lead, and return the vertices that got another class.
+
+        All vertices of a class that are not `dirty` have equal behaviour, unlike that of any dirty one.
+        """
+        of_vertex = self.classes[dirty]
+        divisible = self.size[of_vertex] > 1
+        if not divisible.all():
+            dirty, of_vertex = dirty[divisible], of_vertex[divisible]
+        if not len(dirty):
+            return dirty
+        signature, first = self._signatures(dirty, of_vertex)
+        old, sizes = of_vertex[first], np.bincount(signature)
+        # Clean vertices keep the class; where a class has none, its largest part keeps it.
+        class_of_part, first_part = number(old, self.number)
+        dirty_size = np.bincount(class_of_part, sizes).astype(np.int64)
+        by_size = np.lexsort((-sizes, class_of_part)) if len(first_part) < len(first) else np.arange(len(first))
+        largest = by_size[np.searchsorted(class_of_part[by_size], np.arange(len(first_part)))]
+        stays = largest[dirty_size == self.size[old[first_part]]]
+        leaves = np.ones(len(first), bool)
+        leaves[stays] = False
+        renamed = np.where(leaves, self.number + np.cumsum(leaves) - 1, old).astype(self.classes.dtype)
+        np.subtract.at(self.size, old[leaves], sizes[leaves].astype(self.size.dtype))
+        self.size[renamed[leaves]] = sizes[leaves]
+        self.number += int(leaves.sum())
+        has_left = leaves[signature]
+        moved = dirty[has_left]
+        self.classes[moved] = renamed[signature[has_left]]
+        return moved
+
+    def _signatures(self, vertices: Ids, of_vertex: Ids) -> tuple[Ids, Ids]:
+        """Number the different combinations of class, actions of the edges, and classes that they lead to.
+
+        Returns:
+            The number of each of `vertices`, and the position of the first one of each number.
+        """
+        edges = self.edges
+        key, below = of_vertex.astype(np.int64), self.number
+        degree, start = edges.degree[vertices], edges.start[vertices]
+        for step in range(int(degree.max())):
+            has = degree > step
+            everywhere = bool(has.all())
+            edge = start + step if everywhere else start[has] + step
+            action, to = edges.action[edge], self.classes[edges.successor[edge]]
+            actions = int(action.max()) + 1
+            if below * (actions * self.number + 1) > _MOST:
+                code, first = number(key, below)
+                key, below = code.astype(np.int64), len(first)
+            key *= actions * self.number + 1
+            code = action.astype(np.int64) * self.number + to + 1
+            if everywhere:
+                key += code
+            else:
+                key[has] += code
+            below *= actions * self.number + 1
+        return number(key, below)
+
+    def predecessors(self, moved: Ids) -> Ids:
+        """Return the vertices with an edge to any of `moved`.
+
+        A scan of all edges is cheaper than to sort them by successor; many scans are not.
+        """
+        edges = self.edges
+        if not len(moved) or (self._scans == 0 and 8 * len(moved) < edges.vertices):
+            return edges.predecessors(moved)
+        self._scans = max(self._scans - 1, 0)
+        has_moved, found = np.zeros(edges.vertices, bool), np.zeros(edges.vertices, bool)
+        has_moved[moved] = True
+        found[edges.source[has_moved[edges.successor]]] = True
+        return positions(found)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bisim_theory.data.numbering import first_positions
 from bisim_theory.data.transitions import Ids
 from bisim_theory.relation.base import Pairs, Relation
 from bisim_theory.relation.components import components
@@ -22,14 +23,16 @@ from bisim_theory.relation.prefixes import (
     CommonPrefixes,
     RectanglePairs,
     Rectangles,
+    between_labels,
     combine,
+    count_by_label,
     levels_of,
+    pairs_apart,
     pairs_per_level,
     rectangles,
-    sort_by_label,
 )
 from bisim_theory.relation.refinement import group
-from bisim_theory.relation.trajectories import sort_trajectories
+from bisim_theory.relation.sorting import sort_trajectories
 
 
 def only_initial_unknown(graph: ObservedGraph) -> bool:
@@ -40,14 +43,17 @@ def only_initial_unknown(graph: ObservedGraph) -> bool:
 
 def unknown_initial_relation(graph: ObservedGraph) -> "UnknownInitialRelation":
     """Compute R_D* of data with one action a source and p known wherever a transition leads, in O(n log n)."""
-    sorted_ = sort_trajectories(graph)
+    found = sort_trajectories(graph)
     # Trajectories of unknown p0 are sorted by their tails, before all others; they get the last classes.
-    first = np.unique(sorted_.rank, return_index=True)[1]
-    initial = int((graph.auxiliary[first] == UNKNOWN).sum())
-    known = len(first) - initial
-    behaviour = group(graph, (sorted_.rank - initial) % len(first))
-    whole = sorted_.common_prefixes(first[initial:])
-    action, successor = np.full((2, len(first)), -1)
+    classes = len(found.prefixes)
+    initial = int((graph.auxiliary[first_positions(found.place, classes)] == UNKNOWN).sum())
+    known = classes - initial
+    place = found.place
+    place -= initial
+    place[place < 0] += classes
+    behaviour = group(graph, place)
+    whole = CommonPrefixes(found.prefixes.common[initial:])
+    action, successor = np.full((2, classes), -1)
     action[behaviour.edges.source] = behaviour.edges.action
     successor[behaviour.edges.source] = behaviour.edges.successor
     order = np.lexsort((successor, action))
@@ -169,12 +175,14 @@ class UnknownInitialRelation(Relation):
 
     def equal_label_pairs(self, code: Ids) -> int:
         """Count the unordered pairs in R_D* of observations with equal codes (n,)."""
-        class_of = self.behaviour.class_of
-        is_known = class_of < self.known
-        common = sort_by_label(self.whole, class_of[is_known], code[is_known])[1]
-        (pairs,) = _count_parted(common, np.ones(len(common) + 1, bool))
-        order, common = sort_by_label(self.tails, self._place[class_of], code)
-        everything, of_known = _count_parted(common, np.ones(len(order), bool), is_known[order])
+        label, of_class, counts = count_by_label(self.behaviour.class_of, self.behaviour.classes, code)
+        is_known = of_class < self.known
+        common = between_labels(self.whole, label[is_known], of_class[is_known])
+        (pairs,) = pairs_apart(common, counts[is_known])
+        place = self._place[of_class]
+        order = np.lexsort((place, label))
+        common = between_labels(self.tails, label[order], place[order])
+        everything, of_known = pairs_apart(common, counts[order], np.where(is_known, counts, 0)[order])
         return pairs + everything - of_known
 
     @functools.cached_property
@@ -210,11 +218,11 @@ class UnknownInitialRelation(Relation):
     @functools.cached_property
     def _torn(self) -> int | None:
         """A class that is distinguished from another one of its component; None where B_D* is an equivalence."""
-        order, common = sort_by_label(self.whole, np.arange(self.known), self._component[: self.known])
+        order, common = _by_component(self.whole, np.arange(self.known), self._component[: self.known])
         parted = np.flatnonzero(common % 2 == 0)
         if len(parted):
             return int(order[parted[0]])
-        order, common = sort_by_label(self.tails, self._place, self._component)
+        order, common = _by_component(self.tails, self._place, self._component)
         before, r = np.concatenate([[0], np.cumsum(order >= self.known)]), rectangles(common)
         parted = np.flatnonzero((common % 2 == 0) & (before[r.stop] > before[r.start]))
         return int(order[order >= self.known][before[r.start[parted[0]]]]) if len(parted) else None
@@ -253,14 +261,10 @@ class UnknownInitialRelation(Relation):
         return known[self.whole.among(known).clique()]
 
 
-def _count_parted(common: NDArray[np.int32], *counted: NDArray[np.bool_]) -> list[int]:
-    """Count the pairs in R_D* among some of sorted observations, for each of several choices (n,) of those."""
-    r, at_p, found = rectangles(common), common % 2 == 0, []
-    start, middle, stop = r.start[at_p], r.middle[at_p], r.stop[at_p]
-    for each in counted:
-        before = np.concatenate([[0], np.cumsum(each)])
-        found.append(int(((before[middle] - before[start]) * (before[stop] - before[middle])).sum()))
-    return found
+def _by_component(prefixes: CommonPrefixes, place: Ids, component: Ids) -> tuple[Ids, NDArray[np.int32]]:
+    """Return the order of classes by component, then by place, and the common prefixes of neighbours."""
+    order = np.lexsort((place, component))
+    return order, between_labels(prefixes, component[order], place[order])
 
 
 def _cover(r: Rectangles, of: NDArray[np.bool_]) -> Ids:
