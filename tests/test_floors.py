@@ -25,7 +25,7 @@ FLOORS = {
     ],
     "pjepa_agent": [
         ["__main__"],
-        ["cli"],
+        ["cli", "fitting"],
         ["run"],
         ["figures", "training"],
         ["planning"],

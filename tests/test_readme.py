@@ -11,6 +11,8 @@ from bisim_theory.cli import make_parser as bisim_check_parser
 from pjepa_agent.cli.curves import make_parser as pjepa_curves_parser
 from pjepa_agent.cli.figure import make_parser as pjepa_figure_parser
 from pjepa_agent.cli.train import make_parser as pjepa_train_parser
+from support.corridor import walks
+from support.models import Flat
 from support.small import SMALL
 
 ROOT = Path(__file__).parent.parent
@@ -47,7 +49,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("code", blocks("python"))
-def test_python_snippets_run(code, folder, monkeypatch):
+def test_python_snippets_run(code, folder, small_preset, monkeypatch):
     monkeypatch.chdir(folder)
     rng = np.random.default_rng(0)
     names = {
@@ -55,6 +57,8 @@ def test_python_snippets_run(code, folder, monkeypatch):
         "f": lambda images: images.reshape(len(images), -1)[:, :5].astype(np.float32),
         "g": lambda z, action: z + action,
         "h": lambda z: z[:, 0],
+        "data": walks(),
+        "my_module": Flat(),
     }
     exec(compile(code, "<snippet>", "exec"), names)
 
@@ -89,7 +93,7 @@ def small_preset(monkeypatch):
     """The laptop preset made so small that an example takes seconds."""
     from pjepa_agent.config import presets
 
-    small = presets.PRESETS["laptop"].override([*SMALL, "optimization.batch_size=64"])
+    small = presets.PRESETS["laptop"].override([*SMALL, "optimization.batch_size=64", "optimization.updates=5"])
     monkeypatch.setattr(presets, "PRESETS", {"laptop": small})
 
 

@@ -92,7 +92,7 @@ def test_who_asks_for_warnings_gets_those_for_developers_too():
 
 
 def test_the_compilers_advice_on_precision_is_for_developers(capsys):
-    from pjepa_agent.cli.terminal import quiet_libraries
+    from pjepa_agent.runs.interruption import quiet_libraries
 
     with plain_warnings():
         quiet_libraries()

@@ -93,7 +93,7 @@ def test_an_environment_is_trained_on_and_its_p_may_be_any_name(tmp_path):
 
 
 def test_many_frames_stay_in_the_dataset(tmp_path, dataset, monkeypatch, caplog):
-    monkeypatch.setattr("pjepa_agent.run.COPIED", 100)
+    monkeypatch.setattr("pjepa_agent.training.transitions.COPIED", 100)
     config = prepare(make_config(updates=8, auxiliary="reward", dataset=str(dataset)).override(SMALL))
     run = RunDirectory.create(tmp_path / "run", config, make_domain(config.collection).spec)
     calls = iter(range(100))

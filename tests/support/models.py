@@ -3,6 +3,7 @@
 import dataclasses
 
 import torch
+from torch import nn
 
 
 def with_all_parts(config, **network):
@@ -30,3 +31,14 @@ def count_parameters(module):
 
 def parts_of(model):
     return dict(model.core.named_children()) | model.readouts.parts
+
+
+class Flat(nn.Module):
+    """An encoder of the corridor's images, which is no deeper than it needs to be."""
+
+    def __init__(self, spec=None, latent_dim=8):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(12 * 20 * 3, latent_dim))
+
+    def forward(self, images):
+        return self.layers(images.float() / 255)

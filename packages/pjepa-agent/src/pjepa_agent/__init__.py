@@ -3,6 +3,9 @@
 >>> from pjepa_agent import load
 >>> model = load("runs/NAME")                 # doctest: +SKIP
 >>> z = model.encode(images)                  # doctest: +SKIP
+
+>>> from pjepa_agent import fit
+>>> model = fit(data, auxiliary="reward")     # doctest: +SKIP
 """
 
 import importlib
@@ -15,17 +18,19 @@ from pjepa_agent import _aliases
 if TYPE_CHECKING:
     from pjepa_agent.config.presets import make_config
     from pjepa_agent.config.schema import Config
+    from pjepa_agent.fitting import fit
     from pjepa_agent.model import PJEPA
     from pjepa_agent.run import train_run as train
     from pjepa_agent.runs.checkpoint import load
     from pjepa_agent.runs.directory import RunDirectory
 
-__all__ = ["PJEPA", "Config", "RunDirectory", "load", "make_config", "train"]
+__all__ = ["PJEPA", "Config", "RunDirectory", "fit", "load", "make_config", "train"]
 
 _HOMES = {
     "PJEPA": "pjepa_agent.model.PJEPA",
     "Config": "pjepa_agent.config.schema.Config",
     "RunDirectory": "pjepa_agent.runs.directory.RunDirectory",
+    "fit": "pjepa_agent.fitting.fit",
     "load": "pjepa_agent.runs.checkpoint.load",
     "make_config": "pjepa_agent.config.presets.make_config",
     "train": "pjepa_agent.run.train_run",

@@ -16,7 +16,7 @@ from pjepa_agent.envs.counting import SPEC
 from pjepa_agent.networks.actions import ScaledActions
 from pjepa_agent.networks.control import ControlHeads
 from pjepa_agent.networks.decoder import Decoder, VectorDecoder, make_decoder
-from pjepa_agent.networks.encoders import make_encoder
+from pjepa_agent.networks.encoders import EncoderFactory, make_encoder
 from pjepa_agent.networks.heads import TwoHotHead, VectorHead, make_head
 from pjepa_agent.networks.mlp import mlp
 from pjepa_agent.networks.vector_encoder import Standardization
@@ -106,15 +106,16 @@ class PJEPA(WorldModel):
     Args:
         config: of the run; `network`, `objective`, `compute`, `ablation` and `seed` are used.
         spec: shapes of the world's observations and actions.
-        encoder: E in place of the one that the configuration names, see `networks.encoders.check_encoder`.
+        encoder: E in place of the one that the configuration names, or what makes it; see
+            `networks.encoders.check_encoder`.
 
     Raises:
         ConfigError: the configuration names an encoder that cannot be made.
     """
 
-    def __init__(self, config: Config, spec: Spec = SPEC, encoder: nn.Module | None = None) -> None:
+    def __init__(self, config: Config, spec: Spec = SPEC, encoder: nn.Module | EncoderFactory | None = None) -> None:
         network, bounds = config.network, (spec.action_low, spec.action_high)
-        encoder = make_encoder(config, spec) if encoder is None else encoder
+        encoder = encoder if isinstance(encoder, nn.Module) else make_encoder(config, spec, encoder)
         dynamics = mlp(
             network.latent_dim + spec.action_dim,
             network.hidden_dim,
@@ -135,11 +136,11 @@ class PJEPA(WorldModel):
                 self.decoder = make_decoder(config, spec)
 
     @classmethod
-    def untrained(cls, config: Config, spec: Spec = SPEC) -> "PJEPA":
+    def untrained(cls, config: Config, spec: Spec = SPEC, encoder: EncoderFactory | None = None) -> "PJEPA":
         """Create the model as a run of the configuration starts with it, without touching the global random stream."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            return cls(config, spec)
+            return cls(config, spec, encoder)
 
     @property
     def core(self) -> WorldModel:

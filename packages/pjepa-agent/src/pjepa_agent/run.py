@@ -1,19 +1,14 @@
 """One run from end to end: collect, train, evaluate, and write everything into the run directory."""
 
 import dataclasses
-import functools
 import logging
-import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
 import torch
-from bisim_theory import TransitionDataset, read_transitions, write_transitions
-from bisim_theory.data.auxiliary import stored_values
-from bisim_theory.data.auxiliary_functions import stored_bins
+from bisim_theory import TransitionDataset, write_transitions
 from bisim_theory.files import write_json
 
 from pjepa_agent.auxiliary import Auxiliary
@@ -24,28 +19,21 @@ from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
 from pjepa_agent.config.fields import DEVICES, is_device
 from pjepa_agent.config.schema import SCALAR_AUXILIARIES, Config
 from pjepa_agent.envs.registry import make_domain
-from pjepa_agent.evaluation.before_training import describe_relation
 from pjepa_agent.evaluation.held_out import compare_with_untrained
 from pjepa_agent.evaluation.theorem import write_run_representation
-from pjepa_agent.networks.encoders import check_networks
+from pjepa_agent.networks.encoders import EncoderFactory, check_networks
 from pjepa_agent.runs.directory import RunDirectory, RunError
-from pjepa_agent.runs.fingerprint import fingerprint
 from pjepa_agent.runs.loggers import WandbMode, make_logger
 from pjepa_agent.runs.metrics import ACCURACY
 from pjepa_agent.runs.progress import TrainingProgress
 from pjepa_agent.runs.provenance import record_start
 from pjepa_agent.training import Trainer
+from pjepa_agent.training.transitions import auxiliary_fingerprint, prepare_transitions
 
 logger = logging.getLogger("pjepa_agent")
 
 FEW = 8
 """Transitions on which it is tried whether p can be used."""
-
-COPIED = 1 << 31
-"""Most bytes of frames of a dataset that are copied into a run."""
-
-FINGERPRINTED = 256
-"""Transitions whose observations the fingerprint of p is taken of."""
 
 
 def choose_device(name: torch.device | str) -> torch.device:
@@ -87,11 +75,15 @@ def _choose_gpu(name: str, number: int) -> None:
     torch.cuda.set_device(number)
 
 
-def prepare(config: Config) -> Config:
+def prepare(config: Config, encoder: EncoderFactory | None = None) -> Config:
     """Set the number of values that the auxiliary function has.
 
     The function, and an encoder of the user's, are applied to a few transitions, so that one that cannot be used is
     refused before anything is written.
+
+    Args:
+        config: of a run.
+        encoder: makes E, where the configuration does not name it.
 
     Raises:
         ConfigError: there is no such function, it fails, its values cannot be learnt, or a network cannot be made.
@@ -101,7 +93,7 @@ def prepare(config: Config) -> Config:
     few = domain.collect(config.seed)
     shape = Auxiliary(config).attach(few).auxiliary_shape
     assert few.observation is not None
-    check_networks(config, domain.spec, torch.from_numpy(as_trained(few.observation[:FEW])))
+    check_networks(config, domain.spec, torch.from_numpy(as_trained(few.observation[:FEW])), encoder)
     if config.objective.auxiliary in SCALAR_AUXILIARIES:
         return config
     dim = shape[0] if shape else 0
@@ -116,6 +108,9 @@ def train_run(
     should_stop: Callable[[], bool] = lambda: False,
     processes: Processes = SINGLE_PROCESS,
     prefetched: Callable[[], TransitionDataset] | None = None,
+    encoder: EncoderFactory | None = None,
+    given: TransitionDataset | None = None,
+    results: bool = True,
 ) -> dict[str, Any]:
     """Start a run, or continue it, and finish it.
 
@@ -127,9 +122,12 @@ def train_run(
         should_stop: asked after each update.
         processes: the processes that train this run together; each has to call this.
         prefetched: returns this process's transitions, if they are being collected already.
+        encoder: makes E, where the configuration does not name it.
+        given: the transitions to train on, with p, where the configuration does not name them.
+        results: write the transitions, their representation, figures and the report, not the trained states alone.
 
     Returns:
-        What ``report.json`` then holds, and nothing on any but the main process.
+        What ``report.json`` then holds; nothing without results, and on any but the main process.
 
     Raises:
         RunError: the run is finished already, or something in it cannot be used.
@@ -139,12 +137,16 @@ def train_run(
     """
     processes.local_batch_size(config.optimization.batch_size)
     device = choose_device(config.compute.device if device is None else device)
-    collect_data = functools.partial(collect_dataset, config, processes, prefetched, run.read_spec())
+    spec = run.read_spec()
+
+    def collect_data() -> TransitionDataset:
+        return collect_dataset(config, processes, prefetched, spec) if given is None else given
+
     if not processes.is_main:
-        _run_other_process(run, config, device, should_stop, processes, collect_data)
+        _run_other_process(run, config, device, should_stop, processes, collect_data, encoder)
         return {}
     with run.exclusive():
-        return _run_main_process(run, config, device, wandb, should_stop, processes, collect_data)
+        return _run_main_process(run, config, device, wandb, should_stop, processes, collect_data, encoder, results)
 
 
 def _run_other_process(
@@ -154,10 +156,11 @@ def _run_other_process(
     should_stop: Callable[[], bool],
     processes: Processes,
     collect_data: Callable[[], TransitionDataset],
+    encoder: EncoderFactory | None,
 ) -> None:
     """Train as a process that writes nothing."""
     data = None if config.collection.online else collect_data()
-    Trainer(config, run, data, device, processes).train(should_stop=should_stop)
+    Trainer(config, run, data, device, processes, encoder).train(should_stop=should_stop)
 
 
 def _run_main_process(
@@ -168,6 +171,8 @@ def _run_main_process(
     should_stop: Callable[[], bool],
     processes: Processes,
     collect_data: Callable[[], TransitionDataset],
+    encoder: EncoderFactory | None,
+    results: bool,
 ) -> dict[str, Any]:
     """Train, evaluate, and write everything in the run directory."""
     started = time.perf_counter()
@@ -175,9 +180,12 @@ def _run_main_process(
         raise RunError(f"{run.path}: is finished; its numbers are in {run.report}")
     # The logger first, since it can refuse.
     with make_logger(wandb, run, config) as wandb_logger, BackgroundWrite() as background:
-        data, write = (None, None) if config.collection.online else _dataset(run, config, processes, collect_data)
-        trainer = Trainer(config, run, data, device, processes)
-        record_start(run, config, device, _fingerprint(config))
+        data, write = None, None
+        if not config.collection.online:
+            data, write = prepare_transitions(run, config, processes, collect_data)
+        write = write if results else None
+        trainer = Trainer(config, run, data, device, processes, encoder)
+        record_start(run, config, device, auxiliary_fingerprint(config))
         seconds_before = trainer.state.seconds
         with TrainingProgress(config.optimization.updates, trainer.update, config.best_column) as progress:
 
@@ -191,6 +199,8 @@ def _run_main_process(
                 wandb_logger.log(row)
 
             trainer.train(on_update, on_metrics, should_stop)
+        if not results:
+            return {}
         if write is not None:
             background.finish(write)
         if data is None:
@@ -198,7 +208,7 @@ def _run_main_process(
         # All of it before wandb is waited for, which may be away.
         _write_results(run, data, trainer)
         logger.info("measuring the held-out observations, and those of the untrained encoder")
-        held_out = compare_with_untrained(trainer.held_out, trainer.evaluated)
+        held_out = compare_with_untrained(trainer.held_out, trainer.evaluated, encoder)
         report = _report(config, trainer, seconds_before + time.perf_counter() - started, held_out)
         write_json(run.report, report)
     return report
@@ -229,114 +239,12 @@ class BackgroundWrite:
         (self._future or self._executor.submit(write)).result()
 
 
-def _dataset(
-    run: RunDirectory, config: Config, processes: Processes, collect_data: Callable[[], TransitionDataset]
-) -> tuple[TransitionDataset, Callable[[], None] | None]:
-    """Read or collect the run's transitions.
-
-    Returns:
-        The transitions and, if they are newly collected, a function that writes them. A run that ends before it is done
-        collects the very same ones again.
-    """
-    if run.transitions.is_file() and processes.size == 1:  # several collect anew, since they standardise p together
-        data = read_transitions(run.transitions)
-        _check_origin(run, config, data)
-        if data.observation is None and config.collection.dataset:
-            data = collect_data()  # the frames stayed where they were
-            _check_dataset(run, config, data)
-            return data, None
-        _check_dataset(run, config, data)
-        run.keep_bins(stored_bins(data))  # a run that was killed between the two files
-        _check_auxiliary(run, config, data)
-        return data, None
-    if not config.collection.dataset:
-        logger.info("collecting %d transitions", config.collection.transitions)
-    data = collect_data()
-    _check_dataset(run, config, data)
-    run.keep_bins(stored_bins(data))
-    if not config.counting:
-        logger.info("%s", describe_relation(data))
-    return data, functools.partial(write_transitions, run.transitions, _without_many_frames(run, data))
-
-
-def _without_many_frames(run: RunDirectory, data: TransitionDataset) -> TransitionDataset:
-    """Leave frames in the file that they are in, where they are too many to be copied into the run."""
-    frames = data.observation
-    assert frames is not None
-    if isinstance(frames, np.ndarray) or math.prod(frames.shape) * frames.dtype.itemsize <= COPIED:
-        return data
-    logger.info("%s: leaves out the observations, which stay in %s", run.transitions, data.metadata.get("dataset"))
-    return dataclasses.replace(data, observation=None, size=data.frames)
-
-
 def _write_recent(run: RunDirectory, config: Config, trainer: Trainer) -> TransitionDataset:
     """Write what the replay buffer holds at the end as the run's transitions."""
     assert isinstance(trainer.replay, OnlineReplay)
     data = dataclasses.replace(trainer.replay.dataset(), metadata=metadata(config, trainer.replay.auxiliary))
     write_transitions(run.transitions, data)
     return data
-
-
-def _check_origin(run: RunDirectory, config: Config, data: TransitionDataset) -> None:
-    """Raise `RunError` if the transitions are of another world, which the run's measures do not fit."""
-    kind = "dataset" if config.collection.dataset else "environment"
-    found, wanted = data.metadata.get(kind), getattr(config.collection, kind)
-    if found != wanted:
-        raise RunError(
-            f"{run.transitions}: holds transitions of {found or f'an unnamed {kind}'}, this run needs those of "
-            f"{wanted}; restore the run's own file, or begin a new run"
-        )
-
-
-def _fingerprint(config: Config) -> dict[str, Any] | None:
-    """Compute the fingerprint of a function of the user's, on a few observations that the seed fixes."""
-    if ":" not in config.objective.auxiliary or not config.counting:
-        return None  # of another world the stored transitions tell
-    few = make_domain(dataclasses.replace(config.collection, transitions=FINGERPRINTED)).collect(config.seed)
-    assert few.observation is not None
-    return fingerprint(few, Auxiliary(config)(few.observation, few.labels))
-
-
-def _check_auxiliary(run: RunDirectory, config: Config, data: TransitionDataset) -> None:
-    """Raise `RunError` if a function of the user's has other values than when the run began."""
-    name = config.objective.auxiliary
-    if ":" not in name or data.observation is None:
-        return
-    bare = dataclasses.replace(
-        data, auxiliary=None, observation_auxiliary=None, observation_auxiliary_known=None, size=data.frames
-    )
-    function = Auxiliary(config, bins=run.read_spec().auxiliary_bins or None)
-    now, then = stored_values(function.attach(bare)), stored_values(data)
-    known = now.known & then.known
-    if now.value.shape != then.value.shape or not np.allclose(now.value[known], then.value[known], 1e-4, 1e-6):
-        raise RunError(
-            f"{run.transitions}: auxiliary: holds other values than {name} now has, so the function has changed since "
-            "the run began; restore it, or begin a new run"
-        )
-
-
-def _check_dataset(run: RunDirectory, config: Config, data: TransitionDataset) -> None:
-    """Raise `RunError` unless the configured model can be trained on the data."""
-    rows, spec = (len(data),), run.read_spec()
-    dim = config.objective.auxiliary_values
-    p = "auxiliary" if config.counting else "observation_auxiliary"
-    found_p, of_p = getattr(data, p), len(data) if config.counting else data.frames
-    shapes: dict[str, tuple[tuple[int, ...] | None, tuple[int, ...]]] = {
-        "observation": (
-            None if data.observation is None else data.observation.shape,
-            (data.frames, *spec.observation_shape),
-        ),
-        "action_value": (None if data.action_value is None else data.action_value.shape, (*rows, spec.action_dim)),
-        p: (None if found_p is None else found_p.shape, (of_p, dim) if dim else (of_p,)),
-    }
-    if config.network.control_heads:
-        for name in ("reward", "terminated"):
-            value = getattr(data, name)
-            shapes[name] = (None if value is None else value.shape, rows)
-    for name, (found, expected) in shapes.items():
-        if found != expected:
-            what = "is missing" if found is None else f"is {found}"
-            raise RunError(f"{run.transitions}: {name}: {what}, this run needs {expected}")
 
 
 def _write_results(run: RunDirectory, data: TransitionDataset, trainer: Trainer) -> None:

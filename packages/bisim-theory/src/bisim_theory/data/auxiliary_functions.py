@@ -1,7 +1,7 @@
 """Auxiliary functions p by name, among which a user can choose before training."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -145,7 +145,7 @@ def _exact_statements(data: TransitionDataset, term: Term, ids: Ids | None) -> S
     if base == "constant":
         return Statements(everything, np.zeros(data.frames))
     if term.imported and base not in NAMES:
-        return Statements(everything, _apply(data, base))
+        return Statements(everything, apply_function(data, import_function(base), base))
     raise DatasetError(
         f"auxiliary={term.name!r}: this dataset offers {', '.join(offered(data))}; or give module:function, add "
         ":bins:K or :round:STEP to a name, join several by +"
@@ -212,13 +212,12 @@ def round_values(name: str, value: NDArray[Any], step: float) -> NDArray[np.floa
     return rounded
 
 
-def _apply(data: TransitionDataset, name: str) -> NDArray[Any]:
+def apply_function(data: TransitionDataset, function: Callable[..., Any], name: str) -> NDArray[Any]:
     """Return the values (F,) or (F, k) of a function of the user's, called with all observations and labels.
 
     Raises:
-        DatasetError: it cannot be imported or fails, or its values have a wrong shape or type or are not finite.
+        DatasetError: it fails, or its values have a wrong shape or type or are not finite; `name` begins the message.
     """
-    function = import_function(name)
     if data.observation is None:
         raise DatasetError(f"auxiliary {name}: needs observations, and this dataset has none")
     try:

@@ -13,15 +13,11 @@ from typing import TYPE_CHECKING, Any
 from bisim_theory.console import Parser, plain_warnings, print_error, print_result
 
 from pjepa_agent.cli.fields import Help, Override, add_field_options
-from pjepa_agent.cli.terminal import (
-    collected_signals,
-    log_to_terminal,
-    quiet_libraries,
-    without_garbage_collection,
-)
+from pjepa_agent.cli.terminal import log_to_terminal, without_garbage_collection
 from pjepa_agent.config.fields import DEVICES, ConfigError, is_device, parse_value
 from pjepa_agent.config.presets import PRESETS, make_config
 from pjepa_agent.config.schema import COUNTING, EXPERIMENTS, Config
+from pjepa_agent.runs.interruption import collected_signals, quiet_libraries
 
 if TYPE_CHECKING:
     from pjepa_agent.compute.processes import Processes

@@ -21,6 +21,9 @@ EXPERIMENTS: tuple[str, ...] = typing.get_args(Experiment)
 COUNTING = "CountingEnv-v0"
 """Environment of the paper. Fields that are said to be of another world change nothing in it."""
 
+GIVEN = "<given>"
+"""Stands for a dataset or an encoder that was given as an object, to which no name leads."""
+
 Weight = Annotated[float, Between(0, 1e9)]
 """Weight of a loss."""
 

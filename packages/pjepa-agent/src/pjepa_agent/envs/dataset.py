@@ -1,6 +1,7 @@
 """A dataset as a world: transitions of other people, in any format that bisim-check reads."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,11 +21,16 @@ class DatasetDomain:
     """Transitions that were collected elsewhere. Nothing acts, so none are added while training.
 
     Args:
-        config: the path of the dataset, how continuous actions become codes, and the what follows a terminal.
+        config: the path of the dataset, how continuous actions become codes, and what follows a terminal.
+        given: the transitions, in place of those at the path.
+        codes: action codes that have a place in one-hot action values, in order; None takes those of the data.
     """
 
-    def __init__(self, config: CollectionConfig) -> None:
-        self.config = config
+    def __init__(
+        self, config: CollectionConfig, given: TransitionDataset | None = None, codes: Sequence[int] | None = None
+    ) -> None:
+        self.config, self._given, self._codes = config, given, codes
+        self._name = config.dataset if given is None else "data"
 
     @functools.cached_property
     def data(self) -> TransitionDataset:
@@ -33,11 +39,11 @@ class DatasetDomain:
         Raises:
             DatasetError: the dataset cannot be read, or has no observations.
         """
-        data = self._read()
+        data = self.read() if self._given is None else self._given
         if data.observation is None:
-            raise DatasetError(f"{self.config.dataset}: observation: is missing, and an encoder needs observations")
+            raise DatasetError(f"{self._name}: observation: is missing, and an encoder needs observations")
         metadata = {**data.metadata, "dataset": self.config.dataset}
-        return with_action_values(replace(data, metadata=metadata, size=data.frames))
+        return with_action_values(replace(data, metadata=metadata, size=data.frames), self._codes)
 
     @functools.cached_property
     def spec(self) -> Spec:
@@ -53,7 +59,7 @@ class DatasetDomain:
         image = len(shape) == 3 and kind == np.uint8 and shape[2] <= MOST_CHANNELS
         if not image and len(shape) != 1:
             raise DatasetError(
-                f"{self.config.dataset}: observation: is {shape} {kind}; an encoder takes images (H, W, C) uint8 of at "
+                f"{self._name}: observation: is {shape} {kind}; an encoder takes images (H, W, C) uint8 of at "
                 f"most {MOST_CHANNELS} channels, or vectors (k,)"
             )
         bounds = None if "one_hot_codes" in self.data.metadata else (values.min(0), values.max(0))
@@ -66,7 +72,7 @@ class DatasetDomain:
         Raises:
             DatasetError: always.
         """
-        raise DatasetError(f"{self.config.dataset}: is a dataset, which cannot be collected from while training")
+        raise DatasetError(f"{self._name}: is a dataset, which cannot be collected from while training")
 
     def collect(self, seed: int) -> TransitionDataset:
         """Return all transitions, with rows of absorbing terminals where these are asked for."""
@@ -75,7 +81,7 @@ class DatasetDomain:
         for name in ("reward", "terminated", "truncated", "episode"):
             if getattr(self.data, name) is None:
                 raise DatasetError(
-                    f"{self.config.dataset}: {name}: is missing, and collection.terminal=absorb needs it; use leaf"
+                    f"{self._name}: {name}: is missing, and collection.terminal=absorb needs it; use leaf"
                 )
         return absorb_terminals(self.data, seed)
 
@@ -83,8 +89,12 @@ class DatasetDomain:
         """Return None: a dataset knows no function of its own."""
         return None
 
-    def _read(self) -> TransitionDataset:
-        """Read the dataset. By default the code of continuous actions is their sign, or that of three bins each."""
+    def read(self) -> TransitionDataset:
+        """Read the dataset as it is. By default the code of continuous actions is their sign, or three bins of each.
+
+        Raises:
+            DatasetError: it cannot be read.
+        """
         path, actions = self.config.dataset, self.config.actions
         if actions != "auto":
             return read_transitions(path, actions=actions)

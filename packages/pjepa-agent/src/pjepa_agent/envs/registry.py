@@ -4,9 +4,9 @@ import dataclasses
 import functools
 import json
 
-from bisim_theory import TransitionDataset
+from bisim_theory import DatasetError, TransitionDataset
 
-from pjepa_agent.config.schema import COUNTING, CollectionConfig
+from pjepa_agent.config.schema import COUNTING, GIVEN, CollectionConfig
 from pjepa_agent.envs.base import Domain
 from pjepa_agent.envs.counting import CountingDomain
 from pjepa_agent.envs.dataset import DatasetDomain
@@ -21,6 +21,7 @@ def make_domain(config: CollectionConfig) -> CountingDomain | WorldDomain:
 
     Raises:
         ConfigError: there is no such world.
+        DatasetError: the dataset was given as an object.
     """
     return _make_domain(json.dumps(dataclasses.asdict(config)))
 
@@ -28,6 +29,11 @@ def make_domain(config: CollectionConfig) -> CountingDomain | WorldDomain:
 @functools.lru_cache(maxsize=4)
 def _make_domain(text: str) -> CountingDomain | WorldDomain:
     config = CollectionConfig(**json.loads(text))
+    if config.dataset == GIVEN:
+        raise DatasetError(
+            "collection.dataset: was given as an object, which cannot be found again by a name, and the run does not "
+            "hold all of it; give it once more, to fit(data, ..., run=RUN)"
+        )
     if config.dataset:
         return DatasetDomain(config)
     if config.environment.rpartition(":")[2] == COUNTING:

@@ -1,5 +1,6 @@
 """Split transitions into those to train on and those to measure with, and give each the numbers of its action."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -43,16 +44,28 @@ def hold_out(data: TransitionDataset, share: float, seed: int) -> tuple[Transiti
     return take_frames(train) if in_memory else train, take_frames(take_rows(data, kept))
 
 
-def with_action_values(data: TransitionDataset) -> TransitionDataset:
+def with_action_values(data: TransitionDataset, codes: Sequence[int] | None = None) -> TransitionDataset:
     """Give every transition the numbers that T is given: those of a continuous action, else its one-hot code.
 
     Codes that no transition has get no place; ``metadata["one_hot_codes"]`` names those that have, in order.
+
+    Args:
+        data: transitions.
+        codes: those that have a place, in order; None takes those of the data.
+
+    Raises:
+        DatasetError: the data has another code.
     """
     if data.action_value is not None:
         return replace(data, action_value=data.action_value.astype(np.float32), size=data.frames)
-    codes, place = np.unique(data.action, return_inverse=True)
-    value = np.zeros((len(data), len(codes)), np.float32)
-    value[np.arange(len(data)), place.reshape(-1)] = 1
+    places = np.unique(data.action) if codes is None else np.asarray(codes)
+    other = np.setdiff1d(data.action, places)
+    if len(other):
+        raise DatasetError(
+            f"action: holds {int(other[0])}, and the transitions that are trained on hold {places.tolist()} alone; "
+            "train on every action that is measured"
+        )
+    value = (data.action[:, None] == places).astype(np.float32)
     return replace(
-        data, action_value=value, size=data.frames, metadata={**data.metadata, "one_hot_codes": codes.tolist()}
+        data, action_value=value, size=data.frames, metadata={**data.metadata, "one_hot_codes": places.tolist()}
     )

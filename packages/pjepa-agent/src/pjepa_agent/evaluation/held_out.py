@@ -26,6 +26,7 @@ from pjepa_agent.evaluation.effective_rank import lidar, rankme
 from pjepa_agent.evaluation.probes import probe
 from pjepa_agent.evaluation.theorem import HeldOutTransitions
 from pjepa_agent.model import PJEPA
+from pjepa_agent.networks.encoders import EncoderFactory
 from pjepa_agent.runs.metrics import ACCURACY
 
 HELD_OUT_SEED = 2**31
@@ -166,12 +167,19 @@ class Measured(Protocol):
         """Return all measures by name."""
 
 
-def compare_with_untrained(held_out: Measured, model: PJEPA) -> dict[str, dict[str, Any]]:
+def compare_with_untrained(
+    held_out: Measured, model: PJEPA, encoder: EncoderFactory | None = None
+) -> dict[str, dict[str, Any]]:
     """Return all measures of a model, ``trained``, and of its initial weights, ``untrained``.
 
     Values that are not finite become None.
+
+    Args:
+        held_out: the data.
+        model: of it.
+        encoder: makes its encoder, where the configuration does not name one.
     """
-    untrained = PJEPA.untrained(held_out.config, held_out.spec)
+    untrained = PJEPA.untrained(held_out.config, held_out.spec, encoder)
     untrained.copy_standardization(model)
     untrained = untrained.to(model.device)
     return {"trained": _finite(held_out.measure_all(model)), "untrained": _finite(held_out.measure_all(untrained))}

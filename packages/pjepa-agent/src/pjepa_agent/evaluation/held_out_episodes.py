@@ -2,6 +2,7 @@
 
 import functools
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from bisim_theory import (
     Representation,
     TransitionDataset,
     empirical_bisimulation,
+    read_transitions,
 )
 from bisim_theory.data.auxiliary import stored_values
 from bisim_theory.data.identity import ContentNote, choose_identity, describe_content, identify_by_content
@@ -183,8 +185,19 @@ def transition_error(data: TransitionDataset, representation: Representation) ->
     return float(error / variance) if variance > 0 else math.nan
 
 
-def make_held_out(config: Config, spec: Spec, auxiliary: Auxiliary) -> HeldOut | HeldOutEpisodes:
-    """Make the held-out data of a run, with p as it is trained."""
+def make_held_out(
+    config: Config, spec: Spec, auxiliary: Auxiliary, stored: Path | None = None
+) -> HeldOut | HeldOutEpisodes:
+    """Make the held-out data of a run, with p as it is trained.
+
+    Args:
+        config: of the run.
+        spec: shapes of its world.
+        auxiliary: p, with the bins or the standardisation of the training.
+        stored: the file of held-out transitions, if they were given to the run; then p is in it too.
+    """
     if config.counting:
         return HeldOut(config, auxiliary)
+    if stored is not None and stored.is_file():
+        return HeldOutEpisodes(config, spec, read_transitions(stored))
     return HeldOutEpisodes(config, spec, auxiliary.attach(split_world(config, config.seed)[1]))

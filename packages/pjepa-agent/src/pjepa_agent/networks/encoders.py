@@ -1,13 +1,15 @@
 """The encoder that a configuration names: of images, of vectors, or one of the user's."""
 
+import contextlib
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.imports import import_function
-from pjepa_agent.config.schema import Config
+from pjepa_agent.config.schema import GIVEN, Config
 from pjepa_agent.envs.base import Spec
 from pjepa_agent.networks.encoder import ResNetEncoder
 from pjepa_agent.networks.vector_encoder import VectorEncoder
@@ -19,7 +21,37 @@ TOLERANCE = 1e-3
 """Largest difference of one observation's embeddings in two batches, relative to the largest component."""
 
 
-def make_encoder(config: Config, spec: Spec) -> nn.Module:
+EncoderFactory = Callable[[Spec, int], nn.Module]
+"""Makes an encoder for the shapes of a world and the width of an embedding."""
+
+
+def find_encoder(encoder: nn.Module | EncoderFactory | str) -> tuple[str, EncoderFactory | None]:
+    """Return how a configuration names an encoder, and what makes it where that name does not lead to it.
+
+    Args:
+        encoder: a module, of which copies are trained; a function or class of the user's; or ``module:function``.
+    """
+    if isinstance(encoder, str):
+        return encoder, None
+    if isinstance(encoder, nn.Module):
+        return GIVEN, lambda spec, latent_dim: copy.deepcopy(encoder)
+    name = _name_of(encoder)
+    return (GIVEN, encoder) if name is None else (name, None)
+
+
+def _name_of(function: EncoderFactory) -> str | None:
+    """Return ``module:function`` if that leads to the function from another process, else None."""
+    module, attribute = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
+    if not module or not attribute or module == "__main__":
+        return None
+    name = f"{module}:{attribute}"
+    try:
+        return name if import_function(name, "encoder") is function else None
+    except ConfigError:
+        return None
+
+
+def make_encoder(config: Config, spec: Spec, given: EncoderFactory | None = None) -> nn.Module:
     """Make E: a residual network for images, a multilayer perceptron for vectors, or the user's.
 
     ``network.encoder=module:function`` is called as ``function(spec, latent_dim)`` and returns a module from
@@ -28,13 +60,23 @@ def make_encoder(config: Config, spec: Spec) -> nn.Module:
     Args:
         config: of the run; `network`, `compute` and `ablation` are used.
         spec: shape of an observation.
+        given: makes it in place of what the configuration names.
 
     Raises:
-        ConfigError: the function cannot be imported, fails, or returns no module.
+        ConfigError: the function cannot be imported, fails, or returns no module; or no name leads to it, and it is not
+            given.
     """
     network, ablation = config.network, config.ablation
+    if given is not None:
+        return _users_encoder(given, "given", spec, network.latent_dim)
+    if network.encoder == GIVEN:
+        raise ConfigError(
+            "network.encoder: was given as an object, which cannot be found again by a name; give it once more, to "
+            "load(RUN, encoder=...) to use the model, or to fit(..., encoder=..., run=RUN) to train on"
+        )
     if network.encoder != "auto":
-        return _users_encoder(network.encoder, spec, network.latent_dim)
+        function = import_function(network.encoder, "encoder")
+        return _users_encoder(function, network.encoder, spec, network.latent_dim)
     if not spec.images:
         return VectorEncoder(
             spec.observation_shape[0],
@@ -59,8 +101,7 @@ def make_encoder(config: Config, spec: Spec) -> nn.Module:
     )
 
 
-def _users_encoder(name: str, spec: Spec, latent_dim: int) -> nn.Module:
-    function = import_function(name, "encoder")
+def _users_encoder(function: EncoderFactory, name: str, spec: Spec, latent_dim: int) -> nn.Module:
     try:
         module = function(spec, latent_dim)
     except Exception as error:  # a function of the user's can raise anything
@@ -73,6 +114,22 @@ def _users_encoder(name: str, spec: Spec, latent_dim: int) -> nn.Module:
         with torch.no_grad():  # lazy layers take their shapes from the first batch
             _apply(module, _observations(spec), name)
     return module
+
+
+def find_width(make: EncoderFactory, spec: Spec, latent_dim: int) -> int:
+    """Return the width of the embeddings of an encoder, or the configured one where it cannot be told.
+
+    Args:
+        make: makes the encoder.
+        spec: shape of an observation.
+        latent_dim: the configured width.
+    """
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), contextlib.suppress(ConfigError):
+        module = _users_encoder(make, "given", spec, latent_dim).eval()
+        embedding = _apply(module, _observations(spec), "given")
+        if isinstance(embedding, Tensor) and embedding.ndim == 2 and embedding.shape[1] > 1:
+            return int(embedding.shape[1])
+    return latent_dim
 
 
 def check_encoder(
@@ -167,13 +224,16 @@ def _said(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def check_networks(config: Config, spec: Spec, observations: Tensor | None = None) -> None:
+def check_networks(
+    config: Config, spec: Spec, observations: Tensor | None = None, given: EncoderFactory | None = None
+) -> None:
     """Check that the configured networks can be made for a world, before anything is written.
 
     Args:
         config: of the run.
         spec: shapes of the world.
         observations: (B, ...) at least two of the world's, see `check_encoder`.
+        given: makes the encoder, see `make_encoder`.
 
     Raises:
         ConfigError: the encoder cannot be used (`check_encoder`), or the control heads do not fit the actions.
@@ -186,5 +246,6 @@ def check_networks(config: Config, spec: Spec, observations: Tensor | None = Non
     if config.network.encoder != "auto":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            encoder = make_encoder(config, spec)
-            check_encoder(encoder, spec, config.network.latent_dim, config.network.encoder, observations)
+            encoder = make_encoder(config, spec, given)
+            name = config.network.encoder if given is None else "given"
+            check_encoder(encoder, spec, config.network.latent_dim, name, observations)

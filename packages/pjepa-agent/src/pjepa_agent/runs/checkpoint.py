@@ -1,6 +1,7 @@
 """Write and read checkpoints of a run, and load its trained model."""
 
 import contextlib
+import dataclasses
 import hashlib
 import io
 import itertools
@@ -14,8 +15,11 @@ from typing import Any, Literal
 
 import torch
 from bisim_theory.files import atomic_write
+from torch import nn
 
+from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.model import PJEPA
+from pjepa_agent.networks.encoders import EncoderFactory, find_encoder
 from pjepa_agent.runs.directory import RunDirectory, RunError
 
 logger = logging.getLogger("pjepa_agent")
@@ -168,7 +172,12 @@ def newest_checkpoint(paths: list[Path], device: torch.device | str = "cpu") -> 
     raise next(iter(refused.values()), RunError(f"{paths[0]}: does not exist; the run has not saved a checkpoint yet"))
 
 
-def load(run: str | os.PathLike[str], device: torch.device | str = "cpu", at: Which = "last") -> PJEPA:
+def load(
+    run: str | os.PathLike[str],
+    device: torch.device | str = "cpu",
+    at: Which = "last",
+    encoder: nn.Module | EncoderFactory | str | None = None,
+) -> PJEPA:
     """Load the trained model of a run directory, in evaluation mode.
 
     >>> model = load("runs/NAME")                 # doctest: +SKIP
@@ -178,19 +187,28 @@ def load(run: str | os.PathLike[str], device: torch.device | str = "cpu", at: Wh
         run: a run directory.
         device: the device of the model.
         at: the checkpoint of the ``last`` saved update, or of the ``best`` one if the run has saved it.
+        encoder: that of the run, where it was given as an object: a module, of which a copy gets the run's weights, or
+            a function as `fit` takes it.
 
     Returns:
-        The model; `model.encode` maps images (B, 64, 64, 3) uint8 to embeddings (B, latent_dim).
+        The model; `model.encode` maps observations of the run's world to embeddings (B, latent_dim), as images
+        (B, 64, 64, 3) uint8 of the counting world.
 
     Raises:
-        RunError: the directory holds no run, or its checkpoint is missing, damaged or of another configuration.
+        RunError: the directory holds no run, its checkpoint is missing, damaged or of another configuration, or its
+            encoder cannot be made.
     """
     directory, config = RunDirectory.open(run)
+    name, make = (config.network.encoder, None) if encoder is None else find_encoder(encoder)
+    config = dataclasses.replace(config, network=dataclasses.replace(config.network, encoder=name))
     path = directory.checkpoint if at == "last" else directory.best
     if at == "best" and not path.is_file():
         raise RunError(f"{path}: does not exist; this run keeps its last state alone")
     state = load_checkpoint(path, device)
-    model = PJEPA(config, directory.read_spec()).to(device)
+    try:
+        model = PJEPA(config, directory.read_spec(), make).to(device)
+    except ConfigError as error:
+        raise RunError(f"{directory.path}: {error}") from None
     with checkpoint_errors(path):
         model.load_state_dict(state.get("averaged", state["model"]))
     return model.eval()

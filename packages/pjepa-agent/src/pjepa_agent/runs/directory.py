@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from bisim_theory import TransitionDataset, write_transitions
 from bisim_theory.data.bins import Bins
 from bisim_theory.files import write_json
 from bisim_theory.formats import REPRESENTATION, TRANSITIONS
@@ -39,6 +40,7 @@ class RunDirectory:
         self.wandb_id = self.path / "wandb_id.txt"
         self.lock = self.path / ".lock"
         self.transitions = self.path / TRANSITIONS
+        self.held_out = self.path / "held_out.npz"
         self.frames = self.path / "frames.npy"
         self.representation = self.path / REPRESENTATION
         self.figures = self.path / "figures"
@@ -54,8 +56,20 @@ class RunDirectory:
         return self.path / "checkpoints" / ("decoder.pt" if at == "last" else f"decoder-{at}.pt")
 
     @classmethod
-    def create(cls, path: str | os.PathLike[str], config: Config, spec: Spec = SPEC) -> "RunDirectory":
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        config: Config,
+        spec: Spec = SPEC,
+        held_out: TransitionDataset | None = None,
+    ) -> "RunDirectory":
         """Create a run directory with its ``config.json`` and ``spec.json``.
+
+        Args:
+            path: a new directory, or an empty one.
+            config: of the run.
+            spec: shapes of its world.
+            held_out: transitions with p to measure with, where the configuration names no data; in ``held_out.npz``.
 
         Raises:
             RunError: `path` exists and is not an empty directory, or cannot be written to.
@@ -69,6 +83,8 @@ class RunDirectory:
             run.checkpoint.parent.mkdir()  # of two processes at once, one makes it
             run.figures.mkdir(exist_ok=True)
             write_json(run.spec, dataclasses.asdict(spec))
+            if held_out is not None:
+                write_transitions(run.held_out, held_out)
             write_json(run.config, config.to_dict())  # last, since it makes the directory a run
         except FileExistsError:
             raise used from None

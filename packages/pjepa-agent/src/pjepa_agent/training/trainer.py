@@ -20,6 +20,7 @@ from pjepa_agent.config.schema import Config
 from pjepa_agent.envs.base import Spec
 from pjepa_agent.evaluation.held_out_episodes import make_held_out
 from pjepa_agent.model import PJEPA
+from pjepa_agent.networks.encoders import EncoderFactory
 from pjepa_agent.objectives.base import TrainStep, weighted_sum
 from pjepa_agent.objectives.pjepa import PJEPAObjective
 from pjepa_agent.objectives.readouts import ReadoutObjective
@@ -50,6 +51,7 @@ class Trainer:
         data: the transitions to train on; None to collect them while training.
         device: where to train.
         processes: the processes that train this run together, of which rank 0 alone writes.
+        encoder: makes E, where the configuration does not name it.
 
     Raises:
         RunError: the run has a checkpoint or metrics that cannot be used.
@@ -62,11 +64,12 @@ class Trainer:
         data: TransitionDataset | None,
         device: torch.device,
         processes: Processes = SINGLE_PROCESS,
+        encoder: EncoderFactory | None = None,
     ) -> None:
         self.config, self.run, self.device, self.processes = config, run, device, processes
         torch.manual_seed(config.seed)
         self.spec = run.read_spec()
-        self.model = PJEPA(config, self.spec).to(device)
+        self.model = PJEPA(config, self.spec, encoder).to(device)
         core, readouts = self.model.core, self.model.readouts
 
         self._compiler = Compiler("reduce-overhead" if device.type == "cuda" else None)
@@ -88,7 +91,8 @@ class Trainer:
         if not self.spec.images:
             self.model.standardize(processes.broadcast(self.replay.observations(STANDARDIZED)))
         self.averaged = AveragedWeights(self.model, optimization.averaging_age) if optimization.averaging_age else None
-        self.held_out = make_held_out(config, self.spec, _auxiliary_of(config, self.spec, data, self.replay))
+        auxiliary = _auxiliary_of(config, self.spec, data, self.replay)
+        self.held_out = make_held_out(config, self.spec, auxiliary, run.held_out)
         self.finite = FiniteCheck(run, processes)
         self.state = TrainingState(self.model, self.optimizer, self.readout_optimizer, self.averaged, self.replay)
         self.checkpoints = Checkpoints(run, config.evaluation.checkpoints, device, processes)
