@@ -107,13 +107,11 @@ def hold_frames(
     Raises:
         ConfigError: the frames are to stay on disk, and cannot.
     """
-    size = trained_bytes(frames)
-    place = frames_device(placement, device, size)
+    if stays_on_disk(frames, device, placement):
+        return on_disk(frames, device, unpacked)
+    place = frames_device(placement, device, trained_bytes(frames))
     if isinstance(frames, np.ndarray):
         return FrameRing(torch.from_numpy(as_trained(frames)).to(place), device)
-    short = placement == "auto" and place.type == "cpu" and size > MEMORY_SHARE * available_memory()
-    if placement == "disk" or short:
-        return on_disk(frames, device, unpacked)
     dtype = torch.uint8 if frames.dtype == np.uint8 else torch.float32
     held = torch.empty(tuple(frames.shape), dtype=dtype, device=place)
     start = 0
@@ -121,6 +119,15 @@ def hold_frames(
         held[start : start + len(piece)] = torch.from_numpy(as_trained(piece))
         start += len(piece)
     return FrameRing(held, device)
+
+
+def stays_on_disk(frames: Frames, device: torch.device, placement: FramePlacement) -> bool:
+    """Return whether each batch reads its own frames; see `hold_frames`."""
+    if isinstance(frames, np.ndarray):
+        return False
+    size = trained_bytes(frames)
+    on_host = placement == "auto" and frames_device(placement, device, size).type == "cpu"
+    return placement == "disk" or (on_host and size > MEMORY_SHARE * available_memory())
 
 
 def frames_device(placement: FramePlacement, device: torch.device, size: int) -> torch.device:

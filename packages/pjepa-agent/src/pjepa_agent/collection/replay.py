@@ -2,9 +2,10 @@
 
 import abc
 import dataclasses
+import logging
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -16,10 +17,22 @@ from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
 
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.collection.disk_frames import DiskFrames
-from pjepa_agent.collection.frames import HEADROOM, FramePlacement, FrameRing, frames_device, hold_frames
+from pjepa_agent.collection.distinct import BalancedDraw, find_distinct
+from pjepa_agent.collection.frames import (
+    HEADROOM,
+    FramePlacement,
+    FrameRing,
+    frames_device,
+    hold_frames,
+    stays_on_disk,
+)
 from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
 from pjepa_agent.config.schema import Config
 from pjepa_agent.envs.registry import make_domain
+
+logger = logging.getLogger("pjepa_agent")
+
+Sampling = Literal["uniform", "balanced"]
 
 BLOCK = 1_000
 """Transitions that are collected at a time online, and appended to the buffer as updates need them."""
@@ -40,6 +53,8 @@ class Replay(abc.ABC):
     """
 
     frames: FrameRing | DiskFrames
+    shared: Tensor | None = None
+    """(F,) number of the frame that holds each observation, where equal observations are held once."""
 
     def __init__(
         self, frames: FrameRing | DiskFrames, capacity: int, batch_size: int, seed: int, horizon: int = 1
@@ -62,11 +77,15 @@ class Replay(abc.ABC):
           nothing else there has a meaning.
         - ``auxiliary`` (B, 1, ...), p of the sources; where p belongs to observations (B, h + 1, ...), with
           ``auxiliary_known`` (B, h + 1). Unknown values are 0, and those beyond the end count as unknown.
+        - ``content`` (B, h + 1) where equal observations are held once: which of them each observation is.
         """
-        batch: TensorDictBase = self.buffer.sample()
+        batch = self._draw()
         steps, numbers, present = self._following(batch)
         # Gathered step by step, so that all observations are one batch for an encoder without being copied.
-        batch["observation"] = self.frames.images_of(torch.stack(numbers)).transpose(0, 1)
+        of_steps = self._contents(torch.stack(numbers))
+        batch["observation"] = self.frames.images_of(of_steps).transpose(0, 1)
+        if self.shared is not None:
+            batch["content"] = of_steps.transpose(0, 1)
         if "successor_auxiliary" in batch:
             _join_auxiliary(batch, steps, present)
         else:
@@ -75,6 +94,15 @@ class Replay(abc.ABC):
             batch[name] = torch.stack([rows[name] for rows in steps], 1)
         batch["present"] = torch.stack(present, 1)
         return batch
+
+    def _draw(self) -> TensorDictBase:
+        """Draw rows (B,) of the buffer, with their ``index``."""
+        rows: TensorDictBase = self.buffer.sample()
+        return rows
+
+    def _contents(self, numbers: Tensor) -> Tensor:
+        """Turn numbers of observations into numbers of the frames that hold them."""
+        return numbers if self.shared is None else self.shared[numbers]
 
     def _following(self, batch: TensorDictBase) -> tuple[list[TensorDictBase], list[Tensor], list[Tensor]]:
         """Return rows (B,) of h transitions, numbers of h + 1 observations, and whether the transitions are present."""
@@ -93,7 +121,8 @@ class Replay(abc.ABC):
     def observations(self, count: int) -> Tensor:
         """Gather observations (count, ...) of sources and successors, spread evenly over the buffer."""
         rows = self.buffer[torch.arange((count + 1) // 2) * len(self.buffer) // ((count + 1) // 2)]
-        return self.frames.images_of(torch.stack([rows["source"], rows["successor"]], 1).flatten()[:count])
+        numbers = torch.stack([rows["source"], rows["successor"]], 1).flatten()[:count]
+        return self.frames.images_of(self._contents(numbers))
 
 
 def _join_auxiliary(batch: TensorDictBase, steps: list[TensorDictBase], present: list[Tensor]) -> None:
@@ -118,6 +147,8 @@ class DatasetReplay(Replay):
         horizon: length of the rollout that follows each transition of a batch, itself included.
         placement: where the frames are kept, see `hold_frames`.
         unpacked: where frames are unpacked to that have to stay on disk and can only be read in order.
+        sampling: ``uniform``, or ``balanced`` over distinct observations and actions; see `BalancedDraw`.
+        share: hold equal observations once where they are many. Frames that stay on disk are not compared.
     """
 
     def __init__(
@@ -129,11 +160,37 @@ class DatasetReplay(Replay):
         horizon: int = 1,
         placement: FramePlacement = "auto",
         unpacked: Path | None = None,
+        sampling: Sampling = "uniform",
+        share: bool = False,
     ) -> None:
         assert data.observation is not None
-        frames = hold_frames(data.observation, device, placement, unpacked)
+        on_disk = stays_on_disk(data.observation, device, placement)
+        distinct = None if on_disk or not (share or sampling == "balanced") else find_distinct(data)
+        images: Any = data.observation
+        number: NDArray[np.int64] | None = None
+        if share and distinct is not None and distinct.few:
+            images, number = np.asarray(images[distinct.frames]), distinct.number
+        frames = hold_frames(images, device, placement, unpacked)
         super().__init__(frames, len(data), batch_size, seed, horizon)
         self.buffer.extend(_rows(data).to(device))
+        if number is not None:
+            self.shared = torch.from_numpy(number).to(frames.device)
+        self._balanced: BalancedDraw | None = None
+        if sampling == "balanced":
+            if distinct is None:
+                logger.info("draws transitions evenly, since frames that stay on disk are not compared")
+            else:
+                self._balanced = BalancedDraw(data, distinct, frames.device)
+        self._batch_size = batch_size
+
+    def _draw(self) -> TensorDictBase:
+        """Draw rows (B,), evenly or balanced."""
+        if self._balanced is None:
+            return super()._draw()
+        index = self._balanced(self._batch_size, self.generator)
+        rows: TensorDictBase = self.buffer[index]
+        rows["index"] = index
+        return rows
 
     def collect_until(self, update: int) -> None:
         """Do nothing: a dataset is complete from the start."""

@@ -4,8 +4,8 @@ from typing import Any
 
 RENAMED = {
     "collection.initial": "collection.initial_transitions",
-    "network.latent_normalization": "ablation.latent_normalization",
     "network.convolution_gain": "ablation.convolution_gain",
+    "ablation.latent_normalization": "network.latent_normalization",
     "network.black": "ablation.pixel_offset",
     "network.pixel_scale": "ablation.pixel_scale",
     "objective.latent_noise": "ablation.latent_noise",

@@ -63,6 +63,19 @@ PAPER = Config(
 WORLD = CollectionConfig(transitions=20_000, max_episode_steps=0, action_repeat=1)
 """Collection from another world than the counting one: its own episodes, a new action at every step."""
 
+WORLD_LAPTOP: typing.Mapping[str, typing.Mapping[str, Any]] = types.MappingProxyType(
+    {
+        "network": {"latent_normalization": "batch"},
+        "objective": {"transition_weight": 0.01},
+        "optimization": {"encoder_learning_rate_factor": 0.05, "sampling": "balanced"},
+    }
+)
+"""What the laptop preset has in other worlds in place of `LAPTOP`'s, by section and field.
+
+There every transition counts, however rare: T has to tell apart successors that may lie many steps from any difference
+in p. Standardised embeddings cannot shrink under L_dyn. With the encoder's low learning rate and the small weight of
+L_dyn, T catches up with the encoder instead of the encoder merging what T does not know yet (docs/worlds.md)."""
+
 PRESETS: typing.Mapping[str, Config] = types.MappingProxyType({"laptop": LAPTOP, "paper": PAPER})
 """Configurations of the experiment `reward` by name of the scale."""
 
@@ -116,6 +129,7 @@ def make_config(
     other = environment is not None and environment.rpartition(":")[2] != COUNTING
     if dataset is not None or other:
         collection = dataclasses.replace(WORLD, environment=environment or COUNTING, dataset=dataset or "")
+        base = _in_another_world(base)
     return dataclasses.replace(
         base,
         preset=base.preset,
@@ -127,3 +141,11 @@ def make_config(
             base.optimization, **optimization | ({} if updates is None else {"updates": updates})
         ),
     )
+
+
+def _in_another_world(preset: Config) -> Config:
+    """Return the laptop preset as it is in other worlds than the counting one, and any other preset as it is."""
+    if preset is not LAPTOP:
+        return preset
+    sections = {name: dataclasses.replace(getattr(preset, name), **fields) for name, fields in WORLD_LAPTOP.items()}
+    return dataclasses.replace(preset, **sections)

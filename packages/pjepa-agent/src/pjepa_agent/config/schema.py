@@ -88,6 +88,8 @@ class NetworkConfig:
     """First layers: a convolution and a pool, as in the paper, or one 8x8 convolution, a third less time an update."""
     normalization: Literal["batch", "group", "none"] = "batch"
     """Normalisation in the encoder: over the batch, or over eight groups of channels. The paper has none."""
+    latent_normalization: Literal["none", "layer", "batch"] = "none"
+    """Standardise each embedding (layer), or each dimension over the batch, without parameters. The paper has none."""
     initialization: Literal["pytorch", "truncated-normal"] = "pytorch"
     """Initialisation of linear layers: PyTorch's default, or deviation 0.02 and zero bias as in the authors' code."""
     hidden_dim: Annotated[int, Between(1, 2**16)] = 512
@@ -161,6 +163,8 @@ class OptimizationConfig:
     """Optimisation steps."""
     batch_size: Annotated[int, Between(2, 2**20)] = 128
     """Transitions per step, drawn with replacement. The encoder sees both observations of each."""
+    sampling: Literal["uniform", "balanced"] = "uniform"
+    """Draw transitions evenly, or evenly over distinct observations and actions, of which rare ones then count."""
     learning_rate: Annotated[float, Between(0, 1e3)] = 1e-3
     """Largest learning rate."""
     encoder_learning_rate_factor: Annotated[float, Between(0, 1e3)] = 1.0
@@ -231,8 +235,6 @@ class AblationConfig:
     """Divisor of pixels: 255, as in the paper, or the largest value in the image, which takes brightness away."""
     convolution_gain: Annotated[float, Between(0, 1e3)] = 0.0
     """Deviation of initial convolutions times sqrt(inputs), He's 1.414; 0: PyTorch's default, as in the paper."""
-    latent_normalization: Literal["none", "layer", "batch"] = "none"
-    """Standardise each embedding (layer), or each dimension over the batch, without parameters. The paper: none."""
     latent_noise: Annotated[float, Between(0, 1e3)] = 0.0
     """Standard deviation of noise on the inputs of T and P, as a share of the embeddings' spread in the batch."""
     weight_decay: Annotated[float, Between(0, 1e3)] = 0.0

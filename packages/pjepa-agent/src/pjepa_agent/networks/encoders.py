@@ -83,7 +83,7 @@ def make_encoder(config: Config, spec: Spec, given: EncoderFactory | None = None
             network.latent_dim,
             network.hidden_dim,
             network.initialization,
-            ablation.latent_normalization,
+            network.latent_normalization,
         )
     return ResNetEncoder(
         network.latent_dim,
@@ -94,7 +94,7 @@ def make_encoder(config: Config, spec: Spec, given: EncoderFactory | None = None
         ablation.convolution_gain,
         ablation.pixel_offset,
         ablation.pixel_scale,
-        ablation.latent_normalization,
+        network.latent_normalization,
         network.stem,
         config.compute.fast_paths,
         spec.observation_shape[2],

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Generic, NamedTuple, TypeVar
 
 import torch
-from jaxtyping import Float, Real
+from jaxtyping import Float, Int, Real
 from torch import Tensor, nn
 
 Batch = Mapping[str, Tensor]
@@ -68,7 +68,10 @@ class TrainStep(nn.Module, Generic[Trained]):
 
 
 def encode_sequences(
-    encoder: nn.Module, observation: Real[Tensor, "batch steps ..."], joint_batch: bool = True
+    encoder: nn.Module,
+    observation: Real[Tensor, "batch steps ..."],
+    joint_batch: bool = True,
+    content: Int[Tensor, "batch steps"] | None = None,
 ) -> Float[Tensor, "steps batch latent"]:
     """Apply E to the observations (B, h + 1, ...) of sequences: (h + 1, B, d), in bfloat16 under autocast.
 
@@ -76,12 +79,27 @@ def encode_sequences(
         encoder: E.
         observation: of B sequences.
         joint_batch: encode all observations as one batch; with batch normalisation they then share statistics.
+        content: the same number for equal observations. Each is then encoded once, and counts once in statistics of the
+            batch.
     """
     steps = observation.transpose(0, 1)
     if joint_batch:
-        embedding: Tensor = encoder(steps.flatten(0, 1)).unflatten(0, (len(steps), -1))
+        batch = steps.flatten(0, 1)
+        if content is not None:
+            first, which = _first_of_each(content.transpose(0, 1).flatten())
+            if len(first) > 1:  # a single one has no variance
+                return encoder(batch[first])[which].unflatten(0, (len(steps), -1))
+        embedding: Tensor = encoder(batch).unflatten(0, (len(steps), -1))
         return embedding
     return torch.stack([encoder(step) for step in steps.unbind(0)])
+
+
+def _first_of_each(number: Int[Tensor, " rows"]) -> tuple[Int[Tensor, " distinct"], Int[Tensor, " rows"]]:
+    """Return a row with each distinct number, and for every row the place of its number among these."""
+    values, which = torch.unique(number, return_inverse=True)
+    rows = torch.arange(len(number), device=number.device)
+    first = torch.full_like(values, len(number)).scatter_reduce_(0, which, rows, "amin")
+    return first, which
 
 
 def weighted_sum(losses: Mapping[str, Float[Tensor, ""]], weights: Mapping[str, float]) -> Float[Tensor, ""]:

@@ -37,7 +37,7 @@ class PJEPAObjective(Objective[WorldModel]):
             batch: ``observation``, ``action``, ``present``, ``auxiliary`` and, where p belongs to observations,
                 ``auxiliary_known``; see `collection.replay.Replay.sample`.
         """
-        encoded = encode_sequences(model.encoder, batch["observation"], self.joint_batch)
+        encoded = encode_sequences(model.encoder, batch["observation"], self.joint_batch, batch.get("content"))
         embedding = encoded.float()
         source, *reached = embedding.unbind(0)
         start = _with_noise(source, embedding, self.latent_noise)

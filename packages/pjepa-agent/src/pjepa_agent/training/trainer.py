@@ -87,7 +87,7 @@ class Trainer:
             groups = [{name: part} for name, part in readouts.parts.items()]
             self.readout_optimizer = Optimizer(groups, optimization, None, fused, decay)
 
-        self.replay = _make_replay(config, run, data, device, processes)
+        self.replay = _make_replay(config, run, data, device, processes, not self.compiled)
         if not self.spec.images:
             self.model.standardize(processes.broadcast(self.replay.observations(STANDARDIZED)))
         self.averaged = AveragedWeights(self.model, optimization.averaging_age) if optimization.averaging_age else None
@@ -263,9 +263,17 @@ class Trainer:
 
 
 def _make_replay(
-    config: Config, run: RunDirectory, data: TransitionDataset | None, device: torch.device, processes: Processes
+    config: Config,
+    run: RunDirectory,
+    data: TransitionDataset | None,
+    device: torch.device,
+    processes: Processes,
+    share: bool,
 ) -> Replay:
-    """Create the replay buffer of this rank: of a dataset, or of the latest transitions."""
+    """Create the replay buffer of this rank: of a dataset, or of the latest transitions.
+
+    Equal observations are held once if `share`, but in the counting world, whose batches stay as they are.
+    """
     if data is None:
         return OnlineReplay(config, device, processes)
     return DatasetReplay(
@@ -276,6 +284,8 @@ def _make_replay(
         config.objective.horizon,
         config.compute.frame_storage,
         run.frames,
+        config.optimization.sampling,
+        share and config.compute.joint_batch and not config.counting,
     )
 
 
