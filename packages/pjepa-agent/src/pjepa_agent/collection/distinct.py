@@ -1,0 +1,67 @@
+"""Distinct observations of a dataset: held once, encoded once a batch, and drawn evenly."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from bisim_theory import TransitionDataset
+from bisim_theory.data.transitions import Ids
+from torch import Tensor
+
+FEW = 1 / 2
+"""Largest share of distinct observations for which equal ones are held and encoded once."""
+
+
+class DistinctFrames(NamedTuple):
+    """Distinct observations, and which of them every observation of a dataset equals.
+
+    Attributes:
+        frames: (n,) numbers of the first of each.
+        number: (F,) for every observation, the place in `frames` of the one that it equals.
+    """
+
+    frames: Ids
+    number: Ids
+
+    @property
+    def few(self) -> bool:
+        """True where it pays to hold and encode each of them once. Two are needed for a variance."""
+        return 2 <= len(self.frames) <= FEW * len(self.number)
+
+
+def find_distinct(data: TransitionDataset) -> DistinctFrames:
+    """Compare all observations of a dataset. Those of a lossy format are all taken as distinct."""
+    ids = np.arange(data.frames) if data.lossy else data.content_ids()[: data.frames]
+    return DistinctFrames(*np.unique(ids, return_inverse=True))
+
+
+class BalancedDraw:
+    """Draw transitions evenly over distinct pairs of observation and action, and evenly within each.
+
+    What follows a pair keeps its frequencies, so that the mean successor, which L_dyn is fitted to, stays as it is.
+
+    Args:
+        data: N transitions.
+        distinct: its distinct observations.
+        device: of the draws.
+    """
+
+    def __init__(self, data: TransitionDataset, distinct: DistinctFrames, device: torch.device) -> None:
+        code = np.unique(data.action, return_inverse=True)[1].reshape(-1)
+        pair = distinct.number[data.source] * (int(code.max()) + 1) + code
+        size = np.unique(pair, return_counts=True)[1]
+        self._order = torch.from_numpy(np.argsort(pair, kind="stable")).to(device)
+        self._size = torch.from_numpy(size).to(device)
+        self._begin = torch.from_numpy(np.cumsum(size) - size).to(device)
+
+    def __len__(self) -> int:
+        """Return the number of distinct pairs."""
+        return len(self._size)
+
+    def __call__(self, count: int, generator: torch.Generator) -> Tensor:
+        """Return the numbers (count,) of transitions that are drawn with replacement."""
+        device = self._size.device
+        pair = torch.randint(len(self), (count,), generator=generator, device=device)
+        size = self._size[pair]
+        place = (torch.rand(count, generator=generator, device=device, dtype=torch.float64) * size).long()
+        return self._order[self._begin[pair] + torch.minimum(place, size - 1)]
