@@ -58,6 +58,10 @@ class BalancedDraw:
         """Return the number of distinct pairs."""
         return len(self._size)
 
+    def spread(self, count: int) -> Tensor:
+        """Return the numbers (count,) of one transition each of pairs that are spread evenly over all."""
+        return self._order[self._begin[torch.arange(count, device=self._begin.device) * len(self) // count]]
+
     def __call__(self, count: int, generator: torch.Generator) -> Tensor:
         """Return the numbers (count,) of transitions that are drawn with replacement."""
         device = self._size.device

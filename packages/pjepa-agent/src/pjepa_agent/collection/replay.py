@@ -100,6 +100,10 @@ class Replay(abc.ABC):
         rows: TensorDictBase = self.buffer.sample()
         return rows
 
+    def _spread(self, count: int) -> Tensor:
+        """Return the numbers (count,) of rows that are spread evenly over what batches are drawn evenly from."""
+        return torch.arange(count) * len(self.buffer) // count
+
     def _contents(self, numbers: Tensor) -> Tensor:
         """Turn numbers of observations into numbers of the frames that hold them."""
         return numbers if self.shared is None else self.shared[numbers]
@@ -119,10 +123,16 @@ class Replay(abc.ABC):
         return steps, numbers, present
 
     def observations(self, count: int) -> Tensor:
-        """Gather observations (count, ...) of sources and successors, spread evenly over the buffer."""
-        rows = self.buffer[torch.arange((count + 1) // 2) * len(self.buffer) // ((count + 1) // 2)]
-        numbers = torch.stack([rows["source"], rows["successor"]], 1).flatten()[:count]
-        return self.frames.images_of(self._contents(numbers))
+        """Gather observations (count, ...) as they occur in batches.
+
+        They are of sources and successors, spread evenly over the transitions, or over what batches are drawn evenly
+        from. Where equal observations are held once, they are spread evenly over these, of which there may be fewer.
+        """
+        if self.shared is not None:
+            number = len(self.frames)
+            return self.frames.images_of(torch.arange(min(count, number)) * number // min(count, number))
+        rows = self.buffer[self._spread((count + 1) // 2)]
+        return self.frames.images_of(torch.stack([rows["source"], rows["successor"]], 1).flatten()[:count])
 
 
 def _join_auxiliary(batch: TensorDictBase, steps: list[TensorDictBase], present: list[Tensor]) -> None:
@@ -191,6 +201,10 @@ class DatasetReplay(Replay):
         rows: TensorDictBase = self.buffer[index]
         rows["index"] = index
         return rows
+
+    def _spread(self, count: int) -> Tensor:
+        """Return the numbers (count,) of rows that are spread evenly over transitions, or over distinct pairs."""
+        return super()._spread(count) if self._balanced is None else self._balanced.spread(count)
 
     def collect_until(self, update: int) -> None:
         """Do nothing: a dataset is complete from the start."""
