@@ -152,3 +152,19 @@ def test_episodes_with_observations_in_common_are_joined(rows):
     assert ((joined[:, None] == joined) == (component[:, None] == component)).all()
     for number in np.unique(joined):
         assert number == episode[joined == number].min()
+
+
+@given(st.integers(4, 40), st.integers(0, 40), st.floats(0.01, 0.9), st.integers(0, 5))
+def test_episodes_that_terminate_are_held_out_in_the_same_share(others, ending, share, seed):
+    lengths = (2,) * (others + ending)
+    data = walks(lengths)
+    data = dataclasses.replace(data, terminated=data.terminated & (data.episode < ending))
+    try:
+        train, held_out = hold_out(data, share, seed)
+    except DatasetError:
+        return
+    number = sum(held_out.terminated)
+    assert number + sum(train.terminated) == ending
+    if ending > 1:
+        assert 1 <= number < ending
+    assert abs(number - len(set(held_out.episode)) * ending / len(lengths)) <= 1

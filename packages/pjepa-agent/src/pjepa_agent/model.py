@@ -16,7 +16,7 @@ from pjepa_agent.envs.counting import SPEC
 from pjepa_agent.networks.actions import ScaledActions
 from pjepa_agent.networks.control import ControlHeads
 from pjepa_agent.networks.decoder import Decoder, VectorDecoder, make_decoder
-from pjepa_agent.networks.encoders import EncoderFactory, make_encoder
+from pjepa_agent.networks.encoders import EncoderFactory, make_encoder, standardized
 from pjepa_agent.networks.heads import TwoHotHead, VectorHead, make_head
 from pjepa_agent.networks.mlp import mlp
 from pjepa_agent.networks.vector_encoder import Standardization
@@ -115,7 +115,10 @@ class PJEPA(WorldModel):
 
     def __init__(self, config: Config, spec: Spec = SPEC, encoder: nn.Module | EncoderFactory | None = None) -> None:
         network, bounds = config.network, (spec.action_low, spec.action_high)
-        encoder = encoder if isinstance(encoder, nn.Module) else make_encoder(config, spec, encoder)
+        if isinstance(encoder, nn.Module):
+            encoder = standardized(encoder, network)
+        else:
+            encoder = make_encoder(config, spec, encoder)
         dynamics = mlp(
             network.latent_dim + spec.action_dim,
             network.hidden_dim,

@@ -68,6 +68,7 @@ WORLD_LAPTOP: typing.Mapping[str, typing.Mapping[str, Any]] = types.MappingProxy
         "network": {"latent_normalization": "batch"},
         "objective": {"transition_weight": 0.01},
         "optimization": {"encoder_learning_rate_factor": 0.05, "sampling": "balanced"},
+        "evaluation": {"transitions": 5_000},
     }
 )
 """What the laptop preset has in other worlds in place of `LAPTOP`'s, by section and field.

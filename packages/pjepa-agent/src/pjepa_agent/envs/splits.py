@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from bisim_theory import DatasetError, TransitionDataset
 from bisim_theory.data.parts import join_episodes, take_frames, take_rows
+from numpy.typing import NDArray
 
 FEWEST = 2
 """Fewest episodes that are trained on, and that are kept for measuring."""
@@ -14,7 +16,8 @@ FEWEST = 2
 def hold_out(data: TransitionDataset, share: float, seed: int) -> tuple[TransitionDataset, TransitionDataset]:
     """Split transitions by episode, so that no observation is in both parts.
 
-    Episodes that have an observation in common stay together, such as one and the absorbing rows at its end.
+    Episodes that have an observation in common stay together, such as one and the absorbing rows at its end. Of those
+    that terminate, which may be few and all that p tells apart, the same share is kept as of the others.
 
     Args:
         data: transitions with observations.
@@ -37,11 +40,29 @@ def hold_out(data: TransitionDataset, share: float, seed: int) -> tuple[Transiti
             f"are {len(groups)} that share no observation; collect more (collection.transitions), or shorter ones "
             "(collection.max_episode_steps)"
         )
-    chosen = np.random.default_rng([seed, 3]).permutation(groups)[:held]
-    kept = np.isin(group, chosen)
+    kept = np.isin(group, _choose(groups, np.isin(groups, group[_terminated(data)]), held, seed))
     train = take_rows(data, ~kept)
     in_memory = isinstance(data.observation, np.ndarray)
     return take_frames(train) if in_memory else train, take_frames(take_rows(data, kept))
+
+
+def _terminated(data: TransitionDataset) -> NDArray[np.bool_]:
+    """Return (N,) which transitions terminate; none where the data does not say."""
+    return np.zeros(len(data), bool) if data.terminated is None else np.asarray(data.terminated, bool)
+
+
+def _choose(groups: NDArray[Any], ending: NDArray[np.bool_], held: int, seed: int) -> NDArray[Any]:
+    """Choose `held` of the groups of episodes, of those that terminate in proportion.
+
+    Of several that terminate at least one is chosen and one is left.
+    """
+    order = np.random.default_rng([seed, 3]).permutation(len(groups))
+    of_ending, others = order[ending[order]], order[~ending[order]]
+    number = round(held * len(of_ending) / len(groups))
+    if len(of_ending) > 1:
+        number = int(np.clip(number, 1, len(of_ending) - 1))
+    number = max(number, held - len(others))
+    return groups[np.concatenate([of_ending[:number], others[: held - number]])]
 
 
 def with_action_values(data: TransitionDataset, codes: Sequence[int] | None = None) -> TransitionDataset:

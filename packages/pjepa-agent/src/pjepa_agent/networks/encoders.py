@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.imports import import_function
-from pjepa_agent.config.schema import GIVEN, Config
+from pjepa_agent.config.schema import GIVEN, Config, NetworkConfig
 from pjepa_agent.envs.base import Spec
-from pjepa_agent.networks.encoder import ResNetEncoder
+from pjepa_agent.networks.encoder import ResNetEncoder, latent_norm
 from pjepa_agent.networks.vector_encoder import VectorEncoder
 
 CHECKED_ROWS = 4
@@ -68,7 +68,7 @@ def make_encoder(config: Config, spec: Spec, given: EncoderFactory | None = None
     """
     network, ablation = config.network, config.ablation
     if given is not None:
-        return _users_encoder(given, "given", spec, network.latent_dim)
+        return standardized(_users_encoder(given, "given", spec, network.latent_dim), network)
     if network.encoder == GIVEN:
         raise ConfigError(
             "network.encoder: was given as an object, which cannot be found again by a name; give it once more, to "
@@ -76,7 +76,7 @@ def make_encoder(config: Config, spec: Spec, given: EncoderFactory | None = None
         )
     if network.encoder != "auto":
         function = import_function(network.encoder, "encoder")
-        return _users_encoder(function, network.encoder, spec, network.latent_dim)
+        return standardized(_users_encoder(function, network.encoder, spec, network.latent_dim), network)
     if not spec.images:
         return VectorEncoder(
             spec.observation_shape[0],
@@ -101,6 +101,14 @@ def make_encoder(config: Config, spec: Spec, given: EncoderFactory | None = None
     )
 
 
+def standardized(encoder: nn.Module, network: NetworkConfig) -> nn.Module:
+    """Append the configured normalisation of embeddings to an encoder of the user's."""
+    if network.latent_normalization == "none":
+        return encoder
+    return nn.Sequential(encoder, latent_norm(network.latent_normalization, network.latent_dim))
+
+
+def _users_encoder(name: str, spec: Spec, latent_dim: int) -> nn.Module:
 def _users_encoder(function: EncoderFactory, name: str, spec: Spec, latent_dim: int) -> nn.Module:
     try:
         module = function(spec, latent_dim)
