@@ -50,7 +50,7 @@ def test_the_paper_preset_is_the_papers():
     optimization = config.optimization
     assert (optimization.averaging_age, config.ablation.weight_decay, optimization.epsilon) == (0, 0, 1e-8)
     assert (config.ablation.pixel_offset, config.ablation.convolution_gain) == (-0.5, 0)
-    assert (config.ablation.latent_normalization, config.evaluation.batch_norm_samples) == ("none", 0)
+    assert (config.network.latent_normalization, config.evaluation.batch_norm_samples) == ("none", 0)
     reward_only = make_config("paper", "reward-only").optimization
     assert (reward_only.learning_rate, reward_only.encoder_learning_rate_factor) == (1e-5, 1)
     assert make_config("paper", "random").optimization == config.optimization

@@ -86,7 +86,7 @@ def test_what_is_evaluated_has_the_statistics_of_its_own_weights(tiny, tmp_path)
 
 def test_no_piece_of_the_statistics_is_a_single_observation(tiny, tmp_path):
     config = with_sections(
-        tiny(updates=2, batch_size=2), evaluation={"batch_norm_samples": 13}, ablation={"latent_normalization": "batch"}
+        tiny(updates=2, batch_size=2), evaluation={"batch_norm_samples": 13}, network={"latent_normalization": "batch"}
     )
     run = RunDirectory.create(tmp_path / "run", config)
     Trainer(config, run, collect_dataset(config), CPU).train()

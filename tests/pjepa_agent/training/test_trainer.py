@@ -54,7 +54,7 @@ def test_an_interrupted_run_ends_like_one_left_alone(tiny, tmp_path, sections):
         ("ablation", {"convolution_gain": 1.0}),
         ("ablation", {"pixel_offset": 0.0}),
         ("ablation", {"pixel_scale": "image"}),
-        ("ablation", {"latent_normalization": "layer"}),
+        ("network", {"latent_normalization": "layer"}),
     ],
 )
 def test_every_setting_changes_the_training(tiny, tmp_path, section, values):
