@@ -108,7 +108,6 @@ def standardized(encoder: nn.Module, network: NetworkConfig) -> nn.Module:
     return nn.Sequential(encoder, latent_norm(network.latent_normalization, network.latent_dim))
 
 
-def _users_encoder(name: str, spec: Spec, latent_dim: int) -> nn.Module:
 def _users_encoder(function: EncoderFactory, name: str, spec: Spec, latent_dim: int) -> nn.Module:
     try:
         module = function(spec, latent_dim)
