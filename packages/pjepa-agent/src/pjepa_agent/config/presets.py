@@ -67,7 +67,7 @@ WORLD_LAPTOP: typing.Mapping[str, typing.Mapping[str, Any]] = types.MappingProxy
     {
         "network": {"latent_normalization": "batch"},
         "objective": {"transition_weight": 0.01},
-        "optimization": {"encoder_learning_rate_factor": 0.05, "sampling": "balanced"},
+        "optimization": {"encoder_learning_rate_factor": 0.02, "sampling": "balanced"},
         "evaluation": {"transitions": 5_000},
     }
 )

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 from collections.abc import Callable
 
 import torch
@@ -253,6 +254,7 @@ def check_networks(
     if config.network.encoder != "auto":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            encoder = make_encoder(config, spec, given)
+            bare = dataclasses.replace(config.network, latent_normalization="none")
+            encoder = make_encoder(dataclasses.replace(config, network=bare), spec, given)
             name = config.network.encoder if given is None else "given"
             check_encoder(encoder, spec, config.network.latent_dim, name, observations)
