@@ -273,3 +273,18 @@ def test_bools_from_a_file_are_zero_or_one(tmp_path):
             add_array(archive, name, {"descr": "<i8", "fortran_order": False, "shape": (2,)}, [bytes(16)])
         add_array(archive, "terminated", {"descr": "|b1", "fortran_order": False, "shape": (2,)}, [b"\x07\x00"])
     assert read_transitions(tmp_path / "t.npz").terminated.view(np.uint8).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("largest", [5, 2**31 - 1, 2**31])
+def test_codes_are_read_into_32_bits_where_all_fit_and_written_in_64(tmp_path, largest):
+    rows = np.arange(300_000)  # several pieces
+    action = np.where(rows == 299_000, largest, 0)
+    data = TransitionDataset(rows, action, rows + 1, rows % 2, episode=-rows)
+    write_transitions(tmp_path / "t.npz", data)
+    with np.load(tmp_path / "t.npz") as stored:
+        assert {stored[name].dtype for name in ("source", "action", "successor", "episode")} == {np.dtype(np.int64)}
+    found = read_transitions(tmp_path / "t.npz")
+    assert found.source.dtype == found.successor.dtype == found.episode.dtype == np.int32
+    assert found.action.dtype == (np.int32 if largest < 2**31 else np.int64)
+    for name in ("source", "action", "successor", "episode"):
+        assert (getattr(found, name) == getattr(data, name)).all()

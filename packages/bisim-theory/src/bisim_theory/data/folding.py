@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from bisim_theory.data.auxiliary import auxiliary_codes, stored_values
 from bisim_theory.data.contradiction import Merge, NoWellTrainedModelError
+from bisim_theory.data.numbering import blocks, count, distinct, increases, number, pair_key, positions
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
 from bisim_theory.progress import ProgressCallback, silent
 
@@ -44,17 +45,21 @@ class Conflicts:
 
 def find_conflicts(data: TransitionDataset) -> Conflicts:
     """Find the (observation, action) pairs that contradict Definition 4's assumption of deterministic transitions."""
-    order = np.lexsort((data.successor, data.action, data.source))
-    source, action, successor = data.source[order], data.action[order], data.successor[order]
-    same_pair = (source[1:] == source[:-1]) & (action[1:] == action[:-1])
-    begins = np.flatnonzero(np.concatenate([[True], ~same_pair]))
-    new_successor = np.concatenate([[True], ~same_pair | (successor[1:] != successor[:-1])])
-    successors = np.add.reduceat(new_successor, begins, dtype=np.int64)
-    several = successors > 1
-    rows = np.diff(np.append(begins, len(source)))
-    return Conflicts(
-        source[begins][several], action[begins][several], successors[several], repeated=int((rows > 1).sum())
-    )
+    if increases(data.source, data.action):
+        return Conflicts(data.source[:0], data.action[:0], np.empty(0, np.int64))
+    codes, action = distinct(data.action)
+    pair, first = number(pair_key(data.source, action, len(codes)), data.frames * len(codes))
+    has_several = np.zeros(len(first), bool)
+    for block in blocks(len(pair)):
+        differs = data.successor[block] != data.successor[first[pair[block]]]
+        has_several[pair[block][differs]] = True
+    repeated = int((count(pair, len(first)) > 1).sum())
+    rows = positions(has_several[pair])
+    rows = rows[np.lexsort((data.successor[rows], data.action[rows], data.source[rows]))]
+    begins = np.append(True, pair[rows][1:] != pair[rows][:-1])[: len(rows)]
+    new_successor = begins | np.append(True, data.successor[rows][1:] != data.successor[rows][:-1])[: len(rows)]
+    successors = np.bincount(np.cumsum(begins) - 1, new_successor).astype(np.int64)
+    return Conflicts(data.source[rows[begins]], data.action[rows[begins]], successors, repeated)
 
 
 class _Folder:

@@ -45,8 +45,44 @@ def ids(number: int) -> Integers:
 
 def positions(mask: NDArray[np.bool_]) -> Integers:
     """Return the positions where a long mask is True."""
-    found = [(np.flatnonzero(mask[block]) + block.start).astype(id_type(len(mask))) for block in blocks(len(mask))]
-    return np.concatenate([np.empty(0, id_type(len(mask))), *found])
+    found: Integers = np.empty(np.count_nonzero(mask), id_type(len(mask)))
+    end = 0
+    for block in blocks(len(mask)):
+        at = np.flatnonzero(mask[block])
+        found[end : end + len(at)] = at + block.start
+        end += len(at)
+    return found
+
+
+def compress(mask: NDArray[np.bool_], *arrays: Integers) -> list[Integers]:
+    """Move the entries of arrays where a mask is True to their beginnings; return those, without a copy."""
+    end = 0
+    for block in blocks(len(mask)):
+        at = np.flatnonzero(mask[block]) + block.start
+        for array in arrays:
+            array[end : end + len(at)] = array[at]
+        end += len(at)
+    return [array[:end] for array in arrays]
+
+
+def pair_key(one: Integers, other: Integers, others: int) -> NDArray[np.int64]:
+    """Return one integer of 64 bits for each pair, equal iff both are equal; `other` is in 0..others - 1."""
+    key = one.astype(np.int64)
+    key *= others
+    key += other
+    return key
+
+
+def increases(one: Integers, other: Integers | None = None) -> bool:
+    """Return whether pairs are all different and sorted by the first integer, then by the second."""
+    for block in blocks(len(one) - 1):
+        here, after = slice(block.start, block.stop), slice(block.start + 1, block.stop + 1)
+        more = one[after] > one[here]
+        if other is not None:
+            more |= (one[after] == one[here]) & (other[after] > other[here])
+        if not more.all():
+            return False
+    return True
 
 
 def first_positions(code: Integers, number: int) -> Integers:

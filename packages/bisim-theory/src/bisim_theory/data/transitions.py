@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bisim_theory.data.arrays import is_tensor, to_numpy
-from bisim_theory.data.numbering import Integers
+from bisim_theory.data.numbering import Integers, id_type
 from bisim_theory.progress import ProgressCallback, silent
 
 Ids = Integers
@@ -76,7 +76,7 @@ class TransitionDataset:
     occurrences even of equal images; `bisim_theory.identify_by_content` joins those.
 
     Args:
-        source: (N,) integer ids of the observations acted from.
+        source: (N,) integer ids of the observations acted from. Integers of at most 32 bits get 32, others 64.
         action: (N,) integer codes of the actions.
         successor: (N,) integer ids of the observations that the actions led to, never the first of the next episode.
         auxiliary: (N,) or (N, k) finite numbers, p of the *source*; None where p is chosen later.
@@ -283,7 +283,7 @@ class TransitionDataset:
             raise DatasetError(LOSSY_CONTENT)
         # Nobody can find two images with one 256-bit digest, so bytes need not be compared.
         first: dict[bytes, int] = {}
-        ids = np.empty(self.frames, np.int64)
+        ids = np.empty(self.frames, id_type(self.frames))
         position = 0
         for piece in chunks(self.observation):
             same = piece + piece.dtype.type(0) if piece.dtype.kind == "f" else piece  # -0.0 equals 0.0
@@ -328,7 +328,7 @@ def _integers(name: str, value: ArrayLike) -> Ids:
         raise DatasetError(f"{name}: must be (N,) integers, is {array.shape} {array.dtype}")
     if array.size and array.max() > np.iinfo(np.int64).max:
         raise DatasetError(f"{name}: holds {array.max()}, which does not fit 64 signed bits")
-    return np.ascontiguousarray(array, np.int64)
+    return np.ascontiguousarray(array, np.int32 if np.can_cast(array.dtype, np.int32) else np.int64)
 
 
 def _numbers(name: str, value: ArrayLike, rows: int, dimensions: tuple[int, ...]) -> NDArray[Any]:

@@ -30,6 +30,7 @@ _OPTIONAL = (
     "truncated",
     "episode",
 )
+_INTEGERS = (*_REQUIRED, "episode")
 _REPRESENTATION = ("embedding", "predicted_embedding", "predicted_auxiliary")
 
 
@@ -48,7 +49,11 @@ def _open_arrays(path: Path, names: list[str], required: tuple[str, ...]) -> dic
 def read_npz(file: Path, actions: str | None = None) -> TransitionDataset:
     """Read ``transitions.npz``; see `bisim_theory.read_transitions`."""
     arrays = _open_arrays(file, array_names(file), _REQUIRED)
-    columns = {name: array.read() for name, array in arrays.items() if name not in ("observation", "metadata")}
+    columns = {
+        name: array.read_integers() if name in _INTEGERS else array.read()
+        for name, array in arrays.items()
+        if name not in ("observation", "metadata")
+    }
     fields: dict[str, Any] = {name: columns.pop(name) for name in (*_REQUIRED, *_OPTIONAL) if name in columns}
     if "observation" in arrays:
         fields["observation"] = arrays["observation"]
@@ -87,6 +92,7 @@ def write_transitions(path: str | os.PathLike[str], data: TransitionDataset) -> 
     """Write transitions atomically as a compressed ``.npz`` file."""
     arrays: dict[str, Any] = {name: getattr(data, name) for name in (*_REQUIRED, *_OPTIONAL)}
     arrays = {name: value for name, value in arrays.items() if value is not None}
+    arrays |= {name: arrays[name].astype(np.int64, copy=False) for name in _INTEGERS if name in arrays}
     arrays |= data.labels
     if data.observation is not None:
         arrays["observation"] = data.observation[: data.frames]

@@ -95,6 +95,21 @@ class StoredArray:
                 raise DatasetError(f"{self.path}: {self.name}: is longer than it declares")
             return plain(data.view(self.dtype).reshape(self.shape, order="F" if self._fortran else "C"))
 
+    def read_integers(self) -> NDArray[Any]:
+        """Read the whole array; one of integers in 32 bits where they all fit, without holding it in 64."""
+        if self.dtype not in (np.int64, np.uint64) or len(self.shape) != 1:
+            return self.read()
+        with self._open() as (file, _):
+            file.seek(self._start)
+            pieces: list[NDArray[Any]] = []
+            for start in range(0, self.nbytes, PIECE):
+                piece = _read_exactly(file, min(PIECE, self.nbytes - start)).view(self.dtype)
+                if piece.min() < np.iinfo(np.int32).min or piece.max() > np.iinfo(np.int32).max:
+                    return self.read()
+                pieces.append(piece.astype(np.int32))
+            file.read(1)  # reading to the end makes zipfile compare the checksum
+        return np.concatenate(pieces) if pieces else np.empty(0, np.int32)
+
 
 class _Cursor:
     """An array of an archive that is being read forwards; `row` is the next row."""

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory.data.arrays import to_numpy
+from bisim_theory.data.numbering import pair_key
 from bisim_theory.data.representation import Representation, canonical_actions
 from bisim_theory.data.transitions import LARGEST, DatasetError, Ids, TransitionDataset, chunks, piece_rows, usable
 
@@ -43,7 +44,7 @@ class Inputs:
         place[self._occurring] = np.arange(len(self._occurring))
         self._place = place
         codes, code = np.unique(rows.action, return_inverse=True)
-        key = rows.source * len(codes) + code.reshape(-1)
+        key = pair_key(rows.source, code.reshape(-1), len(codes))
         _, first, self._transition = np.unique(key, return_index=True, return_inverse=True)
         self.sources: Ids = place[rows.source[first]]
         self.actions = _actions_of(given, rows.action[first])

@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bisim_theory.data.numbering import count, distinct
+from bisim_theory.data.numbering import count, distinct, ids
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
 from bisim_theory.relation.graph import Behaviour
 from bisim_theory.relation.witness import shortest_witness
@@ -102,12 +102,14 @@ class Relation(ABC):
     @property
     def representative(self) -> Ids:
         """(F,) id of the observation that each was folded into; its own where nothing was folded."""
-        return self.behaviour.representative
+        named = self.behaviour.representative
+        return ids(self.data.frames) if named is None else named
 
     @functools.cached_property
     def folded(self) -> bool:
         """True where any observation was folded into another."""
-        return bool((self.representative != np.arange(len(self.representative))).any())
+        named = self.behaviour.representative
+        return named is not None and bool((named != ids(len(named))).any())
 
     def of_classes(self) -> "Relation":
         """Return the relation over one observation of each class, whose pairs are the pairs of classes.

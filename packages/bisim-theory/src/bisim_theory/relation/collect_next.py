@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory._aliases import former_parameters
+from bisim_theory.data.numbering import pair_key
 from bisim_theory.data.terminals import ended
 from bisim_theory.data.transitions import Ids
 from bisim_theory.relation.base import Relation
@@ -81,7 +82,7 @@ class _GainSearch:
         # What was done, as one number of observation and action, and a row of the data for each.
         self.codes = len(behaviour.actions)
         action = np.searchsorted(behaviour.actions, self.data.action)
-        self.done, self.row_of_done = np.unique(self.data.source * self.codes + action, return_index=True)
+        self.done, self.row_of_done = np.unique(pair_key(self.data.source, action, self.codes), return_index=True)
         # Nothing follows an observation that ended its episode.
         self.ended = np.zeros(self.data.frames, bool)
         self.ended[ended(self.data)] = True
@@ -128,8 +129,9 @@ class _GainSearch:
         begin, end = self.first_member[self.chosen[kind] : self.chosen[kind] + 2]
         members = self.members[begin:end]
         members = members[~self.ended[members]]
-        row = np.minimum(np.searchsorted(self.done, members * self.codes + action), len(self.done) - 1)
-        tried = self.done[row] == members * self.codes + action
+        key = pair_key(members, np.asarray(action), self.codes)
+        row = np.minimum(np.searchsorted(self.done, key), len(self.done) - 1)
+        tried = self.done[row] == key
         if not tried.all():
             places, after = members[~tried], action
             found: list[tuple[int, int | None]] = [(x, None) for x in places.tolist()]

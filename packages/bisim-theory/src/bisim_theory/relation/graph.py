@@ -9,7 +9,19 @@ from numpy.typing import NDArray
 from bisim_theory.data.auxiliary import auxiliary_codes, stored_values
 from bisim_theory.data.contradiction import NoWellTrainedModelError
 from bisim_theory.data.folding import find_conflicts
-from bisim_theory.data.numbering import blocks, count, distinct, id_type, ids, number, order_of, positions
+from bisim_theory.data.numbering import (
+    blocks,
+    compress,
+    count,
+    distinct,
+    id_type,
+    ids,
+    increases,
+    number,
+    order_of,
+    pair_key,
+    positions,
+)
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
 
 UNKNOWN = -1
@@ -35,7 +47,7 @@ class Edges:
     @property
     def single(self) -> bool:
         """Whether no vertex has two edges."""
-        return increases(self.source, self.source)
+        return increases(self.source)
 
     def rows_of(self, vertices: Ids) -> tuple[Ids, Ids]:
         """Return the positions of the edges of some vertices, those of each together, and how many each has."""
@@ -77,16 +89,6 @@ def ranges(start: Ids, length: Ids) -> Ids:
     return np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(start - ends + length, length)
 
 
-def increases(source: Ids, action: Ids) -> bool:
-    """Return whether rows are sorted by source, then action, and all different."""
-    for block in blocks(len(source) - 1):
-        here, after = slice(block.start, block.stop), slice(block.start + 1, block.stop + 1)
-        more = source[after] > source[here]
-        if not (more | ((source[after] == source[here]) & (action[after] > action[here]))).all():
-            return False
-    return True
-
-
 @dataclass(frozen=True, eq=False)
 class ObservedGraph:
     """Observations of which the data says something, their p, and the transitions between them: Definition 4's input.
@@ -97,28 +99,29 @@ class ObservedGraph:
 
     Attributes:
         data: the transitions.
-        representative: (F,) id of the observation that each was folded into; its own where nothing was folded.
+        representative: (F,) id of the observation that each was folded into; None where nothing was folded.
         observations: (n,) ids of sources and leaves, sorted.
         is_source: (n,) whether each is a source.
-        vertex_of: (n,) vertex of each; observations that were folded into one share a vertex.
+        folded_vertex_of: (n,) vertex of each, which observations that were folded into one share; None where each is
+            a vertex, in their order.
         auxiliary: (V,) code of p per vertex, `UNKNOWN` where it is not known.
         actions: (A,) the action codes that occur in the data, sorted.
         edges: transitions between vertices.
     """
 
     data: TransitionDataset
-    representative: Ids
+    representative: Ids | None
     observations: Ids
     is_source: NDArray[np.bool_]
-    vertex_of: Ids
+    folded_vertex_of: Ids | None
     auxiliary: Ids
     actions: Ids
     edges: Edges
 
     @property
-    def vertex_is_position(self) -> bool:
-        """Whether the vertices are the observations, in their order."""
-        return len(self.auxiliary) == len(self.observations) and increases(self.vertex_of, self.vertex_of)
+    def vertex_of(self) -> Ids:
+        """(n,) vertex of each observation."""
+        return ids(len(self.observations)) if self.folded_vertex_of is None else self.folded_vertex_of
 
 
 def observed_graph(data: TransitionDataset, representative: Ids | None = None) -> ObservedGraph:
@@ -142,10 +145,10 @@ def observed_graph(data: TransitionDataset, representative: Ids | None = None) -
     vertices = _Vertices.of(data.frames, observations, representative)
     return ObservedGraph(
         data=data,
-        representative=vertices.representative,
+        representative=representative,
         observations=observations,
         is_source=is_source if everything else is_source[observations],
-        vertex_of=vertices.of_observation,
+        folded_vertex_of=vertices.of_observation,
         auxiliary=_codes_of_vertices(data, codes, observations, vertices),
         actions=actions,
         edges=_edges(data, vertices, action_of_row, len(actions)),
@@ -158,36 +161,36 @@ class _Vertices:
 
     Attributes:
         number: V.
-        representative: (F,) id of the observation that each was folded into.
-        of_observation: (n,) vertex of each source and leaf.
+        representative: (F,) id of the observation that each was folded into; None where nothing was folded.
+        of_observation: (n,) vertex of each source and leaf; None where it is its position.
         of_frame: (F,) vertex of every observation, -1 of those that are none; None where each is its own.
     """
 
     number: int
-    representative: Ids
-    of_observation: Ids
+    representative: Ids | None
+    of_observation: Ids | None
     of_frame: Ids | None
 
     @classmethod
     def of(cls, frames: int, observations: Ids, representative: Ids | None) -> "_Vertices":
         if representative is None and len(observations) == frames:
-            return cls(frames, observations, observations, None)
-        names = ids(frames) if representative is None else representative
-        kind = id_type(frames)
+            return cls(frames, None, None, None)
+        of_frame = np.full(frames, -1, id_type(frames))
         if representative is None:
-            vertices, of_observation = observations, ids(len(observations))
-        else:
-            vertices, of_observation = np.unique(names[observations], return_inverse=True)
-            of_observation = of_observation.astype(kind)
-        of_frame = np.full(frames, -1, kind)
+            of_frame[observations] = ids(len(observations))
+            return cls(len(observations), None, None, of_frame)
+        vertices, of_observation = np.unique(representative[observations], return_inverse=True)
         of_frame[vertices] = ids(len(vertices))
-        if representative is not None:
-            of_frame = of_frame[names]  # of a frame that was folded into an observation, too
-        return cls(len(vertices), names, of_observation, of_frame)
+        of_frame = of_frame[representative]  # of a frame that was folded into an observation, too
+        return cls(len(vertices), representative, of_observation.astype(of_frame.dtype), of_frame)
 
     def at(self, frames: Ids) -> Ids:
         """Return the vertices of ids of observations."""
         return frames.astype(id_type(self.number), copy=False) if self.of_frame is None else self.of_frame[frames]
+
+    def names(self, frames: Ids) -> Ids:
+        """Return the ids that observations were folded into."""
+        return frames if self.representative is None else self.representative[frames]
 
 
 def _edges(data: TransitionDataset, vertices: _Vertices, action: Ids, actions: int) -> Edges:
@@ -196,19 +199,18 @@ def _edges(data: TransitionDataset, vertices: _Vertices, action: Ids, actions: i
     if increases(source, action):
         rows = None
     else:
-        key = source.astype(np.int64) * actions + action
+        key = pair_key(source, action, actions)
         code, rows = number(key, vertices.number * actions)
         for block in blocks(len(code)):
-            name = vertices.representative[data.successor[block]]
-            if (vertices.representative[data.successor[rows[code[block]]]] != name).any():
+            name = vertices.names(data.successor[block])
+            if (vertices.names(data.successor[rows[code[block]]]) != name).any():
                 raise DatasetError(f"successor: transitions are not deterministic (conflicts: {find_conflicts(data)})")
         del code
         rows = rows[np.argsort(key[rows], kind="stable")]
     if rows is not None:
         source, action, successor = source[rows], action[rows], successor[rows]
-    kept = successor >= 0
-    if not kept.all():
-        source, action, successor = source[kept], action[kept], successor[kept]
+    if (successor < 0).any():  # so they were copied, and need not be again
+        source, action, successor = compress(successor >= 0, source, action, successor)
     return Edges(vertices.number, source, action, successor)
 
 
@@ -216,10 +218,8 @@ def _codes_of_vertices(data: TransitionDataset, codes: Ids, observations: Ids, v
     """Return (V,) the code of p of each vertex: that of any of its observations of which p is known."""
     if vertices.of_frame is None:
         return codes
-    if len(observations) == vertices.number:
-        found = np.empty(vertices.number, codes.dtype)
-        found[vertices.of_observation] = codes[observations]
-        return found
+    if vertices.of_observation is None:
+        return codes[observations]
     found, stated_by = np.full(vertices.number, UNKNOWN, codes.dtype), np.zeros(vertices.number, np.int64)
     known = codes[observations] >= 0
     stating, at = observations[known], vertices.of_observation[known]
@@ -242,7 +242,7 @@ class Behaviour:
 
     Attributes:
         data: the transitions.
-        representative: (F,) id of the observation that each was folded into; its own where nothing was folded.
+        representative: (F,) id of the observation that each was folded into; None where nothing was folded.
         observations: (n,) ids of sources and leaves, sorted.
         is_source: (n,) whether each is a source.
         class_of: (n,) class of each, 0..C-1.
@@ -252,7 +252,7 @@ class Behaviour:
     """
 
     data: TransitionDataset
-    representative: Ids
+    representative: Ids | None
     observations: Ids
     is_source: NDArray[np.bool_]
     class_of: Ids

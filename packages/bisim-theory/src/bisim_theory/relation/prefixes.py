@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bisim_theory.data.numbering import blocks, count, number, positions
+from bisim_theory.data.numbering import blocks, count, number, pair_key, positions
 from bisim_theory.data.transitions import Ids
 from bisim_theory.relation.base import Pairs
 from bisim_theory.relation.minima import RangeMinima, last_at_most
@@ -164,12 +164,10 @@ def count_by_label(place: Ids, places: int, label: Ids) -> tuple[Ids, Ids, Ids]:
     if combinations <= len(place) // 2:
         counts = np.zeros(combinations, np.int64)
         for block in blocks(len(place)):
-            np.add.at(counts, label[block].astype(np.int64) * places + place[block], 1)
+            np.add.at(counts, pair_key(label[block], place[block], places), 1)
         found = np.flatnonzero(counts)
         return found // places, found % places, counts[found]
-    key = label.astype(np.int64)
-    key *= places
-    key += place
+    key = pair_key(label, place, places)
     code, first = number(key, combinations)
     order = np.argsort(key[first])
     return label[first[order]], place[first[order]], count(code, len(first))[order]

@@ -29,7 +29,7 @@ def group(graph: ObservedGraph, class_of_vertex: Ids) -> Behaviour:
         representative=graph.representative,
         observations=graph.observations,
         is_source=graph.is_source,
-        class_of=class_of_vertex if graph.vertex_is_position else class_of_vertex[graph.vertex_of],
+        class_of=class_of_vertex if graph.folded_vertex_of is None else class_of_vertex[graph.folded_vertex_of],
         auxiliary=graph.auxiliary[first].astype(id_type(number_of_classes)),
         actions=graph.actions,
         edges=Edges(

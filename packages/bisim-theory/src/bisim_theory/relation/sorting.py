@@ -85,20 +85,23 @@ def _join_from_the_end(steps: Steps) -> tuple[Ids, Steps]:
     least = int(symbol.min())
     symbols = int(symbol.max()) - least + 1
     before = _Predecessors(successor)
-    class_of = np.full(len(symbol), -1, successor.dtype)
+    class_of = before.one  # a vertex is asked for its predecessors before it gets its class, and never again
+    is_left = np.ones(len(symbol), bool)
     layer, done, shorter = positions(successor < 0), 0, 0
     first = [np.empty(0, successor.dtype)]
     while len(layer) and (done == 0 or len(layer) >= THIN):
+        longer = before.of(layer)
         key = symbol[layer].astype(np.int64) - least
         if done:
             key += (class_of[successor[layer]].astype(np.int64) - (done - shorter)) * symbols
         code, first_of_code = number(key, symbols * max(shorter, 1))
         class_of[layer] = code + code.dtype.type(done)
+        is_left[layer] = False
         first.append(layer[first_of_code])
         shorter = len(first_of_code)
         done += shorter
-        layer = before.of(layer)
-    rest = positions(class_of < 0)
+        layer = longer
+    rest = positions(is_left)
     class_of[rest] = ids(len(rest)) + class_of.dtype.type(done)
     chosen = np.concatenate([*first, rest])
     after = successor[chosen]

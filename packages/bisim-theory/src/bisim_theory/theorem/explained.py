@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory.data.auxiliary import stored_values
+from bisim_theory.data.numbering import pair_key
 from bisim_theory.data.representation import Representation
 from bisim_theory.data.transitions import Ids, TransitionDataset
 from bisim_theory.relation.base import Relation
@@ -243,7 +244,7 @@ class _Steps:
         self.class_of = self.class_of[relation.representative]  # of a frame that was folded into an observation, too
         codes = relation.behaviour.actions
         rows = np.flatnonzero(usable & (self.class_of[data.successor] >= 0))
-        key = data.source[rows] * len(codes) + np.searchsorted(codes, data.action[rows])
+        key = pair_key(data.source[rows], np.searchsorted(codes, data.action[rows]), len(codes))
         order = np.argsort(key, kind="stable")
         rows, self.actions = rows[order], len(codes)
         self.key, first = np.unique(key[order], return_index=True)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory.data.auxiliary import stored_values
+from bisim_theory.data.numbering import pair_key
 from bisim_theory.data.representation import Representation
 from bisim_theory.data.transitions import Ids, TransitionDataset
 from bisim_theory.relation.base import Relation
@@ -47,11 +48,11 @@ class Residuals:
         action = np.array([first_step(relation, a, b, level - 1)[0] for a, b in pairs.tolist()])[which.reshape(-1)]
         codes = relation.behaviour.actions
         # Folding may have joined several rows into one vertex and action: the largest of their residuals is taken.
-        key = names[data.source] * len(codes) + np.searchsorted(codes, data.action)
+        key = pair_key(names[data.source], np.searchsorted(codes, data.action), len(codes))
         known, of_row = np.unique(key, return_inverse=True)
         largest = np.zeros(len(known))
         np.maximum.at(largest, of_row, self.e_d)
-        ends = [np.searchsorted(known, names[end] * len(codes) + action) for end in (x, y)]
+        ends = [np.searchsorted(known, pair_key(names[end], action, len(codes))) for end in (x, y)]
         return np.asarray(largest[ends[0]] + largest[ends[1]])
 
 

@@ -336,15 +336,15 @@ def _empty_ring(config: Config, data: TransitionDataset, device: torch.device) -
 def _rows(data: TransitionDataset) -> TensorDict:
     """Put all but the frames of a dataset into a TensorDict (N,). See `Replay.sample` for the names."""
     columns: dict[str, NDArray[Any] | None] = {
-        "source": data.source,
-        "successor": data.successor,
-        "code": data.action,
+        "source": np.asarray(data.source, np.int64),
+        "successor": np.asarray(data.successor, np.int64),
+        "code": np.asarray(data.action, np.int64),
         "action": np.asarray(data.action_value, np.float32),
         **_auxiliary_columns(data),
         "reward": data.reward,
         "terminated": data.terminated,
         "truncated": data.truncated,
-        "episode": data.episode,
+        "episode": None if data.episode is None else np.asarray(data.episode, np.int64),
     }
     return TensorDict(
         {name: torch.from_numpy(value) for name, value in columns.items() if value is not None}, batch_size=[len(data)]
