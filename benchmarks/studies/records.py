@@ -25,6 +25,16 @@ CURVES = ("losses/transition", "losses/auxiliary", "eval/spread", *PANELS)
 """Columns of ``metrics.csv`` that a record keeps at every evaluation: those that a table or a figure reads. The report
 has the other measures, of the untrained and of the trained encoder."""
 
+WORLD_CURVES = (
+    "losses/transition",
+    "losses/auxiliary",
+    "eval/spread",
+    "eval/rankme",
+    "theorem/least_explained_share",
+    "theorem/collapsed_pairs",
+)
+"""The columns that are kept of a run in another world, which has no counts."""
+
 OF_A_START = ("time", "command", "seed")
 """Entries of ``provenance.json`` that belong to one start. The others are kept once for all starts that share them."""
 
@@ -74,10 +84,11 @@ class Records:
     Args:
         folder: of both files; it need not exist yet.
         name: of the study.
+        columns: of ``metrics.csv`` that are kept.
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self.path = folder / f"{name}.json"
+    def __init__(self, folder: Path, name: str, columns: Sequence[str] = CURVES) -> None:
+        self.path, self._columns = folder / f"{name}.json", columns
         self._table = Table(folder / f"{name}.csv")
 
     def runs(self) -> dict[Key, dict[str, Any]]:
@@ -102,7 +113,9 @@ class Records:
         """Record a finished run of a variant from its run directory."""
         run, config = RunDirectory.open(path)
         metrics = MetricsFile(run.metrics, until=config.optimization.updates).rows
-        self._table.put((variant, config.seed), [{name: row[name] for name in (UPDATE, *CURVES)} for row in metrics])
+        self._table.put(
+            (variant, config.seed), [{name: row[name] for name in (UPDATE, *self._columns)} for row in metrics]
+        )
         added: dict[str, Any] = {"variant": variant, "seed": config.seed, "report": json.loads(run.report.read_text())}
         if measures is not None:
             added["measures"] = dict(measures)

@@ -1,0 +1,205 @@
+"""Train the laptop preset on other people's worlds, over seeds, and print the table of docs/your-world.md.
+
+Command: ``uv run --group worlds python -m benchmarks.studies.recipes``. A run without a record in
+``benchmarks/records`` is trained first; an interrupted one is resumed. ``--only NAME`` takes some of the worlds, and
+``--list`` prints the options that each is trained with.
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from bisim_theory.theorem.check import LevelCheck, Tolerance, check_theorem
+from bisim_theory.theorem.explained import FEW_PAIRS
+from pjepa_agent.auxiliary import Auxiliary
+from pjepa_agent.evaluation.held_out_episodes import HeldOutEpisodes, make_held_out
+from pjepa_agent.evaluation.theorem import represent
+from pjepa_agent.runs.checkpoint import load
+from pjepa_agent.runs.directory import RunDirectory
+
+from benchmarks.studies.records import WORLD_CURVES, Records
+from benchmarks.studies.study import Measures, Study, add_lanes, add_only, list_variants, settings, study_parser
+from benchmarks.tables import markdown, spread
+from benchmarks.worlds.worlds import WORLDS
+
+DATASETS = Path("runs/recipes-data")
+"""Folder of the datasets that are recorded with other people's writers; relative, since configurations name it."""
+
+ALL = 10**9
+"""More held-out transitions than any run has."""
+
+TILE = 64
+"""Height and width that images are resized to."""
+
+
+class Recorded(NamedTuple):
+    """Describe a dataset: an entry of `benchmarks.worlds.worlds.WORLDS`, and how many episodes are recorded."""
+
+    world: str
+    episodes: int
+
+
+RECORDED = {
+    "minari": Recorded("minigrid-empty-5x5", 150),
+    "torchrl": Recorded("cartpole", 600),
+    "hdf5": Recorded("minigrid-doorkey-5x5", 80),
+}
+"""Datasets by the name of the variant that is trained on them."""
+
+
+def environment(name: str, p: str, *assignments: str, **arguments: str) -> list[str]:
+    """Return the options that train on an environment, with its arguments in JSON."""
+    given = [part for key, value in arguments.items() for part in ("--env-arg", f"{key}={value}")]
+    return ["--env", name, *given, "--auxiliary", p, *settings(*assignments)]
+
+
+def grid(name: str) -> list[str]:
+    """Return the options that train on a world of MiniGrid, seen whole."""
+    return environment(f"minigrid:MiniGrid-{name}-v0", "terminated", IMAGES, ABSORB)
+
+
+IMAGES, ABSORB = f"collection.size={TILE}", "collection.terminal=absorb"
+
+VARIANTS: Mapping[str, list[str]] = {
+    "frozenlake-4x4": environment("FrozenLake-v1", "terminated", IMAGES, ABSORB, is_slippery="false"),
+    "frozenlake-8x8": environment("FrozenLake-v1", "terminated", IMAGES, ABSORB, is_slippery="false", map_name='"8x8"'),
+    "minigrid-empty-5x5": grid("Empty-5x5"),
+    "minigrid-empty-8x8": grid("Empty-8x8"),
+    "minigrid-doorkey-5x5": grid("DoorKey-5x5"),
+    "minigrid-fourrooms": grid("FourRooms"),
+    "cartpole-pixels": environment(
+        "CartPole-v1", "terminated", IMAGES, ABSORB, "collection.observation=render", "collection.stack=2"
+    ),
+    "pendulum": environment("Pendulum-v1", "reward:bins:5", "collection.observation=vector"),
+    "pong": environment(
+        "ale_py:ALE/Pong-v5",
+        "reward",
+        IMAGES,
+        "collection.grayscale=true",
+        "collection.stack=4",
+        repeat_action_probability="0",
+    ),
+    **{name: ["--data", str(DATASETS / name), "--auxiliary", "terminated", *settings(ABSORB)] for name in RECORDED},
+}
+"""Options of `pjepa-train` by the name of the world. All take the laptop preset as it is."""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
+    parser = study_parser(__doc__, "recipes", seeds="0-2")
+    add_lanes(parser)
+    add_only(parser, VARIANTS)
+    parser.add_argument("--list", action="store_true", help="print each world with its options, and exit")
+    return parser
+
+
+def main() -> None:
+    """Train what is missing and print the table."""
+    options = make_parser().parse_args()
+    variants = {name: VARIANTS[name] for name in options.only}
+    if options.list:
+        print(list_variants(variants))
+        return
+    records = Records(options.records, "recipes", WORLD_CURVES)
+    known = records.runs()
+    for name in options.only:
+        if name in RECORDED and any((name, seed) not in known for seed in options.seeds):
+            record(name)
+    study = Study(options.runs, variants, options.seeds, records, measure)
+    study.complete(options.lanes)
+    print(table(study))
+
+
+def record(name: str) -> Path:
+    """Record a dataset with the library that its format belongs to, unless it is there; return its path."""
+    link = DATASETS / name
+    if not link.exists():
+        world, episodes = RECORDED[name]
+        folder = DATASETS / f"{name}-files"
+        folder.mkdir(parents=True)
+        path = WORLDS[world].writer().write(folder.absolute(), episodes)
+        link.symlink_to(path.relative_to(DATASETS.absolute()))
+    return link
+
+
+def measure(path: Path) -> Measures:
+    """Check Theorem 3 on all held-out transitions of a finished run, with its best state and with the untrained one."""
+    run, config = RunDirectory.open(path)
+    config = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, transitions=ALL))
+    spec = run.read_spec()
+    held_out = make_held_out(config, spec, Auxiliary(config, bins=spec.auxiliary_bins))
+    assert isinstance(held_out, HeldOutEpisodes)
+    best = load(path, at="best")
+    found = check(held_out, best)
+    untrained = check(held_out, type(best).untrained(config, spec))
+    return {**found, "untrained_least": untrained["least"], "untrained_collapsed": untrained["collapsed"]}
+
+
+def check(held_out: HeldOutEpisodes, model: Any) -> Measures:
+    """Return what a model explains of every level, and the pairs that collapse, with those of equal content apart."""
+    representation = represent(held_out.data, model)
+    found = check_theorem(held_out.relation, representation, Tolerance(), None)
+    levels = [(level.pairs, level.explained.share, level.explained.reaches(0.9)) for level in found.levels]
+    return {
+        "identity": held_out.identity,
+        "observations": len(held_out.relation.observations),
+        "transitions": len(held_out.data),
+        "levels": [[int(pairs), round(share, 4)] for pairs, share, _ in levels],
+        "explained_levels": sum(reached for *_, reached in levels),
+        "least": least(found.levels),
+        "collapsed": found.collapsed_pairs,
+        "equal_content": equal_content(held_out),
+    }
+
+
+def least(levels: list[LevelCheck]) -> float | None:
+    """Return the smallest explained share of the levels with at least `FEW_PAIRS` pairs; None without any."""
+    return min((level.explained.share for level in levels if level.pairs >= FEW_PAIRS), default=None)
+
+
+def equal_content(held_out: HeldOutEpisodes) -> int:
+    """Count the distinguished pairs of observations of equal content, which no encoder can tell apart."""
+    relation = held_out.relation
+    if held_out.identity == "content":
+        return 0
+    ids = held_out.data.content_ids()[relation.observations]
+    order = np.argsort(ids, kind="stable")
+    found = 0
+    for group in np.split(relation.observations[order], np.flatnonzero(np.diff(ids[order])) + 1):
+        one, other = np.triu_indices(len(group), 1)
+        if len(one):
+            found += sum(
+                relation.level(int(x), int(y)) is not None for x, y in zip(group[one], group[other], strict=True)
+            )
+    return found
+
+
+def table(study: Study) -> str:
+    """Format the table: a row a world, mean (lowest to highest) over the seeds."""
+    header = ["world", "p", "told apart by", "held-out observations", "levels", "explained by 0.9", "least share",
+              "untrained", "collapsed pairs", "of equal content", "RankMe", "seconds"]  # fmt: skip
+    rows = []
+    for name, options in study.variants.items():
+        found, reports = study.measures(name), study.reports(name)
+        rows.append([
+            name,
+            options[options.index("--auxiliary") + 1],
+            ", ".join(dict.fromkeys(each["identity"] for each in found)),
+            spread((each["observations"] for each in found), ".0f"),
+            spread((len(each["levels"]) for each in found), ".0f"),
+            spread((each["explained_levels"] for each in found), ".0f"),
+            spread((each["least"] for each in found), ".3f"),
+            spread((each["untrained_least"] for each in found), ".3f"),
+            spread((each["collapsed"] for each in found), ".0f"),
+            spread((each["equal_content"] for each in found), ".0f"),
+            spread((each["held_out"]["trained"]["rankme"] for each in reports), ".1f"),
+            spread((each["seconds"] for each in reports), ".0f"),
+        ])  # fmt: skip
+    return markdown(header, rows)
+
+
+if __name__ == "__main__":
+    main()
