@@ -117,6 +117,18 @@ def test_the_example_of_theorem_1_sees_the_whole_world(tmp_path, small_preset, c
     assert "Theorem 1: " in shown
 
 
+def test_the_example_of_a_collapse_names_the_pair(capsys):
+    example("watch_a_collapse")()
+    alone, with_reward = capsys.readouterr().out.split("\n\n")[1:]
+    last = {name: text.splitlines()[-2].split() for name, text in (("alone", alone), ("with", with_reward))}
+    assert float(last["alone"][1]) > 3.9  # RankMe, of 4
+    assert int(last["alone"][5]) > 0
+    assert int(last["with"][5]) == 0
+    assert re.search(
+        r"closest: observations \d+ \(place (\d), lamp 0\) and \d+ \(place \1, lamp 1\) .* p \(reward\)", alone
+    )
+
+
 def test_files_that_the_architecture_names_exist():
     """A path is named from a package's folder, a module's own folder or the one above it."""
     files = {str(path.relative_to(ROOT)) for path in ROOT.glob("packages/*/src/**/*.py")}

@@ -19,6 +19,7 @@ from bisim_theory.data.auxiliary import stored_values
 from bisim_theory.data.identity import ContentNote, choose_identity, describe_content, identify_by_content
 from bisim_theory.data.labels import default_label, label_values
 from bisim_theory.data.parts import first_episodes, take_frames
+from bisim_theory.monitor.measures import CLASSES, class_labels, cluster_numbers, label_codes, theorem_numbers
 from bisim_theory.theorem.check import Tolerance, check_theorem
 from numpy.typing import NDArray
 
@@ -27,15 +28,12 @@ from pjepa_agent.collection.dataset import split_world
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.schema import Config
 from pjepa_agent.envs.base import Spec
-from pjepa_agent.evaluation.clusters import nearest_centroid_accuracy, spread, within_across_ratio
+from pjepa_agent.evaluation.clusters import spread
 from pjepa_agent.evaluation.effective_rank import rankme
 from pjepa_agent.evaluation.held_out import HeldOut, one_thread
 from pjepa_agent.evaluation.theorem import LEVELS_MEASURED, PAIRS, represent
 from pjepa_agent.model import PJEPA
 from pjepa_agent.runs.metrics import ACCURACY, LEAST_EXPLAINED
-
-COMPARED = 1_024
-"""Most observations of which all pairs are compared for the distances within and across labels."""
 
 
 class HeldOutEpisodes:
@@ -67,13 +65,9 @@ class HeldOutEpisodes:
     def labels(self) -> NDArray[np.int64] | None:
         """Return (F,) the label of every observation as a number 0, 1, ..., -1 where it has none; None without any."""
         if self.label is not None:
-            return np.unique(label_values(self.data, self.label), return_inverse=True)[1].reshape(-1)
-        classes = self.relation.classes
-        if classes is None or int(classes.max()) == 0:
-            return None
-        labels = np.full(self.data.frames, -1)
-        labels[self.relation.observations] = classes
-        return np.asarray(labels[self.ids])
+            return label_codes(label_values(self.data, self.label))
+        labels = class_labels(self.relation)
+        return None if labels is None else labels[self.ids]
 
     def embed(self, model: PJEPA) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return embeddings (n, d) of the observations of the relation, and their labels (n,), 0 without any."""
@@ -110,7 +104,7 @@ class HeldOutEpisodes:
         """Return what the labels are called, None without any."""
         if self.labels is None:
             return None
-        return self.label or "class of B_D*"
+        return self.label or CLASSES
 
     @property
     def _columns(self) -> list[str]:
@@ -132,39 +126,13 @@ class HeldOutEpisodes:
             "eval/auxiliary_loss": model.auxiliary_loss(representation.embedding[known], values.value[known]),
             "eval/transition_error": transition_error(self.data, representation),
         }
-        return row | self._of_clusters(embedding, ids)
-
-    def _of_clusters(self, embedding: NDArray[Any], ids: NDArray[np.int64]) -> dict[str, float]:
-        """Measure how labels cluster: every other observation makes the centroids, the rest is scored."""
-        if self.labels is None:
-            return {}
-        labels, reference = self.labels[ids], np.arange(len(ids)) % 2 == 0
-        known = np.isin(labels, labels[reference]) & ~reference
-        row = {}
-        if known.any():
-            row[ACCURACY] = nearest_centroid_accuracy(
-                embedding[reference], labels[reference], embedding[known], labels[known]
-            )
-        chosen = np.random.default_rng(0).permutation(len(ids))[:COMPARED]
-        counts = np.unique(labels[chosen], return_counts=True)[1]
-        if len(counts) > 1 and counts.max() > 1:
-            row["eval/within_across_ratio"] = within_across_ratio(embedding[chosen], labels[chosen])
-        return row
+        return row if self.labels is None else row | cluster_numbers(embedding, self.labels[ids])
 
     def _of_theorem(self, representation: Representation) -> dict[str, float]:
         share = None if self.label is None or self.labels is None else self.relation.certified_share(self.labels)
-        check = check_theorem(self.relation, representation, Tolerance(sample=PAIRS), self.labels)
-        row: dict[str, float] = {"theorem/collapsed_pairs": check.collapsed_pairs}
-        if share is not None:
-            row["theorem/certified_share"] = share
-        if check.levels:
-            row[LEAST_EXPLAINED] = min(level.explained.share for level in check.levels)
-        for level in check.levels[:LEVELS_MEASURED]:
-            row[f"theorem/explained_share_{level.level}"] = level.explained.share
-            row[f"theorem/residual_ratio_{level.level}"] = level.residual_ratio
-            if level.separation is not None:
-                row[f"theorem/separation_{level.level}"] = level.separation
-        return row
+        check = check_theorem(self.relation, representation, Tolerance(sample=PAIRS), self.labels, witnesses=False)
+        certified = {} if share is None else {"theorem/certified_share": share}
+        return certified | theorem_numbers(check, LEVELS_MEASURED)
 
 
 def _relate(data: TransitionDataset, content: ContentNote | None) -> tuple[str, NDArray[np.int64], Relation]:

@@ -15,6 +15,7 @@ from bisim_theory import (
     empirical_bisimulation,
     write_representation,
 )
+from bisim_theory.monitor.measures import theorem_numbers
 from numpy.typing import NDArray
 
 from pjepa_agent.model import PJEPA
@@ -65,13 +66,9 @@ class HeldOutTransitions:
             return row
         row["eval/transition_error"] = self.transition_error(representation)
         counts = self.data.labels["count"]
-        check = check_theorem(self.relation, representation, Tolerance(sample=PAIRS), counts)
-        row["theorem/collapsed_pairs"] = check.collapsed_pairs
-        for level in check.levels[:LEVELS_MEASURED]:
-            for name in names:
-                value = level.explained.share if name == "explained_share" else getattr(level, name)
-                row[f"theorem/{name}_{level.level}"] = math.nan if value is None else value
-        return row
+        check = check_theorem(self.relation, representation, Tolerance(sample=PAIRS), counts, witnesses=False)
+        numbers = theorem_numbers(check, LEVELS_MEASURED)
+        return row | {name: value for name, value in numbers.items() if name in row}
 
     def transition_error(self, representation: Representation) -> float:
         """Return L_dyn relative to scale: the mean of ||T(E(o), a) - E(o')||^2 over the variance of E(o').
