@@ -1,6 +1,5 @@
 """Training on other worlds than the counting one, from the command to the check."""
 
-import csv
 import dataclasses
 import json
 import logging
@@ -12,7 +11,6 @@ from bisim_theory.cli import main as bisim_check
 from bisim_theory.data.auxiliary import stored_values
 from pjepa_agent import load
 from pjepa_agent.auxiliary import Auxiliary
-from pjepa_agent.cli.train import main
 from pjepa_agent.collection.dataset import split_world
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.presets import make_config
@@ -22,24 +20,7 @@ from pjepa_agent.run import prepare, train_run
 from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training import Interrupted
 from support.corridor import PLACES, observe, walks
-
-SMALL = [
-    "network.width=4", "network.latent_dim=16", "network.hidden_dim=32", "optimization.batch_size=16",
-    "optimization.autocast=false", "collection.transitions=300", "evaluation.every=4", "evaluation.transitions=100",
-    "evaluation.batch_norm_samples=32",
-]  # fmt: skip
-
-
-def train(tmp_path, *arguments, updates=8):
-    small = [part for setting in SMALL for part in ("--set", setting)]
-    run_dir = tmp_path / "run"
-    status = main(["--updates", str(updates), "--run-dir", str(run_dir), *small, *map(str, arguments)])
-    return status, RunDirectory(run_dir)
-
-
-def rows_of(run):
-    with open(run.metrics, newline="") as file:
-        return list(csv.DictReader(file))
+from support.world_runs import SMALL, rows_of, train
 
 
 @pytest.fixture(params=["images", "vectors"])
@@ -125,9 +106,7 @@ def test_a_stopped_run_ends_like_one_left_alone(tmp_path, dataset):
     with pytest.raises(Interrupted):
         train_run(parts, config, "cpu", should_stop=lambda: next(calls) >= 5)
     train_run(*RunDirectory.open(parts.path), "cpu")
-    for one, other in zip(rows_of(whole), rows_of(parts), strict=True):
-        same = {name for name in one if not name.startswith(("seconds", "charts/updates"))}
-        assert {name: one[name] for name in same} == {name: other[name] for name in same}
+    assert rows_of(whole) == rows_of(parts)
 
 
 def test_a_label_that_is_named_serves_as_ground_truth(tmp_path, dataset):
@@ -148,6 +127,18 @@ def test_a_label_that_is_named_serves_as_ground_truth(tmp_path, dataset):
         (["--data", "DATA", "--env-arg", "vector"], "--env-arg vector: must be NAME=JSON"),
         (["--data", "DATA", "--collection.online", "true"], "online=True: only the counting world"),
         (["--data", "DATA", "--evaluation.best", "eval/beauty"], "evaluation.best='eval/beauty': is no measure"),
+        (["--data", "DATA", "--collection.stack", "4"], "collection.stack=4: is of an environment, and a dataset is"),
+        (["--data", "DATA", "--collection.size", "32"], "collection.size=32: is of an environment"),
+        (["--data", "DATA", "--collection.grayscale", "true"], "collection.grayscale=True: is of an environment"),
+        (["--data", "SAME"], "have the code 1, so that nothing can be learnt of actions; record several"),
+        (
+            ["--data", "DATA", "--encoder", "support.models:too_wide"],
+            "models:too_wide: returns (4, 17) float32",
+        ),
+        (["--data", "VECTORS", "--encoder", "support.models:Flat"], "encoder support.models:Flat: fails in training"),
+        (["--data", "DATA", "--evaluation.label", "beauty"], "evaluation.label='beauty': this world has no such label"),
+        (["--env", "support.toy_worlds:make", "--env-arg", "fault=raises"], "raised ZeroDivisionError: of two lines"),
+        (["--env", "support.toy_worlds:make", "--collection.stack", "13"], "in a stack of 13 have 39 channels"),
         (["--env", "Corridor-v1"], "Corridor-v1"),
         (["--env", "no_such_module:Corridor-v0"], "no_such_module"),
     ],
@@ -157,11 +148,15 @@ def test_what_cannot_be_trained_on_is_one_line(tmp_path, arguments, message, cap
     write_transitions(tmp_path / "DATA", data)
     write_transitions(tmp_path / "BARE", dataclasses.replace(data, observation=None))
     write_transitions(tmp_path / "ONE", walks(episodes=1))
-    paths = [str(tmp_path / each) if each in ("DATA", "BARE", "ONE") else each for each in arguments]
+    write_transitions(tmp_path / "SAME", dataclasses.replace(data, action=data.action * 0 + 1))
+    write_transitions(tmp_path / "VECTORS", walks(vector=True))
+    written = [path.name for path in tmp_path.iterdir()]
+    paths = [str(tmp_path / each) if each in written else each for each in arguments]
     try:
         status, _ = train(tmp_path, *paths)
     except SystemExit as ended:
         status = ended.code
+    assert not (tmp_path / "run").exists()
     err = [line for line in capsys.readouterr().err.splitlines() if line.startswith("pjepa-train: error: ")]
     assert status == 2
     assert len(err) == 1

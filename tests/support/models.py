@@ -42,3 +42,13 @@ class Flat(nn.Module):
 
     def forward(self, images):
         return self.layers(images.float() / 255)
+
+
+def too_wide(spec, latent_dim):
+    """Make an encoder that is wider than it is asked to be."""
+    return Flat(spec, latent_dim + 1)
+
+
+def encoder_of_vectors(spec, latent_dim):
+    """Make an encoder of the user's for vectors."""
+    return nn.Sequential(nn.Linear(spec.observation_shape[0], 8), nn.ReLU(), nn.Linear(8, latent_dim))

@@ -108,6 +108,28 @@ def test_small_frames_are_shown_pixel_by_pixel(channels):
     assert (pixels_of(encode_png(frame)) == frame).all()
 
 
+@pytest.mark.parametrize(
+    ("channels", "metadata", "shown"),
+    [
+        (1, {}, 1), (2, {}, 1), (3, {}, 3), (4, {}, 4), (4, {"stack": "4 observations"}, 1), (5, {}, 1), (6, {}, 3),
+        (12, {"stack": "4 observations"}, 3),
+    ],
+)  # fmt: skip
+def test_of_a_stack_the_newest_image_is_shown_and_that_is_said(channels, metadata, shown):
+    images = frames(3, channels=channels)
+    data = TransitionDataset([0, 1], [0, 0], [1, 2], [0, 1], observation=images, metadata=metadata)
+    assert data.images
+    reader = read_page(analyse(data))
+    picture = decoded(reader.all("img")[0]["src"])
+    np.testing.assert_array_equal(picture, images[0][..., channels - shown :])
+    said = f"The last {shown if shown > 1 else 'one'} of {channels} channels"
+    assert (said in reader.text) == (shown < channels)
+
+
+def test_thirteen_channels_are_no_image():
+    assert not TransitionDataset([0], [0], [1], [0], observation=frames(2, channels=13)).images
+
+
 def test_large_frames_are_made_smaller_and_the_page_stays_small():
     image = np.zeros((400, 1000, 3), np.uint8)
     image[:, 500:] = 200

@@ -1,5 +1,7 @@
 """Codes and values of the actions of Gymnasium's spaces."""
 
+import json
+
 import numpy as np
 import pytest
 from bisim_theory.data.action_codes import ActionCodes
@@ -122,6 +124,15 @@ def test_actions_that_cannot_be_used_are_refused_in_one_line(kind, abstraction, 
     assert "\n" not in str(caught.value)
     with pytest.raises(ConfigError, match=said):
         made.collect(0)
+
+
+@pytest.mark.parametrize(("high", "said"), [(2.0, "between the bounds of the action space"), (np.inf, "in this data")])
+def test_of_what_the_bins_are_is_said(high, said):
+    space = spaces.Box(np.float32([-1, -1]), np.float32([2, high]), (2,), np.float32)
+    metadata = make_actions(space, "bins:3", "world").metadata(np.array([[0, 0], [1, 1.5]], np.float32))
+    codes = ActionCodes.of(json.loads(json.dumps(metadata)))
+    assert said in str(codes)
+    assert codes.bins.low[0] == -1
 
 
 def test_a_sign_that_no_action_changes_is_refused():

@@ -108,6 +108,12 @@ def test_an_environment_that_cannot_be_used_is_refused_in_one_line(environment, 
         _ = domain(environment, arguments=arguments, **fields).spec
 
 
+@pytest.mark.parametrize(("name", "value"), [("size", 32), ("grayscale", True)])
+def test_what_only_images_have_is_not_asked_of_a_vector(name, value):
+    with pytest.raises(ConfigError, match=f"collection.{name}={value}: is of images, and a vector of .* is observed"):
+        domain(arguments={"observes": "vector"}, observation="vector", **{name: value}).collect(0)
+
+
 def test_spaces_that_differ_each_time_are_refused_in_one_line():
     with pytest.raises(ConfigError) as caught:
         domain("support.toy_worlds:make_different").collect(0)

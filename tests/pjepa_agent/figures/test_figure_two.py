@@ -111,6 +111,21 @@ def test_a_decoder_brings_back_what_embeddings_hold(tiny):
     assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
+@pytest.mark.parametrize("shape", [(12, 20, 3), (7, 7, 1), (9, 6, 12), (5,)])
+def test_a_decoder_is_fitted_to_any_observations(tiny, shape):
+    config = dataclasses.replace(tiny(), network=dataclasses.replace(tiny().network, latent_dim=2))
+    embedding = 5 * np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32)
+    bright = np.broadcast_to((embedding[:, :1] > 0).reshape(-1, *[1] * len(shape)), (200, *shape))
+    observations = (bright * 100 + 50).astype(np.uint8) if len(shape) == 3 else bright * 1e4 + embedding[:, 1:]
+    decoder = fit_decoder(embedding, observations, config, updates=40)
+    with torch.no_grad():
+        output = decoder(torch.from_numpy(embedding))
+        shown = decoder.observations(output).numpy().astype(float)
+    assert shown.shape == observations.shape
+    truth = observations.astype(float)
+    assert np.square(shown - truth).mean() < 0.6 * np.square(truth - truth.mean(0)).mean()
+
+
 def test_a_decoder_under_autocast_is_never_stuck_at_black(tiny):
     decoder = decoder_module.Decoder(16)
     with torch.no_grad():

@@ -37,10 +37,10 @@ with torch.autocast("cpu", torch.bfloat16):
 for shape in ((7, 9, 1), (20, 33, 12)):
     spec = Spec(shape, "uint8", 2)
     encoded = make_encoder(config, spec)(torch.zeros(5, *shape, dtype=torch.uint8))
-    decoder = make_decoder(config, spec)
+    decoder = make_decoder(config, spec.observation_shape)
     decoder.observations(decoder(encoded))
     decoder.targets(torch.zeros(5, *shape, dtype=torch.uint8))
-of_vectors, decoder = make_encoder(config, Spec((4,), "float32", 2)), make_decoder(config, Spec((4,), "float32", 2))
+of_vectors, decoder = make_encoder(config, Spec((4,), "float32", 2)), make_decoder(config, (4,))
 of_vectors.standardization.fit(torch.rand(6, 4))
 decoder.observations(decoder(of_vectors(torch.rand(5, 4))))
 decoder.targets(torch.rand(5, 4))

@@ -92,7 +92,7 @@ def test_a_vector_of_one_number_keeps_its_size():
 
 @pytest.mark.parametrize("shape", [*IMAGES, (300, 20, 3)])
 def test_a_decoder_has_the_shape_of_the_images(shape):
-    decoder = make_decoder(small(), Spec(shape, "uint8", 1))
+    decoder = make_decoder(small(), shape)
     decoded = decoder(torch.randn(2, 9, requires_grad=True))
     assert decoded.shape == (2, *shape)
     images = random_images(shape)
@@ -112,7 +112,7 @@ def test_the_papers_images_have_the_papers_decoder():
         nn.ConvTranspose2d(32, 3, 4, 2, 1),
     ]
     torch.manual_seed(0)
-    made = make_decoder(make_config(), Spec((64, 64, 3), "uint8", 1))
+    made = make_decoder(make_config(), (64, 64, 3))
     assert count_parameters(made) == 202_883
     z = torch.randn(2, 256)
     features = linear(z).relu().view(-1, 32, 4, 4)
@@ -126,7 +126,7 @@ def test_large_images_have_decoders_of_a_bearable_size():
 
 
 def test_a_vector_is_decoded_in_the_units_of_the_data():
-    decoder = make_decoder(small(), Spec((2,), "float32", 1))
+    decoder = make_decoder(small(), (2,))
     assert isinstance(decoder, VectorDecoder)
     vectors = torch.tensor([[1.0, 100.0], [2.0, 300.0], [4.0, 200.0]])
     decoder.standardization.fit(vectors)

@@ -102,8 +102,15 @@ def fit(
         quiet_libraries()
         on = choose_device(config.compute.device if device is None else device)
         parts = _prepare(config, data, auxiliary, held_out, make, any_width)
-        directory = _begin(Path(temporary) / "run" if run is None else Path(run), parts)
-        _train(directory, parts, on, make, kept=run is not None)
+        path = Path(temporary) / "run" if run is None else Path(run)
+        begins = not (path / "config.json").exists()
+        directory = _begin(path, parts)
+        try:
+            _train(directory, parts, on, make, kept=run is not None)
+        except Exception:
+            if begins:
+                directory.discard()
+            raise
         return load(directory.path, on, "best" if directory.best.is_file() else "last", make)
 
 

@@ -136,7 +136,7 @@ class PJEPA(WorldModel):
         self.decoder: Decoder | VectorDecoder | None = None
         if network.decoder:
             with random_stream(config.seed, "decoder"):
-                self.decoder = make_decoder(config, spec)
+                self.decoder = make_decoder(config, spec.observation_shape)
 
     @classmethod
     def untrained(cls, config: Config, spec: Spec = SPEC, encoder: EncoderFactory | None = None) -> "PJEPA":

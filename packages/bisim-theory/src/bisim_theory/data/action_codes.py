@@ -26,12 +26,14 @@ class ActionCodes:
         bins: bins of each dimension, each a digit; the first dimension is the most significant.
         rows: the row of integers of every code.
         one_hot: whether a code is the index of the one in a row of zeros.
+        of_space: whether bins lie between the bounds of the action space, not over the range in the data.
     """
 
     signs: int = 0
     bins: Bins | None = None
     rows: Rows = ()
     one_hot: bool = False
+    of_space: bool = False
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any]) -> "ActionCodes | None":
@@ -44,7 +46,7 @@ class ActionCodes:
             return cls(signs=value)
         if kind == "bins":
             bins = Bins.from_entry(value, MOST_DIMENSIONS)
-            return None if bins is None else cls(bins=bins)
+            return None if bins is None else cls(bins=bins, of_space=value.get("of") == "space")
         if kind == "rows" and _is_list_of_rows(value):
             return cls(rows=tuple(map(tuple, value)))
         return cls(one_hot=True) if kind == "one_hot" and value is True else None
@@ -55,12 +57,16 @@ class ActionCodes:
         if self.signs:
             return {"sign": self.signs}
         if self.bins is not None:
-            return {"bins": self.bins.entry}
+            return {"bins": self.bins.entry | ({"of": "space"} if self.of_space else {})}
         return {"one_hot": True} if self.one_hot else {"rows": [list(row) for row in self.rows]}
 
     def __str__(self) -> str:
         if self.signs:
             return "sign, a digit for each dimension: 1 where its value is >= 0, else 0"
+        if self.bins is not None and self.of_space:
+            return (
+                f"bins:{self.bins.count}, a digit for each dimension: equal bins between the bounds of the action space"
+            )
         if self.bins is not None:
             return (
                 f"bins:{self.bins.count}, a digit for each dimension: equal bins of the range in this data, so another "

@@ -43,6 +43,9 @@ MOST_UNUSED_IDS = 1_000_000
 LARGEST = 1e100
 """Largest magnitude of a value; beyond it, squares of differences overflow."""
 
+MOST_CHANNELS = 12
+"""Most channels of an image: a stack of four in colour."""
+
 LOSSY_CONTENT = (
     "observation: holds JPEG-coded images, of which equal ones may differ, so their contents cannot be compared; "
     "use --identity occurrence, or record them losslessly"
@@ -242,11 +245,9 @@ class TransitionDataset:
 
     @property
     def images(self) -> bool:
-        """True where the observations are images: (F, H, W, C) uint8 of 1, 3 or 4 channels."""
+        """True where the observations are images: (F, H, W, C) uint8 of 1 to 12 channels, as a stack of four has."""
         frames = self.observation
-        return (
-            frames is not None and len(frames.shape) == 4 and frames.dtype == np.uint8 and frames.shape[3] in (1, 3, 4)
-        )
+        return frames is not None and _is_images(frames)
 
     @property
     def lossy(self) -> bool:
@@ -296,6 +297,10 @@ class TransitionDataset:
         for name in parts if isinstance(parts, list) else ():
             ids = _tell_apart(ids, self.labels[name]) if isinstance(name, str) and name in self.labels else ids
         return ids
+
+
+def _is_images(frames: Frames) -> bool:
+    return len(frames.shape) == 4 and frames.dtype == np.uint8 and 1 <= frames.shape[3] <= MOST_CHANNELS
 
 
 def _tell_apart(ids: Ids, value: NDArray[Any]) -> Ids:

@@ -123,11 +123,12 @@ def witness_images(report: Report) -> dict[str, Any]:
     frames = report.data.observation
     if frames is None or not report.data.images:
         return {"strips": []}
-    strips = witness_strips(report)
+    strips, shown = witness_strips(report), shown_channels(report.data)
     ids = {path[step] for strip in strips for path in (strip.x, strip.y) for step in strip.shown}
     return {
         "strips": strips,
-        "pictures": encode_frames(frames, ids),
+        "pictures": encode_frames(frames, ids, shown),
+        "channels_shown": _describe_channels(frames.shape[3], shown),
         "picture_side": MAX_SIDE,
         "sharp": 2 * max(frames.shape[1:3]) <= MAX_SIDE,  # enlarged pixels stay squares
     }
@@ -199,15 +200,42 @@ def witness_strip(
     return WitnessStrip(title, level, witness, x, y, apart, (lookup.p(x[-1]), lookup.p(y[-1])))
 
 
-def encode_frames(frames: Frames, ids: Iterable[int]) -> dict[int, str]:
-    """Return frames as ``data:`` addresses by id, read in one pass, as they may lie in a compressed file."""
+def shown_channels(data: TransitionDataset) -> int:
+    """Return how many of the last channels of images are shown: all of 1, 3 or 4, else the newest image of a stack.
+
+    Four channels are colour and transparency, unless the metadata says that images are stacked.
+    """
+    frames = data.observation
+    assert frames is not None
+    channels = int(frames.shape[3])
+    if channels in (1, 3) or (channels == 4 and "stack" not in data.metadata):
+        return channels
+    return 3 if channels % 3 == 0 else 1
+
+
+def _describe_channels(channels: int, shown: int) -> str:
+    """Say which channels are shown, where these are not all; nothing where they are."""
+    if shown == channels:
+        return ""
+    return f"The last {shown if shown > 1 else 'one'} of {channels} channels, where the newest image of a stack lies."
+
+
+def encode_frames(frames: Frames, ids: Iterable[int], channels: int | None = None) -> dict[int, str]:
+    """Return frames as ``data:`` addresses by id, read in one pass, as they may lie in a compressed file.
+
+    Args:
+        frames: (F, H, W, C) uint8.
+        ids: of the frames.
+        channels: how many of the last ones are shown; None shows all.
+    """
+    first = 0 if channels is None else frames.shape[3] - channels
     wanted = np.unique(np.fromiter(ids, np.int64))
     rows, images = piece_rows(frames), {}
     last = int(wanted.max(initial=-1))
     for start in range(0, last + 1, rows):  # without gaps, at which a compressed file would be opened again
         piece = frames[start : start + rows]
         for each in wanted[(wanted >= start) & (wanted < start + rows)].tolist():
-            encoded = base64.b64encode(encode_png(piece[each - start])).decode()
+            encoded = base64.b64encode(encode_png(piece[each - start][..., first:])).decode()
             images[each] = f"data:image/png;base64,{encoded}"
     return images
 

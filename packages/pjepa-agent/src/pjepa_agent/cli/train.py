@@ -201,6 +201,7 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
         from pjepa_agent.training import Interrupted, TrainingError
 
     quiet_libraries()
+    begun: RunDirectory | None = None
     try:
         with init_processes() as processes:
             if config is None:
@@ -212,6 +213,7 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
                 processes.local_batch_size(config.optimization.batch_size)
                 spec = make_domain(config.collection).spec
                 run = _begin(config, spec, options.run_dir, processes)
+                begun = run if processes.is_main else None
             with collected_signals() as received:
                 report = train_run(run, config, device, options.wandb, lambda: bool(received), processes, collected)
         if report:
@@ -226,6 +228,8 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
         )
         return 128 + number
     except (RunError, TrainingError, ConfigError, DatasetError, OSError, MemoryError) as error:
+        if begun is not None:
+            begun.discard()
         return print_error("pjepa-train", error)
     return 0
 

@@ -72,6 +72,9 @@ class CollectionConfig:
     """Online: environment steps per update. Update u (from 1) sees max(initial_transitions, u steps_per_update)."""
 
 
+_DEFAULT_COLLECTION = CollectionConfig()
+
+
 @dataclass(frozen=True)
 class NetworkConfig:
     """Sizes of encoder, dynamics and heads (paper Appendix D), and which optional networks exist."""
@@ -288,6 +291,13 @@ class Config:
                 f"collection.dataset={collection.dataset!r}: excludes collection.environment="
                 f"{collection.environment!r}; give one of the two"
             )
+        for name in ("observation", "size", "grayscale", "stack", "policy"):
+            value = getattr(collection, name)
+            if collection.dataset and value != getattr(_DEFAULT_COLLECTION, name):
+                raise ConfigError(
+                    f"collection.{name}={value!r}: is of an environment, and a dataset is trained on as it was "
+                    "recorded; leave it out, or record the dataset so"
+                )
         if collection.max_episode_steps == 0 and self.counting:
             raise ConfigError("collection.max_episode_steps=0: the counting world needs at least 1")
         if collection.arguments and self.counting:

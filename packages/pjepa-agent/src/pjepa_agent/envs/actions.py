@@ -153,7 +153,11 @@ class Numbers:
         if unbounded:
             meaning += f"; components {unbounded} have no bounds, so bins lie over the range of the data"
         signs = ActionCodes(signs=self.dim)
-        codes = signs if self.abstraction == "sign" else ActionCodes(bins=self._bins(self.values(actions)))
+        codes = (
+            signs
+            if self.abstraction == "sign"
+            else ActionCodes(bins=self._bins(self.values(actions)), of_space=not unbounded)
+        )
         return {"action_abstraction": self.abstraction, ENTRY: codes.entry, "action_meaning": meaning}
 
 

@@ -16,6 +16,9 @@ from pjepa_agent.envs.terminals import absorb_terminals
 MOST_CHANNELS = 12
 """Largest number of channels of an image: four colour images in a stack."""
 
+ROWS_ENOUGH = 64
+"""Transitions among which there is more than one action."""
+
 
 class DatasetDomain:
     """Transitions that were collected elsewhere. Nothing acts, so none are added while training.
@@ -40,6 +43,11 @@ class DatasetDomain:
             DatasetError: the dataset cannot be read, or has no observations.
         """
         data = self.read() if self._given is None else self._given
+        if len(data) >= ROWS_ENOUGH and (data.action == data.action[0]).all():
+            raise DatasetError(
+                f"{self._name}: action: all {len(data)} have the code {data.action[0]}, so that nothing can be learnt "
+                "of actions; record several, or tell their values apart with collection.actions=bins:K"
+            )
         if data.observation is None:
             raise DatasetError(f"{self._name}: observation: is missing, and an encoder needs observations")
         metadata = {**data.metadata, "dataset": self.config.dataset}

@@ -46,6 +46,8 @@ class Observer:
         self.reason = ""
         self._rendered: NDArray[Any] | None = None
         self.kind = self._choose_kind()
+        if self.kind == "vector":
+            self._check_nothing_is_of_images()
 
     @property
     def shows_state(self) -> bool:
@@ -91,6 +93,17 @@ class Observer:
             self._check_vector_is_meant()
             _warn_once(f"{self._maker.name} cannot be rendered ({self.reason}), so its vector is observed")
         return "vector"
+
+    def _check_nothing_is_of_images(self) -> None:
+        """Raise `ConfigError` where a setting asks for something that only images have."""
+        for name in ("size", "grayscale"):
+            value = getattr(self._config, name)
+            if value:
+                raise ConfigError(
+                    f"collection.{name}={value}: is of images, and a vector of {self._maker.name} is observed"
+                    f"{f' since it cannot be rendered ({self.reason})' if self.reason else ''}; leave it out, or "
+                    "choose collection.observation=render"
+                )
 
     @property
     def _advice(self) -> str:

@@ -19,7 +19,7 @@ from pjepa_agent.compute.random import random_stream
 from pjepa_agent.config.schema import Config
 from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.model import PJEPA
-from pjepa_agent.networks.decoder import Decoder, VectorDecoder
+from pjepa_agent.networks.decoder import Decoder, VectorDecoder, make_decoder
 from pjepa_agent.objectives.readouts import decoder_loss
 from pjepa_agent.runs.checkpoint import Which, checkpoint_errors, load, load_checkpoint, save_checkpoint
 from pjepa_agent.runs.directory import RunDirectory, RunError
@@ -51,16 +51,16 @@ class Reconstruction(NamedTuple):
 
 def fit_decoder(
     embedding: NDArray[Any],
-    images: NDArray[np.uint8],
+    observations: NDArray[Any],
     config: Config,
     updates: int = UPDATES,
     progress: ProgressCallback = silent,
-) -> Decoder:
-    """Fit a decoder (paper Appendix D) to embeddings of a frozen encoder.
+) -> Decoder | VectorDecoder:
+    """Fit a decoder (paper Appendix D, for images) to embeddings of a frozen encoder.
 
     Args:
-        embedding: (F, latent_dim) embeddings of the images, which are not standardised.
-        images: (F, 64, 64, 3) uint8.
+        embedding: (F, latent_dim) embeddings of the observations, which are not standardised.
+        observations: (F, H, W, C) uint8 images or (F, k) vectors.
         config: the configuration of the run, whose seed fixes initial weights and batches.
         updates: the number of steps, of `BATCH_SIZE` observations each.
         progress: called with the number of updates done and their total.
@@ -69,13 +69,16 @@ def fit_decoder(
         The decoder, in evaluation mode.
     """
     with random_stream(config.seed, "fitted decoder"):
-        decoder = Decoder(config.network.latent_dim, config.network.initialization)
-        _initialize_at_mean(decoder, images)
+        decoder = make_decoder(config, tuple(observations.shape[1:]))
+        if isinstance(decoder, Decoder):
+            _initialize_at_mean(decoder, observations)
+        else:
+            decoder.standardization.fit(torch.from_numpy(observations[:FRAMES]))
         optimizer = torch.optim.Adam(decoder.parameters(), LEARNING_RATE)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
         for update in range(updates):
             rows = torch.randint(len(embedding), (BATCH_SIZE,)).numpy()
-            batch = torch.from_numpy(images[rows]), torch.from_numpy(embedding[rows]).float()
+            batch = torch.from_numpy(observations[rows]), torch.from_numpy(embedding[rows]).float()
             with autocast("cpu", config.optimization.autocast):
                 loss = decoder_loss(decoder, *batch)
             optimizer.zero_grad()
@@ -115,14 +118,14 @@ def run_decoder(run: RunDirectory, config: Config, model: PJEPA, at: Which = "la
     with contextlib.suppress(RunError):  # a missing, damaged or outdated file is replaced
         state = load_checkpoint(path)
         if state.get("encoder") == encoder:
-            decoder = Decoder(config.network.latent_dim, config.network.initialization)
+            decoder = make_decoder(config, model.spec.observation_shape)
             with checkpoint_errors(path):
                 decoder.load_state_dict(state["decoder"])
             return decoder.eval()
     logger.info("fitting a decoder on the frozen encoder of %s", run.path)
-    embedding, images = _known_embeddings(run, model, at)
+    embedding, observations = _known_embeddings(run, model, at)
     with progress_bar("fitting a decoder") as progress:
-        decoder = fit_decoder(embedding, images, config, progress=progress)
+        decoder = fit_decoder(embedding, observations, config, progress=progress)
     try:
         save_checkpoint(path, {"decoder": decoder.state_dict(), "encoder": encoder})
     except OSError as error:
@@ -158,8 +161,8 @@ def reconstruct(decoder: Decoder | VectorDecoder, held_out: HeldOut, model: PJEP
     return Reconstruction(error, 1 - error / variance if variance else math.nan, images, decoded)
 
 
-def _known_embeddings(run: RunDirectory, model: PJEPA, at: Which) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-    """Return embeddings and images of the run's own observations, read from disk if they are of this model."""
+def _known_embeddings(run: RunDirectory, model: PJEPA, at: Which) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return embeddings of the run's own observations, read from disk if they are of this model, and these."""
     data = read_transitions(run.transitions)
     if data.observation is None:
         raise RunError(f"{run.transitions}: observation: is missing, and a decoder needs it")
@@ -168,11 +171,11 @@ def _known_embeddings(run: RunDirectory, model: PJEPA, at: Which) -> tuple[NDArr
         if embedding.shape != (data.frames, model.latent_dim):
             raise RunError(f"{run.representation}: embedding: is {embedding.shape}, which does not fit the run")
         return embedding, np.asarray(data.observation[: data.frames])
-    images = np.asarray(data.observation[: min(data.frames, FRAMES)])
-    embedding = model.encode(images).numpy()
+    observations = np.asarray(data.observation[: min(data.frames, FRAMES)])
+    embedding = model.encode(observations).numpy()
     if not np.isfinite(embedding).all():
         raise RunError(f"{run.path}: its encoder's embeddings are not finite")
-    return embedding, images
+    return embedding, observations
 
 
 def _fingerprint(module: nn.Module) -> str:

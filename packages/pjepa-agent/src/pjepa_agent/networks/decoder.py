@@ -8,7 +8,6 @@ from jaxtyping import Float, Real, UInt8
 from torch import Tensor, nn
 
 from pjepa_agent.config.schema import Config
-from pjepa_agent.envs.base import Spec
 from pjepa_agent.networks.mlp import Initialization, initialize, mlp
 from pjepa_agent.networks.vector_encoder import Standardization
 
@@ -113,11 +112,9 @@ class VectorDecoder(nn.Module):
         return self.standardization.inverse(output)
 
 
-def make_decoder(config: Config, spec: Spec) -> Decoder | VectorDecoder:
-    """Make the decoder of a world's images or vectors."""
+def make_decoder(config: Config, shape: Sequence[int]) -> Decoder | VectorDecoder:
+    """Make the decoder of images (H, W, C) or of vectors (k,)."""
     network = config.network
-    if spec.images:
-        return Decoder(
-            network.latent_dim, network.initialization, config.compute.fast_paths, shape=spec.observation_shape
-        )
-    return VectorDecoder(network.latent_dim, network.hidden_dim, spec.observation_shape[0], network.initialization)
+    if len(shape) == 3:
+        return Decoder(network.latent_dim, network.initialization, config.compute.fast_paths, shape=shape)
+    return VectorDecoder(network.latent_dim, network.hidden_dim, shape[0], network.initialization)

@@ -143,6 +143,19 @@ class RunDirectory:
         if bins and not spec.auxiliary_bins:
             write_json(self.spec, dataclasses.asdict(dataclasses.replace(spec, auxiliary_bins=bins)))
 
+    def discard(self) -> None:
+        """Remove what `create` and a start have written, so that the path is free again, unless something is trained.
+
+        Files of others stay, and so does the directory then.
+        """
+        if self.metrics.exists() or any(self.checkpoint.parent.glob("*")):
+            return
+        for file in (self.config, self.spec, self.held_out, self.transitions, self.frames, self.provenance, self.lock):
+            file.unlink(missing_ok=True)
+        for folder in (self.checkpoint.parent, self.figures, self.path):
+            with contextlib.suppress(OSError):  # it holds something else
+                folder.rmdir()
+
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """Lock the directory for this process. The lock is released even if the process is killed.
