@@ -274,3 +274,13 @@ def test_the_images_of_worlds_without_a_render_mode_are_found():
     assert data.metadata["observed"] == "render"
     np.testing.assert_array_equal(data.observation[:, 0, :3, 0], data.labels["state"])
     assert data.observation.shape[1:] == SHAPE
+
+
+def test_where_there_is_no_display_nothing_is_written_about_one(capfd, monkeypatch):
+    pytest.importorskip("pygame")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER", "XDG_RUNTIME_DIR"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    config = CollectionConfig("CartPole-v1", observation="render", size=16, transitions=30, max_episode_steps=0)
+    assert make_domain(config).collect(0).observation.shape[1:] == (16, 16, 3)
+    assert capfd.readouterr() == ("", "")

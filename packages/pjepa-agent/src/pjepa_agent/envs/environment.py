@@ -1,5 +1,6 @@
 """Making the Gymnasium environment that a configuration names, and seeing what it can show."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -43,6 +44,7 @@ class Maker:
             ConfigError: it cannot be made.
         """
         arguments = dict(self.config.arguments)
+        draw_without_display()
         try:
             if not render:
                 return self._called(arguments)
@@ -77,6 +79,15 @@ class Maker:
                 f"{self.name}: returned a {type(environment).__name__}, must return a gymnasium.Env, one at a time"
             )
         return gymnasium.wrappers.TimeLimit(environment, limit) if limit else environment
+
+
+def draw_without_display() -> None:
+    """Let SDL, with which many environments draw, look for no display where there is none.
+
+    It would write lines that begin with ``error:`` for every environment. Only arrays are wanted of it.
+    """
+    if not any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")):
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 
 
 def _registered_name(name: str) -> str:
