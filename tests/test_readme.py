@@ -10,6 +10,7 @@ import pytest
 from bisim_theory.cli import make_parser as bisim_check_parser
 from pjepa_agent.cli.curves import make_parser as pjepa_curves_parser
 from pjepa_agent.cli.figure import make_parser as pjepa_figure_parser
+from pjepa_agent.cli.plan import make_parser as pjepa_plan_parser
 from pjepa_agent.cli.train import make_parser as pjepa_train_parser
 from support.corridor import walks
 from support.models import Flat
@@ -21,6 +22,7 @@ PARSERS = {
     "bisim-check": bisim_check_parser,
     "pjepa-curves": pjepa_curves_parser,
     "pjepa-figure": pjepa_figure_parser,
+    "pjepa-plan": pjepa_plan_parser,
     "pjepa-train": pjepa_train_parser,
 }
 

@@ -1,7 +1,12 @@
 """Dynamics and costs whose best plans are known."""
 
+import numpy as np
 import torch
 from counting_env.rules import next_count
+from pjepa_agent.envs.counting import SPEC
+from scipy import ndimage
+
+from support import corridor
 
 TARGET, MOST = 4, 8
 
@@ -59,3 +64,57 @@ class ExactCounting:
             count = next_count(count, code, MOST)
             reached.append(self.table[count])
         return torch.stack(reached, 1)
+
+
+class Decoded:
+    """A head that decodes 1 at the target, and beside it a tail that falls by so much a step."""
+
+    def __init__(self, table, tail=0.0):
+        self.table, self.tail = table, tail
+
+    def __call__(self, embedding):
+        count = torch.cdist(embedding, self.table).argmin(-1)
+        return torch.where(count == TARGET, 1.0, (8 - (count - TARGET).abs()) * self.tail)
+
+    def decode(self, output):
+        return output
+
+
+class ExactModel(ExactCounting):
+    """E, T and P of the counting world without any error: E counts the objects of an image."""
+
+    spec, device = SPEC, torch.device("cpu")
+
+    def __init__(self, table=None):
+        super().__init__(folded_embeddings() if table is None else table)
+        self.head, self.latent_dim = Decoded(self.table), self.table.shape[1]
+
+    def encode(self, observations):
+        counts = [ndimage.label(image.any(-1))[1] for image in np.asarray(observations)]
+        return self.table[counts]
+
+
+class ExactCorridor:
+    """E, T and P of `support.corridor` without any error. Embeddings are one-hot places."""
+
+    device, latent_dim = torch.device("cpu"), corridor.PLACES
+
+    def __init__(self, spec):
+        self.spec, self.head = spec, self
+
+    def encode(self, observations):
+        column = np.asarray(observations).sum((1, 3)).argmax(1)
+        return torch.eye(corridor.PLACES)[column // 4]
+
+    def rollout(self, embedding, actions):
+        place, reached = embedding.argmax(-1), []
+        for action in actions.unbind(1):
+            place = (place + 2 * action.argmax(-1) - 1).clamp(0, corridor.PLACES - 1)
+            reached.append(torch.eye(corridor.PLACES)[place])
+        return torch.stack(reached, 1)
+
+    def __call__(self, embedding):
+        return embedding[:, -1]
+
+    def decode(self, output):
+        return output

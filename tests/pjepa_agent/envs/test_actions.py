@@ -140,3 +140,21 @@ def test_a_sign_that_no_action_changes_is_refused():
 
     with pytest.raises(DatasetError, match=r"actions have the code 1, .* or collection.actions=bins:K"):
         domain(arguments={"actions": "positive"}, actions="sign").collect(0)
+
+
+@pytest.mark.parametrize("name", ["discrete", "box", "number", "positive", "unbounded", "several", "bits"])
+def test_values_are_turned_back_into_the_actions(name):
+    space = ACTIONS[name]
+    taken = drawn(space)
+    actions = make_actions(space, "auto", "world")
+    again = actions.actions(actions.values(taken)).reshape(taken.shape).astype(space.dtype)
+    np.testing.assert_array_equal(again, taken)
+    assert all(space.contains(each if each.ndim else space.dtype.type(each)) for each in again)
+
+
+def test_the_codes_of_numbers_have_values_that_stand_for_them():
+    for abstraction, space in (("sign", ACTIONS["number"]), ("bins:5", ACTIONS["box"])):
+        actions = make_actions(space, abstraction, "world")
+        parts = actions.centres(actions.values(drawn(space)))
+        rows = np.stack(np.meshgrid(*parts, indexing="ij"), -1).reshape(-1, len(parts))
+        np.testing.assert_array_equal(actions.codes(rows), np.arange(len(rows)))

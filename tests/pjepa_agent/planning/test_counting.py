@@ -7,7 +7,7 @@ import torch
 from counting_env.rules import next_count
 from pjepa_agent.planning import CEM, ICEM, MPPI, Continuous, Exhaustive, GoalCost, RewardCost
 from pjepa_agent.planning.costs import first_arrival
-from support.planned import MOST, TARGET, ExactCounting, folded_embeddings
+from support.planned import MOST, TARGET, Decoded, ExactCounting, ExactModel, folded_embeddings
 
 SPACE = Continuous([-1], [1])
 PAIRS = torch.tensor([(start, goal) for start in range(MOST + 1) for goal in range(MOST + 1) if start != goal])
@@ -55,26 +55,13 @@ def test_sums_and_ends_of_distances_are_defeated_by_a_folded_embedding_and_arriv
     assert torch.equal(steps_needed(planner, table, start, goal, arrival), (start - goal).abs())
 
 
-class Decoded:
-    """A head that decodes 1 at the target, and a tail that falls by 1e-7 a step beside it."""
-
-    def __init__(self, table, tail):
-        self.table, self.tail = table, tail
-        self.head = self
-
-    def __call__(self, embedding):
-        count = torch.cdist(embedding, self.table).argmin(-1)
-        return torch.where(count == TARGET, 1.0, (8 - (count - TARGET).abs()) * self.tail)
-
-    def decode(self, output):
-        return output
-
-
 @pytest.mark.parametrize(("step", "right"), [(0.01, False), (0, True)])
 def test_rounding_takes_away_what_the_tail_of_p_tells_below_the_horizon(step, right):
     table = folded_embeddings()
     count = torch.tensor([0, 1, 7, 8]).repeat(500)  # 3 or 4 steps away, where 2 are predicted
-    cost = RewardCost(Decoded(table, 1e-5), step=step)
+    model = ExactModel(table)
+    model.head = Decoded(table, tail=1e-5)
+    cost = RewardCost(model, step=step)
     plan = PLANNERS["exhaustive"](horizon=2).plan(ExactCounting(table), table[count], cost)
     towards = ((plan.first[:, 0] >= 0) == (count < TARGET)).float().mean()
     assert towards == 1 if right else abs(towards - 0.5) < 0.06

@@ -35,6 +35,9 @@ class Actions(Protocol):
     def codes(self, actions: NDArray[Any]) -> Ids:
         """Return the codes (N,) of actions (N, ...) of the space."""
 
+    def actions(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return the actions (N, M) that have these values (N, A)."""
+
     def metadata(self, actions: NDArray[Any]) -> dict[str, Any]:
         """Say what the codes and values of actions (N, ...) mean."""
 
@@ -75,6 +78,13 @@ class Choices:
             return digits[:, 0] + self.start[0]
         codes: Ids = np.ravel_multi_index(tuple(digits.T), self.counts).astype(np.int64)
         return codes
+
+    def actions(self, values: NDArray[Any]) -> Ids:
+        """Return the choices (N, M) that have these values: the largest of each one-hot part."""
+        if not self.one_hot:
+            return values.round().astype(np.int64) + self.start
+        parts = np.split(values, np.cumsum(self.counts)[:-1], axis=1)
+        return np.stack([part.argmax(1) for part in parts], 1) + self.start
 
     def metadata(self, actions: NDArray[Any]) -> dict[str, Any]:
         """Say what the codes and values mean."""
@@ -138,6 +148,22 @@ class Numbers:
             return combine_digits((values >= 0).astype(np.int64), 2)
         bins = self._bins(values)
         return combine_digits(bins.index(values), bins.count)
+
+    def actions(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the numbers (N, A), within the bounds."""
+        return np.clip(values.astype(np.float64), self._low, self._high)
+
+    def centres(self, values: NDArray[Any]) -> list[NDArray[np.float64]]:
+        """Return for each component the numbers that stand for its codes: the bounds for signs, the middles of bins.
+
+        Args:
+            values: (N, A) of the data, over whose range bins lie where there are no bounds.
+        """
+        found = Bins.of(values, 2)
+        low, high = np.where(self._bounded, self._low, found.low), np.where(self._bounded, self._high, found.high)
+        assert self._count is not None
+        middle = [0.0, 1.0] if self.abstraction == "sign" else (np.arange(self._count) + 0.5) / self._count
+        return [one + np.asarray(middle) * (other - one) for one, other in zip(low, high, strict=True)]
 
     def _bins(self, values: NDArray[np.float32]) -> Bins:
         assert self._count is not None

@@ -12,7 +12,7 @@ from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.schema import CollectionConfig, ObjectiveConfig
 from pjepa_agent.envs.actions import Actions, make_actions
 from pjepa_agent.envs.base import Collector, Function, Spec, SpecError
-from pjepa_agent.envs.environment import Maker
+from pjepa_agent.envs.environment import Environment, Maker
 from pjepa_agent.envs.episodes import Episode, EpisodeCollector
 from pjepa_agent.envs.labels import join_labels
 from pjepa_agent.envs.observations import Observer
@@ -65,6 +65,14 @@ class GymnasiumDomain:
             return Spec(shape, str(space.dtype), actions.dim, actions.low, actions.high)
         except SpecError as error:
             raise ConfigError(f"{self._name}: cannot be learnt: {error}") from error
+
+    def make_environment(self) -> Environment:
+        """Make an environment with the observations that are collected.
+
+        Raises:
+            ConfigError: the environment cannot be made, or has no such observations.
+        """
+        return self._observer.make()
 
     def collector(self, seed: int) -> Collector:
         """Refuse, since only the counting world is collected while training.

@@ -1,5 +1,8 @@
 """Planning with a learnt model: planners, costs and episodes."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from pjepa_agent.planning.base import Cost, Dynamics, Plan, Planner, PlanningError
 from pjepa_agent.planning.cem import CEM
 from pjepa_agent.planning.costs import GoalCost, ImportedCost, RewardCost
@@ -8,7 +11,17 @@ from pjepa_agent.planning.icem import ICEM
 from pjepa_agent.planning.mppi import MPPI
 from pjepa_agent.planning.spaces import Continuous, Discrete
 
+if TYPE_CHECKING:
+    from pjepa_agent.planning.control import Answer, plan_run
+
 __all__ = [
-    "CEM", "ICEM", "MPPI", "Continuous", "Cost", "Discrete", "Dynamics", "Exhaustive", "GoalCost", "ImportedCost",
-    "Plan", "Planner", "PlanningError", "RewardCost",
+    "CEM", "ICEM", "MPPI", "Answer", "Continuous", "Cost", "Discrete", "Dynamics", "Exhaustive", "GoalCost",
+    "ImportedCost", "Plan", "Planner", "PlanningError", "RewardCost", "plan_run",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    # Planners know neither runs nor worlds, which whoever wants a planner alone need not import.
+    if name in ("Answer", "plan_run"):
+        return getattr(importlib.import_module("pjepa_agent.planning.control"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
