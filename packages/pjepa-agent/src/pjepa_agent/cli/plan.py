@@ -8,7 +8,7 @@ from typing import Any
 
 from bisim_theory.console import Parser, plain_warnings, print_error, print_result
 
-from pjepa_agent.cli.terminal import log_to_terminal, quiet_libraries, without_garbage_collection
+from pjepa_agent.cli.terminal import log_to_terminal, without_garbage_collection
 
 DESCRIPTION = """\
 Plan with a trained run, in its world: act by the predictions of its dynamics T, towards the reward that P predicts or
@@ -108,6 +108,7 @@ def _plan(options: argparse.Namespace) -> int:
             from pjepa_agent.planning.base import PlanningError
             from pjepa_agent.planning.control import plan_run
             from pjepa_agent.run import choose_device
+            from pjepa_agent.runs.interruption import quiet_libraries
         quiet_libraries()
         errors += (PlanningError,)
         answer = plan_run(
