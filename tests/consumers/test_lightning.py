@@ -3,6 +3,9 @@
 import csv
 import importlib
 import pickle
+import re
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from support.corridor import walks
 from torch.nn.functional import mse_loss, one_hot
 
 STEPS = 30
+README = Path(__file__).parents[2] / "packages" / "bisim-theory" / "README.md"
 
 
 @pytest.fixture(params=["lightning.pytorch", "pytorch_lightning"])
@@ -143,6 +147,19 @@ def test_measures_at_every_validation_and_gradients_of_several_batches(lightning
     watch = make_callback(callback, 10)
     _, _, rows = fit(package, tmp_path / "more", [watch], accumulate_grad_batches=3, enable_checkpointing=False)
     assert [int(row["step"]) for row in rows] == [0, 10, 20, 30]
+
+
+def test_the_readme_shows_how(lightning, tmp_path):
+    package, callback = lightning
+    (code,) = re.findall(r"^```py\n(.*?)^```", README.read_text(), re.S | re.M)
+    names = {
+        "monitor": TheoremMonitor(walks(), "reward"),
+        "Trainer": partial(package.Trainer, max_steps=1, logger=False, enable_checkpointing=False),
+    }
+    exec(compile(code.replace("theory.integrations.lightning", callback.__module__[6:]), "<snippet>", "exec"), names)
+    names["trainer"].fit(make_module(package), batches(walks()))
+    assert isinstance(names["watch"], callback)
+    assert names["watch"].measures is not None
 
 
 def test_the_class_can_be_pickled(lightning):
