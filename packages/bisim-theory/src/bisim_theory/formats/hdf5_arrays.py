@@ -1,5 +1,6 @@
 """Arrays of HDF5 files, read with h5py without following links out of the file."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,10 @@ from bisim_theory.formats.frames import LazyFrames
 from bisim_theory.formats.limits import FREE_BYTES, byte_count, damaged, first_line, plain, shown
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+KEPT = 1 << 12
+"""Most bytes of an array that is read as it is opened, as an episode of a few steps has many; both take as long."""
 
 
 def is_hdf5(path: Path) -> bool:
@@ -44,13 +49,19 @@ class StoredDataset(LazyFrames):
         if not hasattr(dataset, "chunks"):
             raise DatasetError(f"{path}: {name}: is a group, must be an array")
         check_own(path, name, dataset)
-        if dataset.shape is None or dataset.dtype.kind not in "biuf" or dataset.dtype.itemsize > 8:
-            raise DatasetError(f"{path}: {name}: must hold numbers, is {shown(str(dataset.dtype))}")
-        file.require_filters(name, dataset)
-        self.shape = tuple(int(n) for n in dataset.shape)
+        shape, chunks = dataset.shape, dataset.chunks
         self.dtype: np.dtype[Any] = dataset.dtype
-        if dataset.chunks is not None and byte_count(dataset.chunks, self.dtype.itemsize) > FREE_BYTES:
-            raise DatasetError(f"{path}: {name}: is stored in chunks {dataset.chunks}, too large to be read in pieces")
+        if shape is None or self.dtype.kind not in "biuf" or self.dtype.itemsize > 8:
+            raise DatasetError(f"{path}: {name}: must hold numbers, is {shown(str(self.dtype))}")
+        if chunks is not None:  # without chunks there are no filters
+            file.require_filters(name, dataset)
+            if byte_count(chunks, self.dtype.itemsize) > FREE_BYTES:
+                raise DatasetError(f"{path}: {name}: is stored in chunks {chunks}, too large to be read in pieces")
+        self.shape = tuple(int(n) for n in shape)
+        self._kept: NDArray[Any] | None = None
+        if self.nbytes <= KEPT:
+            with contextlib.suppress(Exception):  # a damaged one is refused where it is needed
+                self._kept = plain(np.asarray(dataset[()]))
 
     @property
     def nbytes(self) -> int:
@@ -62,6 +73,8 @@ class StoredDataset(LazyFrames):
         return self._read(slice(start, stop))
 
     def _read(self, rows: Any) -> NDArray[Any]:
+        if self._kept is not None:
+            return np.array(self._kept[rows])
         # Opened for each read: HDF5 keeps a cache for every open array, and there may be thousands.
         try:
             return plain(np.asarray(self._file.node(self.name)[rows]))

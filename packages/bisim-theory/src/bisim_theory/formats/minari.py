@@ -6,6 +6,7 @@ whatever a stranger wrote there. It also holds whole episodes in memory.
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ def _to_transitions(
     actions: str | None,
 ) -> TransitionDataset:
     lengths = observed.lengths
-    steps = {name: [file.array(f"{group}/{name}") for group in groups] for name in ("actions", *_STEP)}
+    steps = _open_columns(file, groups, ("actions", *_STEP))
     infos = _info_columns(file, groups, lengths)
     held = sum(column.nbytes for columns in (*steps.values(), *infos.values()) for column in columns)
     check_expansion(str(folder), held + observed.held_bytes, observed.frame_bytes, stored_bytes(file.path))
@@ -157,6 +158,12 @@ def _join_steps(columns: list[StoredDataset], lengths: Ids) -> NDArray[Any]:
                 f"so it must be {(int(length) - 1, *first.shape[1:])}"
             )
     return np.concatenate([column[: length - 1] for column, length in zip(columns, lengths, strict=True)])
+
+
+def _open_columns(file: Hdf5File, groups: list[str], names: Sequence[str]) -> dict[str, list[StoredDataset]]:
+    """Return name -> arrays of all episodes, opened one episode after the other, which is faster."""
+    opened = [[file.array(f"{group}/{name}") for name in names] for group in groups]
+    return dict(zip(names, map(list, zip(*opened, strict=True)), strict=True))
 
 
 def _info_columns(file: Hdf5File, groups: list[str], lengths: Ids) -> dict[str, list[StoredDataset]]:
