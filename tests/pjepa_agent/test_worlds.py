@@ -172,14 +172,21 @@ def test_an_auxiliary_of_two_values_is_refused(tmp_path):
         prepare(config)
 
 
-def test_figures_by_count_are_refused_for_another_world(tmp_path, dataset, capsys):
+def test_the_figures_of_a_run_are_drawn_and_the_command_draws_it_again(tmp_path, dataset, capsys):
     from pjepa_agent.cli.figure import main as figure
 
     _, run = train(tmp_path, "--data", dataset, "--auxiliary", "reward")
+    assert {path.name for path in run.figures.iterdir()} == {
+        "pca.png", "distances.png", "witnesses.png", "curves.png",
+    }  # fmt: skip
     capsys.readouterr()
-    assert figure([str(run.path), "--out", str(tmp_path / "figure.png")]) == 2
-    assert "is a run of another world than the counting one" in capsys.readouterr().err
-    assert not (tmp_path / "figure.png").exists()
+    out = tmp_path / "figure.png"
+    for at in ("last", "best"):
+        assert figure([str(run.path), "--out", str(out), "--at", at]) == 0
+        shown = capsys.readouterr().out
+        assert "walks.npz, p: reward, seed 0: explained share, least of all levels: " in shown
+        assert "count" not in shown
+    assert out.stat().st_size > 1_000
 
 
 def test_the_untrained_encoder_of_vectors_is_standardised_like_the_trained_one(tmp_path):

@@ -20,6 +20,7 @@ from pjepa_agent.config.fields import DEVICES, is_device
 from pjepa_agent.config.schema import SCALAR_AUXILIARIES, Config
 from pjepa_agent.envs.registry import make_domain
 from pjepa_agent.evaluation.held_out import compare_with_untrained
+from pjepa_agent.evaluation.held_out_episodes import HeldOutEpisodes
 from pjepa_agent.evaluation.theorem import write_run_representation
 from pjepa_agent.networks.encoders import EncoderFactory, check_networks
 from pjepa_agent.runs.directory import RunDirectory, RunError
@@ -248,13 +249,10 @@ def _write_recent(run: RunDirectory, config: Config, trainer: Trainer) -> Transi
 
 
 def _write_results(run: RunDirectory, data: TransitionDataset, trainer: Trainer) -> None:
-    from pjepa_agent.figures.run import write_figures  # matplotlib takes a second, which the start need not wait for
-
     logger.info("writing the representation of %d observations, and the figures", data.frames)
     write_run_representation(run, data, trainer.evaluated)
-    embedding, labels = trainer.held_out.embed(trainer.evaluated)
     try:
-        write_figures(run.figures, embedding, labels, trainer.metrics, trainer.held_out.label_name)
+        _write_figures(run, trainer)
     except OSError:  # a full disk, on which the report would not fit either
         raise
     except Exception as error:  # no picture is worth the report of a finished training
@@ -262,6 +260,18 @@ def _write_results(run: RunDirectory, data: TransitionDataset, trainer: Trainer)
         logger.warning(
             "%s: cannot be drawn (%s: %s); the run is whole without", run.figures, type(error).__name__, reason
         )
+
+
+def _write_figures(run: RunDirectory, trainer: Trainer) -> None:
+    held_out = trainer.held_out  # matplotlib takes a second to import, which the start need not wait for
+    if isinstance(held_out, HeldOutEpisodes):
+        from pjepa_agent.figures.world import write_world_figures
+
+        write_world_figures(run.figures, held_out, trainer.evaluated, trainer.metrics)
+    else:
+        from pjepa_agent.figures.run import write_figures
+
+        write_figures(run.figures, *held_out.embed(trainer.evaluated), trainer.metrics)
 
 
 def _report(config: Config, trainer: Trainer, seconds: float, held_out: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from pjepa_agent.cli.terminal import log_to_terminal, picture_path
 DESCRIPTION = """\
 Draw the paper's Figure 2 for trained runs, one column per run: PCA of 256 held-out embeddings, the distances between
 them sorted by count, and observations with their reconstructions. For a run without a decoder, one is fitted on its
-frozen encoder and kept in its checkpoints/ (minutes, once)."""
+frozen encoder and kept in its checkpoints/ (minutes, once). Of other worlds: PCA and distances by a label, by class of
+B_D* or by p, and pairs of each level along their witnesses; the held-out episodes are collected, or read, again."""
 
 EXAMPLE = "example: pjepa-figure runs/A runs/B --at best"
 
@@ -55,16 +56,11 @@ def _draw(options: argparse.Namespace, out: Path) -> int:
     try:
         for run in options.runs:  # before fitting a decoder for the first takes minutes
             RunDirectory.open(run)
-        from pjepa_agent.figures.figure_two import draw_figure_two, load_column
+        from pjepa_agent.figures.figure_two import describe, draw_figure_two, load_column
 
         columns = [load_column(run, options.at) for run in options.runs]
         draw_figure_two(columns, out, options.at)
-        lines = [
-            f"{run}: {column.name}: nearest-centroid accuracy {column.accuracy:.4f}, reconstruction error "
-            f"{column.reconstruction.error:.4f} in [-1, 1] "
-            f"({column.reconstruction.explained:.1%} of the pixels' variance explained)"
-            for run, column in zip(options.runs, columns, strict=True)
-        ]
+        lines = [f"{run}: {describe(column)}" for run, column in zip(options.runs, columns, strict=True)]
         print_result("\n".join([*lines, f"written to {out}"]))
     except (RunError, DatasetError, ConfigError, OSError, MemoryError) as error:
         return print_error("pjepa-figure", error)

@@ -1,5 +1,9 @@
-"""Draw the paper's Figure 2 for a set of runs: PCA, distances and reconstructions of held-out embeddings."""
+"""Draw the paper's Figure 2 for a set of runs: PCA, distances and reconstructions of held-out embeddings.
 
+Of another world than the counting one, pairs along their witnesses stand in the place of reconstructions.
+"""
+
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,16 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bisim_theory import read_transitions
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.config.schema import Config
+from pjepa_agent.evaluation.compactness import world_name
 from pjepa_agent.evaluation.held_out import HeldOut
+from pjepa_agent.evaluation.held_out_episodes import HeldOutEpisodes, make_held_out
 from pjepa_agent.evaluation.reconstruction import Reconstruction, reconstruct, run_decoder
+from pjepa_agent.figures.arrangement import Arrangement, arrange
 from pjepa_agent.figures.run import POINTS, draw_distances, draw_pca, save_figure, unstyled
+from pjepa_agent.figures.strips import Strips, draw_strips, find_strips
+from pjepa_agent.figures.world import draw_classes, draw_ordered_distances, panel
+from pjepa_agent.model import PJEPA
 from pjepa_agent.runs.checkpoint import Which, load
 from pjepa_agent.runs.directory import RunDirectory, RunError
+from pjepa_agent.runs.metrics import LEAST_EXPLAINED
 
 EXAMPLES = 8
 """Observations drawn with their reconstructions: one of each count from 1."""
@@ -26,6 +39,15 @@ MARGIN, GAP = 2, 6
 
 PANEL, LEFT, COLUMN, TOP, ROW = 3.4, 0.75, 5.2, 1.15, 4.35
 """Inches: side of a panel, left margin, distance of columns, top margin, distance of rows."""
+
+LINE = 0.25
+"""Inches for one more line in the titles of columns."""
+
+MORE = 1.3
+"""Inches by which the panel of witnesses is wider than the others."""
+
+STRIPS = 3
+"""Most levels of which a pair is shown."""
 
 
 @dataclass(frozen=True)
@@ -49,15 +71,36 @@ class Column:
     examples: NDArray[np.int64]
 
 
-def load_column(path: str | os.PathLike[str], at: Which = "last") -> Column:
-    """Embed and reconstruct the held-out observations of a run, fitting a decoder if it has none.
+@dataclass(frozen=True)
+class WorldColumn:
+    """Hold the data that one column of the figure shows of a run of another world.
+
+    Attributes:
+        name: world, auxiliary function and seed.
+        arrangement: its held-out observations.
+        strips: pairs of them along their witnesses.
+        measures: of the model, by the names of ``metrics.csv``.
+    """
+
+    name: str
+    arrangement: Arrangement
+    strips: Strips
+    measures: dict[str, float]
+
+
+def load_column(path: str | os.PathLike[str], at: Which = "last") -> Column | WorldColumn:
+    """Embed the held-out observations of a run, and reconstruct those of the counting world.
+
+    A run of the counting world without a decoder gets one. In another world the episodes are collected, or read, again.
 
     Raises:
         RunError, DatasetError, OSError: a file of the run is missing or invalid.
+        ConfigError: the run's environment, or its p, is there no more.
     """
     run, config = RunDirectory.open(path)
-    run.require_counting(config)
     model = load(path, at=at)
+    if not config.counting:
+        return _load_world_column(run, config, model)
     held_out = HeldOut(config)
     embedding = model.encode(held_out.images).numpy()
     if not np.isfinite(embedding).all():
@@ -74,17 +117,33 @@ def load_column(path: str | os.PathLike[str], at: Which = "last") -> Column:
     )
 
 
+def _load_world_column(run: RunDirectory, config: Config, model: PJEPA) -> WorldColumn:
+    auxiliary = Auxiliary(config)
+    auxiliary.restore(read_transitions(run.transitions))
+    held_out = make_held_out(config, run.read_spec(), auxiliary)
+    assert isinstance(held_out, HeldOutEpisodes)
+    measures = held_out.measure(model)
+    if math.isnan(measures["eval/spread"]):
+        raise RunError(f"{run.path}: its encoder's embeddings are not finite, so there is nothing to draw")
+    return WorldColumn(name_of(config), arrange(held_out, model), find_strips(held_out, model, STRIPS), measures)
+
+
 def name_of(config: Config) -> str:
-    """Return experiment and seed of a run, and its auxiliary function if it is not the experiment's default."""
+    """Return experiment and seed of a run, and its auxiliary function if it is not the experiment's default.
+
+    Of another world than the counting one: the world, its auxiliary function and the seed.
+    """
     auxiliary = config.objective.auxiliary
+    if not config.counting:
+        return f"{world_name(config)}, p: {auxiliary}, seed {config.seed}"
     usual = "random" if config.experiment == "random" else "reward"
     named = config.experiment if auxiliary == usual else f"{config.experiment}, auxiliary {auxiliary}"
     return f"{named}, seed {config.seed}"
 
 
 @unstyled
-def draw_figure_two(columns: Sequence[Column], path: Path, at: Which = "last") -> None:
-    """Write a figure with one column per run: PCA, distances and reconstructions below each other.
+def draw_figure_two(columns: Sequence[Column | WorldColumn], path: Path, at: Which = "last") -> None:
+    """Write a figure with one column per run: PCA, distances, and reconstructions or witnesses below each other.
 
     Args:
         columns: at least one column.
@@ -94,20 +153,54 @@ def draw_figure_two(columns: Sequence[Column], path: Path, at: Which = "last") -
     Raises:
         OSError: the file cannot be written.
     """
-    size = (COLUMN * len(columns), TOP + 3 * ROW)
+    top = TOP + (0.0 if all(isinstance(column, Column) for column in columns) else LINE)
+    size = (COLUMN * len(columns), top + 3 * ROW)
     figure = Figure(figsize=size)
-    when = "at the last update" if at == "last" else "at the most compact update"
+    best = "most compact" if all(isinstance(column, Column) for column in columns) else "best"
+    when = "at the last update" if at == "last" else f"at the {best} update"
     figure.suptitle(f"Held-out observations, {when}", fontsize=14, y=1 - 0.3 / size[1])
     for number, column in enumerate(columns):
-        corners = [(LEFT + number * COLUMN, size[1] - TOP - row * ROW - PANEL) for row in range(3)]
-        _draw_column([_add_panel(figure, left, bottom, PANEL) for left, bottom in corners], column)
+        corners = [(LEFT + number * COLUMN, size[1] - top - row * ROW - PANEL) for row in range(3)]
+        if isinstance(column, Column):
+            _draw_column([panel(figure, left, bottom, PANEL) for left, bottom in corners], column)
+        else:
+            left, bottom = corners.pop()
+            widest = panel(figure, left - MORE / 2, bottom, PANEL + MORE, PANEL)
+            _draw_world_column([*(panel(figure, *corner, PANEL) for corner in corners), widest], column)
     save_figure(figure, path, dpi=150)
 
 
-def _add_panel(figure: Figure, left: float, bottom: float, width: float) -> Axes:
-    """Add axes of a width and a position in inches and the height of a panel, so that all columns align exactly."""
-    wide, high = figure.get_size_inches()
-    return figure.add_axes((left / wide, bottom / high, width / wide, PANEL / high))
+def _draw_world_column(panels: Sequence[Axes], column: WorldColumn) -> None:
+    """Draw PCA, distances and witnesses of one run of another world into its three panels."""
+    pca, distances, witnesses = panels
+    draw_classes(pca, column.arrangement)
+    title = pca.get_title().replace("\n", " ")
+    world, _, rest = column.name.partition(", ")
+    pca.set_title(f"{world}\n{rest}\n", fontsize=12, weight="bold")
+    pca.text(0.5, 1.025, title, transform=pca.transAxes, ha="center", fontsize=10)
+    draw_ordered_distances(distances, column.arrangement)
+    draw_strips(witnesses, column.strips, (PANEL + MORE, PANEL))
+    witnesses.text(
+        0.5, -0.03, measures_text(column.measures), transform=witnesses.transAxes, ha="center", va="top", fontsize=11
+    )
+
+
+def describe(column: Column | WorldColumn) -> str:
+    """Say in one line what a column shows."""
+    if isinstance(column, WorldColumn):
+        return f"{column.name}: {measures_text(column.measures)}".replace("\n", ", ")
+    return (
+        f"{column.name}: nearest-centroid accuracy {column.accuracy:.4f}, reconstruction error "
+        f"{column.reconstruction.error:.4f} in [-1, 1] "
+        f"({column.reconstruction.explained:.1%} of the pixels' variance explained)"
+    )
+
+
+def measures_text(measures: dict[str, float]) -> str:
+    """Say what was measured of a model of another world, in two lines."""
+    least, collapsed = measures[LEAST_EXPLAINED], measures["theorem/collapsed_pairs"]
+    explained = "no pair to explain" if math.isnan(least) else f"explained share, least of all levels: {least:.3f}"
+    return f"{explained}\ncollapsed pairs: {collapsed:,.0f}; RankMe: {measures['eval/rankme']:.1f}"
 
 
 def _draw_column(panels: Sequence[Axes], column: Column) -> None:
