@@ -16,7 +16,7 @@ FLOORS = {
         ["cli", "integrations"],
         ["monitor"],
         ["report"],
-        ["analysis"],
+        ["analysis", "stored"],
         ["outcome"],
         ["theorem", "formats"],
         ["relation"],

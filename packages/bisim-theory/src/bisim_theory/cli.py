@@ -102,6 +102,19 @@ def make_parser() -> Parser:
         "are shown and decide nothing",
     )
     parser.add_argument(
+        "--backend",
+        choices=("auto", "memory", "duckdb", "daft"),
+        default="auto",
+        help="compute classes of behaviour in memory; out of memory, by DuckDB; or by Daft, on a Ray cluster if "
+        "RAY_ADDRESS names one. auto: DuckDB where a folder of Parquet files exceeds the memory",
+    )
+    parser.add_argument(
+        "--memory",
+        metavar="SIZE",
+        help="memory that may be taken, such as 2GB (default: half of what is free); rows beyond it are spilled to "
+        "TMPDIR",
+    )
+    parser.add_argument(
         "--json",
         metavar="FILE",
         help="write the results as JSON too; with - to standard output, and the text to standard error",
@@ -155,10 +168,16 @@ def _check(options: argparse.Namespace) -> "Report":
     from bisim_theory.data.auxiliary_names import split_names
     from bisim_theory.formats import read_representation, read_transitions, resolve
     from bisim_theory.progress import progress_bar
+    from bisim_theory.relation.backends.memory import parse_memory
+    from bisim_theory.stored.backends import choose_backend, memory_to_use
 
     tolerance = _tolerance(options.tolerance)
     path, representation_path = resolve(options.path)
     _check_outputs(options, path, representation_path)
+    memory = memory_to_use(None if options.memory is None else parse_memory(options.memory))
+    backend = choose_backend(path, options.backend, memory, _only_in_memory(options, representation_path))
+    if backend != "memory":
+        return _check_stored(options, path, backend, memory)
     data = read_transitions(path, actions=options.actions, observation=options.observation)
     candidates = [] if options.compare is None else split_names(options.compare, data.labels)
     # The model in the folder was trained with the stored p, so it cannot be checked with another one.
@@ -186,6 +205,40 @@ def _check(options: argparse.Namespace) -> "Report":
         return report
     why = "as a comparison, or another p, says nothing of its model"
     return dataclasses.replace(report, left_out=f"{representation_path}, {why}")
+
+
+def _only_in_memory(options: argparse.Namespace, representation: Path | None) -> str | None:
+    """Return the option that only the backend in memory answers, or None."""
+    if options.representation is not None or (representation is not None and options.compare is None):
+        return "what a model keeps apart (--representation)"
+    if options.terminal != "leaf":
+        return f"--terminal {options.terminal}"
+    return None
+
+
+def _check_stored(options: argparse.Namespace, path: Path, backend: str, memory: int) -> "Report":
+    """Analyse a dataset by another backend than memory."""
+    from bisim_theory.formats import read_transitions
+    from bisim_theory.formats.parquet import is_parquet_folder
+    from bisim_theory.progress import progress_bar
+    from bisim_theory.stored.backends import analyse_by
+
+    on_disk = is_parquet_folder(path) and options.actions is None and options.observation is None
+    data = None if on_disk else read_transitions(path, actions=options.actions, observation=options.observation)
+    with _naming(path, None):
+        return analyse_by(
+            backend,
+            path,
+            data,
+            memory,
+            options.compare,
+            identity=options.identity,
+            folding=options.fold,
+            auxiliary=options.auxiliary,
+            pairs=[(x, y) for x, y in options.pair],
+            label=options.label,
+            progress_bar=progress_bar,
+        )
 
 
 def _check_outputs(options: argparse.Namespace, *inputs: Path | None) -> None:

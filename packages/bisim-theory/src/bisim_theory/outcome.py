@@ -5,18 +5,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory import _aliases
 from bisim_theory.data.alternatives import find_alternatives
-from bisim_theory.data.auxiliary import stored_values
+from bisim_theory.data.auxiliary import auxiliary_codes, stored_values
 from bisim_theory.data.contradiction import NoWellTrainedModelError
 from bisim_theory.data.folding import Conflicts
 from bisim_theory.data.identity import ContentNote
 from bisim_theory.data.labels import label_names, label_values
 from bisim_theory.data.representation import Representation
 from bisim_theory.data.terminals import Terminals
-from bisim_theory.data.transitions import TransitionDataset
+from bisim_theory.data.transitions import Ids, TransitionDataset
 from bisim_theory.relation.base import Relation
 from bisim_theory.relation.collect_next import Suggestion
 from bisim_theory.relation.comparison import Comparison
@@ -42,6 +43,32 @@ class PairNote:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Facts:
+    """Hold what an outcome of data on disk cannot count from arrays; see the properties of that name.
+
+    Attributes:
+        sources: number of observations that are sources.
+        action_codes: (A,) the action codes that occur, sorted.
+        p_values: numbers of different values of p, of observations where it is known, and of all in transitions; None
+            where p is no function of the observation.
+        unknown_sources: number of sources of unknown p.
+        look_alike_pairs: number of distinguished pairs of equal content, or None.
+        certified_share: distinguished share of the pairs with different labels, or None.
+        within_label: number of distinguished pairs with equal labels, or None.
+        alternatives: names of auxiliary functions with one value where p has two.
+    """
+
+    sources: int
+    action_codes: Ids
+    p_values: tuple[int, int, int] | None = None
+    unknown_sources: int = 0
+    look_alike_pairs: int | None = None
+    certified_share: float | None = None
+    within_label: int | None = None
+    alternatives: Sequence[str] = ()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Outcome:
     """Hold what every outcome of an analysis has.
 
@@ -56,6 +83,8 @@ class Outcome:
         comparison: candidates for p side by side; None unless requested.
         terminals: what became of terminal observations; None where they stay leaves.
         left_out: input that was found and not used, and why; None if there is none.
+        backend: what computed the classes of behaviour, ``"memory"`` or the name of an engine.
+        facts: what was counted of data on disk, which `data` then only describes; None for data in memory.
     """
 
     data: TransitionDataset
@@ -68,6 +97,34 @@ class Outcome:
     comparison: Comparison | None = None
     terminals: Terminals | None = None
     left_out: str | None = None
+    backend: str = "memory"
+    facts: Facts | None = None
+
+    @functools.cached_property
+    def sources(self) -> int:
+        """Return the number of observations that are sources."""
+        return len(np.unique(self.data.source)) if self.facts is None else self.facts.sources
+
+    @functools.cached_property
+    def action_codes(self) -> Ids:
+        """Return (A,) the action codes that occur, sorted."""
+        return np.unique(self.data.action) if self.facts is None else self.facts.action_codes
+
+    @functools.cached_property
+    def p_values(self) -> tuple[int, int, int] | None:
+        """Count the different values of p, the observations where it is known, and all that occur in transitions.
+
+        None where p is no function of the observation.
+        """
+        if self.facts is not None:
+            return self.facts.p_values
+        data = self.data
+        if data.auxiliary is None and data.observation_auxiliary is None:
+            return None
+        codes = auxiliary_codes(data)
+        occurs = np.zeros(data.frames, bool)
+        occurs[data.source] = occurs[data.successor] = True
+        return int(codes.max()) + 1, int((codes >= 0).sum()), int(occurs.sum())
 
     @property
     def auxiliary(self) -> str:
@@ -109,6 +166,8 @@ class Impossible(Outcome):
         """Return names of auxiliary functions with one value where p has two at one observation, else nothing."""
         if not self.contradiction.equal:
             return []
+        if self.facts is not None:
+            return list(self.facts.alternatives)
         ids = self.content.ids if self.content is not None and self.identity == "content" else None
         return find_alternatives(self.recorded, self.auxiliary, self.contradiction.values, ids)
 
@@ -146,6 +205,8 @@ class WithRelation(Related):
     @functools.cached_property
     def unknown_sources(self) -> int:
         """Number of sources of unknown p, which take part with their dynamics."""
+        if self.facts is not None:
+            return self.facts.unknown_sources
         return int((~stored_values(self.data).known[self.relation.sources]).sum())
 
     @functools.cached_property
@@ -154,6 +215,8 @@ class WithRelation(Related):
 
         None where contents are not known, and where equal ones are one observation.
         """
+        if self.facts is not None:
+            return self.facts.look_alike_pairs
         if self.content is None or self.identity == "content":
             return None
         return self.relation.equal_label_pairs(self.relation.label_codes(self.content.ids))
@@ -161,7 +224,16 @@ class WithRelation(Related):
     @functools.cached_property
     def certified_share(self) -> float | None:
         """Return the share of the pairs with different labels that are distinguished, or None without such pairs."""
+        if self.facts is not None:
+            return self.facts.certified_share
         return None if self.labels is None else self.relation.certified_share(self.labels)
+
+    @functools.cached_property
+    def within_label(self) -> int | None:
+        """Count the distinguished pairs with equal labels; None without labels."""
+        if self.facts is not None:
+            return self.facts.within_label
+        return None if self.labels is None else self.relation.distinguished_within_label(self.labels)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -1,6 +1,6 @@
 """Auxiliary functions that have one value for every observation, where the chosen one has two."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any
 
 import numpy as np
@@ -29,12 +29,26 @@ def find_alternatives(data: TransitionDataset, name: str, values: tuple[Any, Any
         The same function rounded to the finest step that serves, and in the most bins that do; then ``terminated`` and
         ``reward:actions``. What would be equal everywhere is left out.
     """
+    return alternatives(name, data.labels, values, lambda each: _serves(data, each, ids))
+
+
+def alternatives(
+    name: str, labels: Container[str], values: tuple[Any, Any], serves: Callable[[str], bool]
+) -> list[str]:
+    """Return the names that serve; see `find_alternatives`.
+
+    Args:
+        name: the auxiliary function that has two values at one observation.
+        labels: names of labels.
+        values: the two values.
+        serves: whether a function of a name has one value at every observation, and not the same at all.
+    """
     found = []
-    terms = parse_auxiliary(name, data.labels)
+    terms = parse_auxiliary(name, labels)
     if len(terms) == 1 and terms[0].base not in _WITHOUT_ORDER:
         for tries in (_rounded(terms[0], values), _binned(terms[0])):
-            found += [next(each for each in [*tries, ""] if not each or _serves(data, each, ids))]
-    others = (each for each in ("terminated", "reward:actions") if each != name and _serves(data, each, ids))
+            found += [next(each for each in [*tries, ""] if not each or serves(each))]
+    others = (each for each in ("terminated", "reward:actions") if each != name and serves(each))
     return [*filter(None, found), *others]
 
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from bisim_theory.data.transitions import DatasetError, TransitionDataset
-from bisim_theory.formats import d4rl, hdf5, lance, lerobot, minari, npz, ogbench, registry, robomimic, torchrl
+from bisim_theory.formats import d4rl, hdf5, lance, lerobot, minari, npz, ogbench, parquet, registry, robomimic, torchrl
 from bisim_theory.formats.npz import read_representation, write_representation, write_transitions
 from bisim_theory.formats.npz_arrays import StoredArray, StoredFrames
 from bisim_theory.formats.registry import Format
@@ -34,6 +34,7 @@ FORMATS = [
     lance.FORMAT,
     torchrl.FORMAT,
     minari.FORMAT,
+    parquet.FORMAT,
     d4rl.FORMAT,
     robomimic.FORMAT,
     hdf5.FORMAT,
@@ -86,7 +87,7 @@ def read_transitions(
     Args:
         path: ``transitions.npz`` or a run directory that holds it; a folder of Minari or the id of a dataset in its
             local store; a folder of TorchRL's ``LazyMemmapStorage``, of ``TensorDict.memmap`` or of
-            ``ReplayBuffer.dumps``; a flat HDF5 file of stable-worldmodel.
+            ``ReplayBuffer.dumps``; a flat HDF5 file of stable-worldmodel; a folder of Parquet files.
         actions: how continuous actions become codes: ``"sign"`` or ``"bins:K"``; see
             `bisim_theory.formats.actions.encode_actions`. In ``.npz`` files it recomputes the codes from
             `action_value`.
@@ -94,7 +95,7 @@ def read_transitions(
             labels where they can. None takes the format's default.
 
     Returns:
-        The transitions. Only ``.npz`` files hold `auxiliary`; from other formats it is None. Of the metadata,
+        The transitions. Only ``.npz`` and Parquet files hold `auxiliary`; elsewhere it is None. Of the metadata,
         ``convention`` says how rows became transitions, ``left_out`` what was not read, ``labels_left_out`` which
         columns cannot be labels, and ``steps_without_successor`` how many steps lack the observation they led to.
 

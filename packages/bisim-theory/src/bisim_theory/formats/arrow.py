@@ -31,7 +31,8 @@ class ParquetFile:
         try:
             self._file = pyarrow.parquet.ParquetFile(path, memory_map=False, pre_buffer=False)
             self.rows = int(self._file.metadata.num_rows)
-            self.names: list[str] = list(self._file.schema_arrow.names)
+            self.schema: Any = self._file.schema_arrow
+            self.names: list[str] = list(self.schema.names)
         except Exception as error:  # a damaged file can raise almost anything
             raise DatasetError(f"{path}: is no Parquet file, or a damaged one ({first_line(error)})") from None
 

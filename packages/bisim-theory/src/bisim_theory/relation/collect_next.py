@@ -1,7 +1,7 @@
 """The (observation, action) pairs to collect next: those whose outcome is expected to certify most pairs."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,22 +63,59 @@ def collect_next(
     """
     if content is None:
         content = np.arange(relation.data.frames)
-    return _GainSearch(relation, labels, content).best(most)
+    return suggest(relation, KindsInMemory(relation, labels, content), most)
 
 
-class _GainSearch:
+def suggest(relation: Relation, kinds: "Kinds", most: int = 5) -> list[Suggestion]:
+    """Find what to collect next among observations that are grouped by behaviour and label; see `collect_next`."""
+    return _GainSearch(relation, kinds).best(most)
+
+
+class Kinds(Protocol):
+    """Observations grouped by behaviour and label: those of one kind gain the same.
+
+    Attributes:
+        of_class, label: (K,) class of behaviour and code 0, 1, ... of the label; kinds are sorted by both.
+        size: (K,) number of observations.
+        actable: (K,) whether any of them did not end its episode.
+    """
+
+    of_class: Ids
+    label: Ids
+    size: Ids
+    actable: NDArray[np.bool_]
+
+    def example(self, kind: int, action: int, asked: set[tuple[int, int | None]]) -> tuple[int, int | None] | None:
+        """Find a source of a kind from which the action is untried, else one with its observed successor.
+
+        Args:
+            kind: number of the kind.
+            action: index of the action.
+            asked: contents from which an action (None: any) was suggested already. What is found is added.
+
+        Returns:
+            The source, and the successor to go on from; None where all that could be suggested was.
+        """
+
+
+class KindsInMemory:
+    """Observations of a dataset in memory, grouped by behaviour and label; see `Kinds`.
+
+    Args:
+        relation: R_D*.
+        labels: (F,) the ground truth.
+        content: (F,) ids that are equal for observations of equal content.
+    """
+
     def __init__(self, relation: Relation, labels: NDArray[Any], content: Ids) -> None:
-        self.content = content
-        self.data, self.relation, self.behaviour = relation.data, relation, relation.behaviour
-        self.rng = np.random.default_rng(0)
-        behaviour = relation.behaviour
+        self.content, self.data, behaviour = content, relation.data, relation.behaviour
         label = relation.label_codes(labels)
-        # Sources of one behaviour and label, a kind, gain the same.
-        kinds, kind_of, size = np.unique(
+        kinds, kind_of, self.size = np.unique(
             np.stack([behaviour.class_of, label], 1), axis=0, return_inverse=True, return_counts=True
         )
+        self.of_class, self.label = kinds[:, 0], kinds[:, 1]
         self.members = relation.observations[np.argsort(kind_of.reshape(-1), kind="stable")]
-        self.first_member = np.concatenate([[0], np.cumsum(size)])
+        self.first_member = np.concatenate([[0], np.cumsum(self.size)])
         # What was done, as one number of observation and action, and a row of the data for each.
         self.codes = len(behaviour.actions)
         action = np.searchsorted(behaviour.actions, self.data.action)
@@ -86,47 +123,11 @@ class _GainSearch:
         # Nothing follows an observation that ended its episode.
         self.ended = np.zeros(self.data.frames, bool)
         self.ended[ended(self.data)] = True
-        actable = np.bincount(kind_of.reshape(-1), ~self.ended[relation.observations], len(kinds)) > 0
-        self.chosen, self.alike = np.arange(len(kinds)), size
-        if len(kinds) > CLASSES:
-            chosen = np.sort(self.rng.choice(len(kinds), CLASSES, replace=False, p=size / size.sum()))
-            scale = size.sum() / size[chosen].sum()
-            kinds, self.chosen, self.alike, size = kinds[chosen], chosen, size[chosen], size[chosen] * scale
-        self.kind_class, self.kind_label, self.size = kinds[:, 0], kinds[:, 1], size.astype(np.float64)
-        self.actable = actable[self.chosen]
-        self.successor = np.full((len(behaviour.actions), behaviour.classes), -1)
-        self.successor[behaviour.edges.action, behaviour.edges.source] = behaviour.edges.successor
+        self.actable = np.bincount(kind_of.reshape(-1), ~self.ended[relation.observations], len(kinds)) > 0
 
-    def best(self, most: int) -> list[Suggestion]:
-        classes, of_kind = np.unique(self.kind_class, return_inverse=True)
-        certified = self.relation.apart(classes, classes)[of_kind][:, of_kind]
-        open_ = (self.kind_label[:, None] != self.kind_label) & ~certified
-        gains = np.stack([self._gain(action, open_) for action in range(len(self.successor))])
-        suggestions: list[Suggestion] = []
-        asked: set[tuple[int, int | None]] = set()
-        for flat in np.argsort(-gains, axis=None, kind="stable").tolist():
-            action, kind = divmod(flat, gains.shape[1])
-            if gains[action, kind] <= 0 or len(suggestions) == most:
-                break
-            code = int(self.behaviour.actions[action])
-            example = self._example(kind, action, asked)
-            if example is not None:
-                gain, alike = float(gains[action, kind]), int(self.alike[kind])
-                suggestions.append(Suggestion(example[0], code, example[1], gain, alike))
-        return suggestions
-
-    def _example(self, kind: int, action: int, asked: set[tuple[int, int | None]]) -> tuple[int, int | None] | None:
-        """Find a source of a kind from which the action is untried, else one with its observed successor.
-
-        Args:
-            kind: the kind.
-            action: index of the action.
-            asked: contents from which an action (None: any) was suggested already. What is found is added.
-
-        Returns:
-            The source, and the successor to go on from; None where all that could be suggested was.
-        """
-        begin, end = self.first_member[self.chosen[kind] : self.chosen[kind] + 2]
+    def example(self, kind: int, action: int, asked: set[tuple[int, int | None]]) -> tuple[int, int | None] | None:
+        """Find a source of a kind from which the action is untried, else one with its observed successor."""
+        begin, end = self.first_member[kind : kind + 2]
         members = self.members[begin:end]
         members = members[~self.ended[members]]
         key = pair_key(members, np.asarray(action), self.codes)
@@ -143,6 +144,40 @@ class _GainSearch:
                 asked.add((content, after))
                 return example
         return None
+
+
+class _GainSearch:
+    def __init__(self, relation: Relation, kinds: Kinds) -> None:
+        self.kinds, self.relation, self.behaviour = kinds, relation, relation.behaviour
+        behaviour, size = relation.behaviour, kinds.size
+        self.rng = np.random.default_rng(0)
+        self.chosen, self.alike = np.arange(len(size)), size
+        if len(size) > CLASSES:
+            chosen = np.sort(self.rng.choice(len(size), CLASSES, replace=False, p=size / size.sum()))
+            scale = size.sum() / size[chosen].sum()
+            self.chosen, self.alike, size = chosen, size[chosen], size[chosen] * scale
+        self.kind_class, self.kind_label = kinds.of_class[self.chosen], kinds.label[self.chosen]
+        self.size, self.actable = size.astype(np.float64), kinds.actable[self.chosen]
+        self.successor = np.full((len(behaviour.actions), behaviour.classes), -1)
+        self.successor[behaviour.edges.action, behaviour.edges.source] = behaviour.edges.successor
+
+    def best(self, most: int) -> list[Suggestion]:
+        classes, of_kind = np.unique(self.kind_class, return_inverse=True)
+        certified = self.relation.apart(classes, classes)[of_kind][:, of_kind]
+        open_ = (self.kind_label[:, None] != self.kind_label) & ~certified
+        gains = np.stack([self._gain(action, open_) for action in range(len(self.successor))])
+        suggestions: list[Suggestion] = []
+        asked: set[tuple[int, int | None]] = set()
+        for flat in np.argsort(-gains, axis=None, kind="stable").tolist():
+            action, kind = divmod(flat, gains.shape[1])
+            if gains[action, kind] <= 0 or len(suggestions) == most:
+                break
+            code = int(self.behaviour.actions[action])
+            example = self.kinds.example(int(self.chosen[kind]), action, asked)
+            if example is not None:
+                gain, alike = float(gains[action, kind]), int(self.alike[kind])
+                suggestions.append(Suggestion(example[0], code, example[1], gain, alike))
+        return suggestions
 
     def _gain(self, action: int, open_: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Compute (K,) the expected number of sources that the action distinguishes from one source of each kind."""

@@ -1,5 +1,6 @@
 """Bound the number of distinct embeddings that a well-trained model needs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from bisim_theory._aliases import former_parameters
 from bisim_theory.data.transitions import Ids
 from bisim_theory.relation.base import Relation
 from bisim_theory.relation.closure import Closure
+from bisim_theory.relation.components import components
 from bisim_theory.relation.graph import UNKNOWN, Behaviour
 
 MOST_STEPS = 300_000
@@ -42,18 +44,71 @@ def embeddings_needed(relation: Relation, labels: NDArray[Any] | None = None) ->
         relation: R_D*.
         labels: (F,) the ground truth; one colour for each of its values is tried as a colouring too.
     """
-    clique = relation.clique()
-    found = [_first_fit(_closure_of_classes(relation), relation.behaviour, clique)]
-    if labels is not None:
-        found.append(_by_label(_closure_of_classes(relation), relation, labels))
+    behaviour = relation.behaviour
+    first = behaviour.order[behaviour.ends - behaviour.sizes]
+    label_of_class = None if labels is None else labels[relation.observations[first]]
+    return bound_embeddings(relation, lambda: class_transitions(relation), label_of_class)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassTransitions:
+    """Transitions between classes of behaviour, and to observations that are never sources and reached in several ways.
+
+    Attributes:
+        value: (V,) code of p of each vertex, the C classes first; `UNKNOWN` where it is not known.
+        source, action, successor: (E,) vertex, code of the action, and vertex.
+    """
+
+    value: Ids
+    source: Ids
+    action: Ids
+    successor: Ids
+
+    @classmethod
+    def of(cls, behaviour: Behaviour, kept: Ids, reached: Ids) -> "ClassTransitions":
+        """Leave out the observations that are reached in one way only, which force nothing.
+
+        Args:
+            behaviour: the classes.
+            kept: (E, 3) class, action code and class, each once.
+            reached: (M, 3) id of an observation that is no source, class, and action code that led to it; each once.
+        """
+        ids, ways = np.unique(reached[:, 0], return_counts=True)
+        shared = np.isin(reached[:, 0], ids[ways > 1])
+        number = np.searchsorted(ids[ways > 1], reached[shared, 0]) + behaviour.classes
+        rows = np.concatenate([kept, np.stack([reached[shared, 1], reached[shared, 2], number], 1)])
+        value = np.concatenate([behaviour.auxiliary, np.full(int((ways > 1).sum()), UNKNOWN)])
+        return cls(value, *rows.T)
+
+    def closure(self) -> Closure:
+        """Build the closure in which classes can be merged."""
+        return Closure(self.value, self.source, self.action, self.successor)
+
+
+def bound_embeddings(
+    relation: Relation, transitions: Callable[[], ClassTransitions], label_of_class: NDArray[Any] | None
+) -> EmbeddingsNeeded:
+    """Bound the number of embeddings; see `embeddings_needed`.
+
+    Args:
+        relation: R_D*.
+        transitions: computes those of its classes.
+        label_of_class: (C,) the ground truth of the first observation of each class, or None.
+    """
+    clique, between = relation.clique(), transitions()
+    found = [_first_fit(between, relation.behaviour, clique)]
+    if label_of_class is not None:
+        found.append(_by_label(between, relation.behaviour.classes, label_of_class))
     constructed = min((colours for colours in found if colours is not None), default=None)
     return EmbeddingsNeeded(len(clique), constructed == len(clique), constructed)
 
 
-def _first_fit(closure: Closure, behaviour: Behaviour, clique: Ids) -> int | None:
+def _first_fit(between: ClassTransitions, behaviour: Behaviour, clique: Ids) -> int | None:
     """Give each class of behaviour the first colour that its transitions allow; return the number of colours."""
-    colours = clique.tolist()
     rest = np.setdiff1d(np.arange(behaviour.classes), clique)
+    if len(rest) > MOST_STEPS:  # each takes at least one
+        return None
+    closure, colours = between.closure(), clique.tolist()
     # Large classes first: they are the ones that were seen most often, so with most of their kind.
     for each in rest[np.argsort(-behaviour.sizes[rest], kind="stable")].tolist():
         if not any(closure.merge(colour, each) for colour in colours):
@@ -63,30 +118,36 @@ def _first_fit(closure: Closure, behaviour: Behaviour, clique: Ids) -> int | Non
     return len({closure.find(colour) for colour in colours})
 
 
-def _by_label(closure: Closure, relation: Relation, labels: NDArray[Any]) -> int | None:
-    """Merge the behaviours whose first sources have one label; return the number of colours, None if not allowed."""
-    behaviour = relation.behaviour
-    first = behaviour.order[behaviour.ends - behaviour.sizes]
-    label = labels[relation.observations[first]]
-    _, first_with, of_class = np.unique(label, return_index=True, return_inverse=True)
-    for each, to in enumerate(first_with[of_class].tolist()):
-        if not closure.merge(each, to):
-            return None
-    return len({closure.find(each) for each in range(behaviour.classes)})
+def _by_label(between: ClassTransitions, classes: int, label_of_class: NDArray[Any]) -> int | None:
+    """Merge the behaviours whose first observations have one label, and all that this forces.
+
+    Returns:
+        The number of colours; None if different p are merged.
+    """
+    _, first_with, of_class = np.unique(label_of_class, return_index=True, return_inverse=True)
+    merged = np.arange(len(between.value))
+    merged[:classes] = first_with[of_class.reshape(-1)]
+    while True:
+        source, successor = merged[between.source], merged[between.successor]
+        order = np.lexsort((successor, between.action, source))
+        source, action, successor = source[order], between.action[order], successor[order]
+        same = (source[1:] == source[:-1]) & (action[1:] == action[:-1]) & (successor[1:] != successor[:-1])
+        if not same.any():
+            break
+        merged = components(len(merged), successor[1:][same], successor[:-1][same])[merged]
+    known = np.flatnonzero(between.value != UNKNOWN)
+    value = np.full(len(merged), UNKNOWN)
+    value[merged[known]] = between.value[known]
+    return None if (value[merged[known]] != between.value[known]).any() else len(np.unique(merged[:classes]))
 
 
-def _closure_of_classes(relation: Relation) -> Closure:
-    """Build the closure over classes of behaviour and over non-sources that are reached in several ways."""
+def class_transitions(relation: Relation) -> ClassTransitions:
+    """Collect the transitions between classes of behaviour, and to observations that are never sources."""
     data, behaviour, names = relation.data, relation.behaviour, relation.representative
     vertex = np.full(data.frames, -1)
     vertex[names[behaviour.observations]] = behaviour.class_of
     source, successor = vertex[names[data.source]], vertex[names[data.successor]]
     loose = successor < 0
     reached = np.unique(np.stack([names[data.successor[loose]], source[loose], data.action[loose]], 1), axis=0)
-    ids, ways = np.unique(reached[:, 0], return_counts=True)
-    shared = np.isin(reached[:, 0], ids[ways > 1])  # one reached in one way only forces nothing
-    number = np.searchsorted(ids[ways > 1], reached[shared, 0]) + behaviour.classes
     kept = np.unique(np.stack([source[~loose], data.action[~loose], successor[~loose]], 1), axis=0)
-    rows = np.concatenate([kept, np.stack([reached[shared, 1], reached[shared, 2], number], 1)])
-    value = np.concatenate([behaviour.auxiliary, np.full(int((ways > 1).sum()), UNKNOWN)])
-    return Closure(value, *rows.T)
+    return ClassTransitions.of(behaviour, kept, reached)

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable
 
-import numpy as np
-
 from bisim_theory.data.action_codes import ActionCodes
 from bisim_theory.outcome import Checked, Impossible, Report
 
@@ -30,7 +28,7 @@ def code_meanings(report: Report, named: Iterable[int] | None = None) -> dict[in
     codes = ActionCodes.of(report.data.metadata)
     if codes is None:
         return {}
-    wanted = np.unique(report.data.action)[:MOST_CODES].tolist() if named is None else sorted(set(named))
+    wanted = report.action_codes[:MOST_CODES].tolist() if named is None else sorted(set(named))
     found = {code: codes.meaning(code) for code in wanted}
     return {code: meaning for code, meaning in found.items() if meaning is not None}
 

@@ -2,9 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from bisim_theory.data.auxiliary import auxiliary_codes
 from bisim_theory.formats.limits import printable
 from bisim_theory.outcome import Impossible, Report
 
@@ -39,13 +36,7 @@ class ValueCount:
 
 def count_values(report: Report) -> ValueCount | None:
     """Count the values of p; None where p is no function of the observation."""
-    data = report.data
-    if data.auxiliary is None and data.observation_auxiliary is None:
-        return None
-    codes = auxiliary_codes(data)
-    occurs = np.zeros(data.frames, bool)
-    occurs[data.source] = occurs[data.successor] = True
-    return ValueCount(int(codes.max()) + 1, int((codes >= 0).sum()), int(occurs.sum()))
+    return None if report.p_values is None else ValueCount(*report.p_values)
 
 
 def describe_p(report: Report) -> str:

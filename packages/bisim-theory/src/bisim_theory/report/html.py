@@ -130,12 +130,12 @@ def _verdict(report: Report) -> dict[str, str]:
 
 
 def _relation(report: RelationOnly | Checked) -> dict[str, Any]:
-    relation, labels = report.relation, report.labels
+    relation = report.relation
     return {
         "relation": relation,
         "level_chart": charts.level_histogram(relation.distinguished_pairs_per_level, relation.bisimilar_pairs),
         "level_rows": tables.level_rows(relation),
-        "pairs_within_label": 0 if labels is None else relation.distinguished_within_label(labels),
+        "pairs_within_label": report.within_label or 0,
         "suggestion_rows": tables.suggestion_rows(report),
         "requested_pairs": tables.requested_pairs(report),
     }

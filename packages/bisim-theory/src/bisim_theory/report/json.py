@@ -3,8 +3,6 @@
 import dataclasses
 from typing import Any
 
-import numpy as np
-
 from bisim_theory.data.terminals import Terminals
 from bisim_theory.outcome import Checked, Impossible, RelationOnly, Report
 from bisim_theory.relation.comparison import Candidate, Comparison
@@ -19,6 +17,7 @@ SCHEMA = 1
 
 NAMES = (
     "schema",
+    "backend",
     "observations",
     "sources",
     "leaves",
@@ -76,10 +75,11 @@ def _outcome(report: Report) -> dict[str, Any]:
     data, content, values = report.data, report.content, count_values(report)
     return {
         "schema": SCHEMA,
+        "backend": report.backend,
         "observations": data.frames,
-        "sources": len(np.unique(data.source)),
+        "sources": report.sources,
         "transitions": len(data),
-        "actions": len(np.unique(data.action)),
+        "actions": len(report.action_codes),
         "action_codes": _action_codes(report),
         **dataclasses.asdict(describe_reading(report)),
         "identity": report.identity,

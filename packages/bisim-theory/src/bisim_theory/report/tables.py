@@ -53,10 +53,10 @@ def after(witness: Sequence[int]) -> str:
 def key_numbers(report: Report) -> list[Row]:
     """Return name, value and remark of the numbers at the top of the page."""
     data = report.data
-    actions = len(np.unique(data.action))
+    actions = len(report.action_codes)
     return [
         ("Transitions", f"{len(data):,}", f"{actions:,} action{'s' if actions > 1 else ''}"),
-        ("Sources", f"{len(np.unique(data.source)):,}", f"of {data.frames:,} observations"),
+        ("Sources", f"{report.sources:,}", f"of {data.frames:,} observations"),
         *([] if isinstance(report, Impossible) else _relation_numbers(report)),
         *(_check_numbers(report.check) if isinstance(report, Checked) else []),
     ]
@@ -97,15 +97,18 @@ def data_rows(report: Report) -> list[Row]:
     data, content = report.data, report.content
     rows: list[Row] = [
         ("Transitions", f"{len(data):,}"),
-        ("Actions", f"{len(np.unique(data.action)):,}"),
+        ("Actions", f"{len(report.action_codes):,}"),
         ("Observations", f"{data.frames:,}"),
-        ("Observations that are sources", f"{len(np.unique(data.source)):,}"),
+        ("Observations that are sources", f"{report.sources:,}"),
         *_leaf_rows(report),
         ("Told apart by", report.identity),
         *_auxiliary_rows(report),
         ("Conflicts (one observation and action, several successors)", f"{len(report.conflicts):,}"),
     ]
     reading = describe_reading(report)
+    rows += (
+        [] if report.backend == "memory" else [("Classes of behaviour", f"computed by {report.backend}, out of memory")]
+    )
     rows += [] if reading.convention is None else [("Read as", reading.convention)]
     rows += [("Left out", sentence) for sentence in reading.left_out]
     if content is None:

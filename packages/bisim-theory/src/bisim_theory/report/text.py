@@ -49,7 +49,7 @@ def to_text(report: Report) -> str:
 def _data_lines(report: Report) -> list[str]:
     data = report.data
     lines = [
-        f"Data: {len(data):,} transitions, {_actions(data)}, "
+        f"Data: {len(data):,} transitions, {_actions(report)}, "
         f"{data.frames:,} {'frames' if data.images else 'observations'} "
         f"told apart by {report.identity}{_different(report)}, {_observations(report)}",
         *_auxiliary_lines(report),
@@ -72,12 +72,13 @@ def _data_lines(report: Report) -> list[str]:
         lines.append(f"Terminal observations: {_terminals(report.terminals)}")
     return [
         *lines,
+        *([] if report.backend == "memory" else [f"Classes of behaviour: computed by {report.backend}, out of memory"]),
         *_reading_lines(report),
     ]
 
 
-def _actions(data: TransitionDataset) -> str:
-    number = len(np.unique(data.action))
+def _actions(report: Report) -> str:
+    data, number = report.data, len(report.action_codes)
     if number > 1:
         return f"{number:,} actions"
     if data.action_value is None or (data.action_value == data.action_value[0]).all():
@@ -127,8 +128,7 @@ def _different(report: Report) -> str:
 
 def _observations(report: Report) -> str:
     """Count sources, leaves and observations of unknown p."""
-    data = report.data
-    sources = len(np.unique(data.source))
+    sources = report.sources
     said = f"{sources:,} observation{' is a source' if sources == 1 else 's are sources'}"
     if isinstance(report, Impossible):
         return said
@@ -162,8 +162,7 @@ def _contradiction_lines(report: Impossible) -> list[str]:
 
 def _relation_lines(report: RelationOnly | Checked) -> list[str]:
     relation = report.relation
-    n = len(relation.observations)
-    total = max(n * (n - 1) // 2, 1)
+    total = max(relation.distinguished_pairs + relation.bisimilar_pairs, 1)
     lines = [
         f"Largest bisimulation (Definition 4): {relation.behaviour.classes:,} different observed behaviours",
         *([] if relation.exact else ["  too many for all pairs: numbers of pairs are estimates from a uniform sample"]),
@@ -213,10 +212,10 @@ def _class_line(relation: Relation) -> str:
 
 
 def _coverage_lines(report: RelationOnly | Checked) -> list[str]:
-    if report.labels is None or report.certified_share is None:
+    if report.certified_share is None:
         return []
     lines = [f"  certified share: {report.certified_share:.3f} of the pairs that differ in {report.label}"]
-    within = report.relation.distinguished_within_label(report.labels)
+    within = report.within_label
     if within:
         lines.append(f"  {within:,} distinguished pairs have one {report.label}: the data tells them apart too")
     if report.suggestions:

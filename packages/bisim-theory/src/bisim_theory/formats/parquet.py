@@ -1,0 +1,251 @@
+"""A folder of Parquet files in the schema of ``transitions.npz``, with a row for each transition.
+
+The transitions are all ``*.parquet`` in the folder ``transitions``, or in the folder itself, in the order of their
+names. What is known of observations is in the folder ``observations``: a row for each, with its ``id``, labels, and
+
+- ``observation_auxiliary``: p of the observation, missing (null) where it is unknown;
+- ``content``: 32 bytes, a 256-bit digest of what was observed. Equal digests count as equal observations.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bisim_theory.data.transitions import DatasetError, TransitionDataset
+from bisim_theory.formats.arrow import ParquetFile, is_numeric, to_numpy
+from bisim_theory.formats.episodes import RESERVED, fit_labels
+from bisim_theory.formats.limits import check_expansion, first_line, read_json, shown, stored_bytes, usable_name
+from bisim_theory.formats.registry import Format
+
+TRANSITIONS, OBSERVATIONS, METADATA = "transitions", "observations", "metadata.json"
+
+REQUIRED = ("source", "action", "successor")
+STEP = ("auxiliary", "reward", "terminated", "truncated", "episode")
+P, CONTENT, DIGEST_BYTES = "observation_auxiliary", "content", 32
+
+
+@dataclass(frozen=True)
+class Table:
+    """Part files of one schema.
+
+    Attributes:
+        files: in the order of their names.
+        rows: number of rows of each.
+        types: name -> Arrow type of the columns.
+        left_out: sentences that say which columns are not read.
+    """
+
+    files: list[Path]
+    rows: list[int]
+    types: dict[str, Any]
+    left_out: list[str] = field(default_factory=list)
+
+    def read(self, names: list[str]) -> dict[str, Any]:
+        """Read columns as Arrow columns, all rows."""
+        import pyarrow
+        import pyarrow.parquet
+
+        try:
+            parts = [pyarrow.parquet.read_table(path, columns=names, partitioning=None) for path in self.files]
+            return dict(zip(names, pyarrow.concat_tables(parts).select(names).columns, strict=True))
+        except Exception as error:  # a damaged file can raise almost anything
+            raise DatasetError(f"{self.files[0].parent}: is damaged ({first_line(error)})") from None
+
+
+@dataclass(frozen=True)
+class ParquetFolder:
+    """The part files of a dataset, of which only the footers have been read.
+
+    Attributes:
+        path: the folder.
+        transitions: part files with the columns `REQUIRED`, and any of `STEP`.
+        observations: part files with the column ``id`` and labels; None where there are none.
+        metadata: the content of `METADATA`.
+    """
+
+    path: Path
+    transitions: Table
+    observations: Table | None
+    metadata: dict[str, Any]
+
+    @property
+    def labels(self) -> list[str]:
+        """Return the columns of numbers that observations have, but those with a meaning of their own."""
+        if self.observations is None:
+            return []
+        return [name for name in self.observations.types if name not in ("id", P, CONTENT)]
+
+    @classmethod
+    def open(cls, path: Path) -> "ParquetFolder":
+        """Read the footers, and check that all part files of a table have one schema.
+
+        Raises:
+            DatasetError: a part file is damaged or has another schema, or a column is missing or of a wrong type.
+            ImportError: pyarrow is not installed.
+        """
+        inner = path / TRANSITIONS
+        transitions = _table(inner if inner.is_dir() else path, (*REQUIRED, *STEP), REQUIRED)
+        observations = None
+        if (path / OBSERVATIONS).is_dir():
+            observations = _table(path / OBSERVATIONS, None, ("id",))
+        metadata = read_json(path / METADATA) if (path / METADATA).is_file() else {}
+        left_out = [*transitions.left_out, *(observations.left_out if observations else [])]
+        if left_out:
+            metadata = {**metadata, "left_out": left_out}
+        return cls(path, transitions, observations, metadata)
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return sorted(each for each in folder.iterdir() if each.suffix == ".parquet")
+    except OSError as error:
+        raise DatasetError(f"{folder}: cannot be read ({error.strerror})") from None
+
+
+def _table(folder: Path, known: tuple[str, ...] | None, required: tuple[str, ...]) -> Table:
+    """Read the footers of a folder's part files.
+
+    Args:
+        folder: holds the files.
+        known: columns that are read; None reads all that hold numbers.
+        required: columns of whole numbers that must be there.
+    """
+    import pyarrow.types as types
+
+    files = _files(folder)
+    if not files:
+        raise DatasetError(f"{folder}: holds no *.parquet")
+    schemas, rows = [], []
+    for path in files:
+        try:
+            with open(path, "rb"):
+                pass
+        except OSError as error:
+            raise DatasetError(f"{path}: cannot be read ({error.strerror})") from None
+        part = ParquetFile(path)
+        schemas.append({each.name: each.type for each in part.schema})
+        rows.append(part.rows)
+        if schemas[-1] != schemas[0]:
+            names = sorted(name for name in schemas[0] | schemas[-1] if schemas[0].get(name) != schemas[-1].get(name))
+            raise DatasetError(f"{path}: has another schema than {files[0].name}: {_differences(names, schemas)}")
+    schema = schemas[0]
+    for name in required:
+        if name not in schema:
+            raise DatasetError(f"{files[0]}: {name}: is missing; a row must have {', '.join(required)}")
+        if not types.is_integer(schema[name]):
+            raise DatasetError(f"{files[0]}: {name}: must hold whole numbers, is {schema[name]}")
+    chosen, left_out = {}, []
+    for name, kind in schema.items():
+        if known is not None and name not in known:
+            left_out.append(f"{name}, as a row of transitions has {', '.join(known)}")
+        elif name == CONTENT and known is None:
+            chosen[name] = _digest(files[0], kind)
+        elif name not in (P, *required, *(known or ())) and not (usable_name(name) and name not in RESERVED):
+            left_out.append(f"{shown(name)}, which can be no label")
+        elif is_numeric(kind) and not types.is_uint64(kind):
+            chosen[name] = kind
+        else:
+            left_out.append(f"{name}: holds no numbers, but {kind}")
+    wrong = [name for name in ("terminated", "truncated") if name in chosen and not types.is_boolean(chosen[name])]
+    if wrong and known is not None:
+        raise DatasetError(f"{files[0]}: {wrong[0]}: must be true or false, is {chosen[wrong[0]]}")
+    return Table(files, rows, chosen, left_out)
+
+
+def _differences(names: list[str], schemas: list[dict[str, Any]]) -> str:
+    said = [f"{name} is {schemas[-1].get(name, 'missing')}, not {schemas[0].get(name, 'there')}" for name in names]
+    return shown("; ".join(said)).strip("'\"")
+
+
+def _digest(path: Path, kind: Any) -> Any:
+    import pyarrow.types as types
+
+    if not types.is_fixed_size_binary(kind) or kind.byte_width != DIGEST_BYTES:
+        raise DatasetError(f"{path}: {CONTENT}: must be {DIGEST_BYTES} bytes, a 256-bit digest, is {kind}")
+    return kind
+
+
+def is_parquet_folder(path: Path) -> bool:
+    """Return whether a path is a folder of Parquet files, or holds them in a folder ``transitions``."""
+    try:
+        return any(any(place.glob("*.parquet")) for place in (path / TRANSITIONS, path) if place.is_dir())
+    except OSError:
+        return False
+
+
+def read_parquet(path: Path, actions: str | None = None) -> TransitionDataset:
+    """Read a folder of Parquet files into memory; see `bisim_theory.read_transitions`.
+
+    Digests of contents become the observations, so that equal ones are equal.
+
+    Raises:
+        DatasetError: a file is damaged or has another schema, or its columns are inconsistent.
+        ImportError: pyarrow is not installed.
+    """
+    if actions is not None:
+        raise DatasetError(f"{path}: holds codes of actions, so --actions {actions} changes nothing; leave it out")
+    folder = ParquetFolder.open(path)
+    tables = [folder.transitions, *([folder.observations] if folder.observations else [])]
+    numbers = sum(sum(table.rows) * len(table.types) for table in tables)
+    stored = stored_bytes(*(each for table in tables for each in table.files))
+    check_expansion(str(path), 8 * numbers, 0, stored)
+    columns: dict[str, Any] = {
+        name: to_numpy(f"{path}: {name}", column)
+        for name, column in folder.transitions.read(list(folder.transitions.types)).items()
+    }
+    try:
+        return TransitionDataset(**columns, **_observed(folder))
+    except DatasetError as error:
+        raise DatasetError(f"{path}: {error}") from None
+
+
+def _observed(folder: ParquetFolder) -> dict[str, Any]:
+    """Return the fields of a `TransitionDataset` that are known of observations."""
+    table, metadata = folder.observations, folder.metadata
+    if table is None:
+        return {"metadata": metadata}
+    columns = table.read(list(table.types))
+    where = f"{folder.path / OBSERVATIONS}"
+    ids = to_numpy(f"{where}: id", columns.pop("id"))
+    order = np.argsort(ids, kind="stable")
+    if (ids[order] != np.arange(len(ids))).any():
+        raise DatasetError(f"{where}: id: must number the observations 0 to {len(ids) - 1}, each once")
+    values: dict[str, Any] = {"size": len(ids)}
+    if P in columns:
+        values |= _known(where, columns.pop(P), order)
+    if CONTENT in columns:
+        values["observation"] = _digests(where, columns.pop(CONTENT))[order]
+    given = {name: to_numpy(f"{where}: {name}", column)[order] for name, column in columns.items()}
+    labels, unfit = fit_labels(given)
+    if unfit:
+        metadata = {**metadata, "labels_left_out": unfit}
+    return {**values, "labels": labels, "metadata": metadata}
+
+
+def _known(where: str, column: Any, order: NDArray[np.int64]) -> dict[str, Any]:
+    """Return p of observations and where it is known."""
+    known = column.is_valid().to_numpy()
+    if not known.any():
+        raise DatasetError(f"{where}: {P}: is unknown (null) everywhere; leave the column out")
+    some = to_numpy(f"{where}: {P}", column.drop_null())
+    value = np.zeros((len(known), *some.shape[1:]), some.dtype)
+    value[known] = some
+    return {P: value[order], f"{P}_known": known[order]}
+
+
+def _digests(where: str, column: Any) -> NDArray[np.uint8]:
+    """Return digests as (F, 32) bytes."""
+    import pyarrow
+
+    if column.null_count:
+        raise DatasetError(f"{where}: {CONTENT}: a value is missing (null); digest every observation")
+    whole = pyarrow.concat_arrays(column.chunks) if column.num_chunks else pyarrow.array([], column.type)
+    begin = whole.offset * DIGEST_BYTES
+    buffer = np.frombuffer(whole.buffers()[1], np.uint8)[begin : begin + len(whole) * DIGEST_BYTES]
+    return buffer.reshape(-1, DIGEST_BYTES).copy()
+
+
+FORMAT = Format("a folder of Parquet files", is_parquet_folder, read_parquet, extra="parquet")

@@ -1,0 +1,73 @@
+"""Daft as an engine: on this machine, or on the Ray cluster that ``RAY_ADDRESS`` names."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from bisim_theory.data.transitions import DatasetError
+from bisim_theory.progress import ProgressCallback, silent
+from bisim_theory.relation.backends.database import Database
+from bisim_theory.relation.backends.rounds import CLASSES, refine
+
+
+class Daft:
+    """Daft, with the tables of a refinement as data frames.
+
+    Raises:
+        DatasetError: Daft is not installed.
+    """
+
+    name = "daft"
+
+    def __init__(self) -> None:
+        try:
+            import daft
+        except ImportError:
+            raise DatasetError("--backend daft: needs the extra cluster: pip install 'bisim-theory[cluster]'") from None
+        self._daft: Any = daft
+        os.environ.setdefault("DAFT_PROGRESS_BAR", "0")
+        if os.environ.get("RAY_ADDRESS"):
+            daft.set_runner_ray(noop_if_initialized=True)
+        self._tables: dict[str, Any] = {}
+
+    def read(self, table: str, path: Path) -> None:
+        """Take the rows of Parquet files as a table."""
+        self._tables[table] = self._daft.read_parquet(str(path))
+
+    def keep(self, table: str, query: str) -> int:
+        """Store the rows of a query as a table, in place of one of that name that it may read, and count them."""
+        try:
+            found = self._daft.sql(query, **self._tables).collect()
+            rows = int(found.count_rows())
+        except Exception as error:  # of the engine or of a worker, which can be anything
+            raise DatasetError(f"--backend daft: {' '.join(str(error).split())[-300:]}") from None
+        self._tables[table] = found
+        return rows
+
+    def drop(self, *tables: str) -> None:
+        """Forget tables, where they are."""
+        for table in tables:
+            self._tables.pop(table, None)
+
+    def write(self, table: str, folder: Path) -> None:
+        """Write a table as Parquet files into a folder."""
+        try:
+            self._tables[table].write_parquet(str(folder))
+        except Exception as error:
+            raise DatasetError(f"--backend daft: {' '.join(str(error).split())[-300:]}") from None
+
+
+def refine_with_daft(database: Database, actions: int, single: bool, progress: ProgressCallback = silent) -> None:
+    """Compute the table of classes of a database with Daft, from the tables ``vertex`` and ``edge``.
+
+    Tables go to Daft and come back as Parquet files in the folder of the database, which all workers have to see.
+    """
+    engine, folder = Daft(), database.folder / "exchange"
+    folder.mkdir(exist_ok=True)
+    for table in ("vertex", "edge"):
+        file = folder / f"{table}.parquet"
+        database.execute(f"copy {table} to '{file}' (format parquet)")
+        engine.read(table, file)
+    refine(engine, actions, single, progress)
+    engine.write(CLASSES, folder / CLASSES)
+    database.keep(CLASSES, f"select v, name from read_parquet('{folder / CLASSES}/*.parquet')")

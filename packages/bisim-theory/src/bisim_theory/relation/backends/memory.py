@@ -1,0 +1,46 @@
+"""The memory that a computation may take, and what the data asks for."""
+
+import contextlib
+import os
+import re
+from pathlib import Path
+
+from bisim_theory.data.transitions import DatasetError
+
+SHARE = 0.5
+"""Share of the free memory that is used where no other amount is given."""
+
+BYTES_A_TRANSITION = 300
+"""Bytes at the peak that a transition of a dataset in memory takes, as measured; see docs/scale.md."""
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+def parse_memory(text: str) -> int:
+    """Return the bytes that a text such as ``2GB`` names.
+
+    Raises:
+        DatasetError: it names none.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)b?", text.strip().lower())
+    if found is None or not float(found[1]):
+        raise DatasetError(f"--memory {text}: must be an amount such as 500MB or 2GB")
+    return int(float(found[1]) * _UNITS[found[2]])
+
+
+def free_memory() -> int:
+    """Return the bytes that are free: in the machine, or in the container where that has less."""
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+        free = free if found is None else 1024 * int(found[1])
+    with contextlib.suppress(OSError, ValueError):
+        group = Path("/sys/fs/cgroup")
+        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        free = min(free, max(limit - used, 0))
+    return free
+
+
+def exceeds(transitions: int, memory: int) -> bool:
+    """Return whether a dataset of that many transitions would take more than `memory` bytes in memory."""
+    return transitions * BYTES_A_TRANSITION > memory

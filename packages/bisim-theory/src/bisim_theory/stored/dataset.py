@@ -1,0 +1,257 @@
+"""Transitions on disk as tables of a DuckDB database, and their validation."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bisim_theory.data.transitions import LARGEST, MOST_UNUSED_IDS, DatasetError
+from bisim_theory.formats.parquet import CONTENT, OBSERVATIONS, ParquetFolder, Table
+from bisim_theory.formats.parquet import P as OBSERVATION_P
+from bisim_theory.relation.backends.database import Database
+
+TRANSITION, NUMBERED, OBSERVATION = "transition", "numbered_transition", "observation"
+"""Tables: (source, action, successor, ...), the same with the number of the row, and (id, ...) of observations."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of numbers, or of lists of numbers of one length.
+
+    Attributes:
+        name: its name in the table.
+        length: of the lists; 0 where it holds numbers.
+        real: whether the numbers are floats, of which 0.0 and -0.0 are equal.
+    """
+
+    name: str
+    length: int = 0
+    real: bool = False
+
+    @property
+    def bare(self) -> list[str]:
+        """Return the name of each number, as it follows that of its table."""
+        name = quoted(self.name)
+        return [name] if not self.length else [f"{name}[{place}]" for place in range(1, self.length + 1)]
+
+    @property
+    def parts(self) -> list[str]:
+        """Return an expression for each number."""
+        return [f"{cell} + 0.0" if self.real else cell for cell in self.bare]
+
+
+@dataclass(frozen=True, eq=False)
+class StoredDataset:
+    """F observations and N transitions between them, in tables of a database.
+
+    Attributes:
+        database: holds the tables `TRANSITION`, `NUMBERED` and, where anything is known of observations, `OBSERVATION`.
+        path: where the data comes from, for messages.
+        transitions: N.
+        frames: F.
+        columns: name -> column of `TRANSITION`.
+        known: name -> column of `OBSERVATION`, labels and p of observations; empty without that table.
+        content: whether `OBSERVATION` has digests of contents.
+        lossy: whether equal observations may have different contents.
+        metadata: as of a `TransitionDataset`.
+    """
+
+    database: Database
+    path: str
+    transitions: int
+    frames: int
+    columns: Mapping[str, Column]
+    known: Mapping[str, Column] = field(default_factory=dict)
+    content: bool = False
+    lossy: bool = False
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return self.transitions
+
+    @property
+    def labels(self) -> dict[str, Column]:
+        """Return name -> column of the labels of observations."""
+        return {name: column for name, column in self.known.items() if name != OBSERVATION_P}
+
+    @property
+    def has_auxiliary(self) -> bool:
+        """Return whether p is stored, of sources or of observations."""
+        return "auxiliary" in self.columns or OBSERVATION_P in self.known
+
+    @property
+    def images(self) -> bool:
+        """Return False: contents are known by their digests alone."""
+        return False
+
+    @property
+    def observation(self) -> None:
+        """None: observations themselves are not kept."""
+        return
+
+    @property
+    def action_value(self) -> None:
+        """None: continuous actions behind the codes are not kept."""
+        return
+
+    def whole_labels(self) -> list[str]:
+        """Return the labels of one whole number per observation."""
+        return [name for name, column in self.labels.items() if not column.length and not column.real]
+
+
+def quoted(name: str) -> str:
+    """Return a name as SQL quotes it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def text(value: str | Path) -> str:
+    """Return a text as SQL quotes it."""
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def open_parquet(database: Database, folder: ParquetFolder) -> StoredDataset:
+    """Make views of a folder's Parquet files, and check what they hold in one pass.
+
+    Raises:
+        DatasetError: a file is damaged, or a value is missing, not finite, or no id of an observation.
+    """
+    _view(database, TRANSITION, folder.transitions, numbered=NUMBERED)
+    if folder.observations is not None:
+        _view(database, OBSERVATION, folder.observations)
+    return validated(
+        database,
+        str(folder.path),
+        list(folder.transitions.types),
+        [] if folder.observations is None else [name for name in folder.observations.types if name != "id"],
+        folder.metadata,
+        where=f"{folder.path / OBSERVATIONS}",
+    )
+
+
+def _view(database: Database, name: str, table: Table, numbered: str | None = None) -> None:
+    """Make a view of part files; `numbered` is one in which rows have their number over all files."""
+    columns = ", ".join(
+        f"{quoted(each)}::bigint as {quoted(each)}" if each in ("id", "source", "action", "successor") else quoted(each)
+        for each in table.types
+    )
+    files = ", ".join(text(path) for path in table.files)
+    read = f"read_parquet([{files}], hive_partitioning = false"
+    database.execute(f"create or replace view {name} as select {columns} from {read})")
+    if numbered is None:
+        return
+    first = np.cumsum(table.rows) - np.array(table.rows)
+    pairs = ", ".join(f"({text(path)}, {start})" for path, start in zip(table.files, first.tolist(), strict=True))
+    database.execute(f"create or replace table part as select * from (values {pairs}) as part(path, begin)")
+    database.execute(
+        f"create or replace view {numbered} as select part.begin + rows.file_row_number as row, {columns} "
+        f"from {read}, file_row_number = true, filename = true) as rows join part on rows.filename = part.path"
+    )
+
+
+def validated(
+    database: Database,
+    path: str,
+    columns: Sequence[str],
+    known: Sequence[str],
+    metadata: Mapping[str, Any],
+    where: str = "",
+) -> StoredDataset:
+    """Check the tables of a database, and return the dataset that they are.
+
+    Args:
+        database: holds `TRANSITION`, `NUMBERED`, and `OBSERVATION` where `known` is not empty.
+        path: where the data comes from.
+        columns: those of `TRANSITION`.
+        known: those of `OBSERVATION` but its id.
+        metadata: of the dataset.
+        where: what messages about observations begin with.
+
+    Raises:
+        DatasetError: a value is missing, not finite, or no id of an observation.
+    """
+    of_rows = _columns(database, path, TRANSITION, [name for name in columns if name != "episode"])
+    labels = _columns(database, where, OBSERVATION, [name for name in known if name != CONTENT], missing=OBSERVATION_P)
+    count, *ends = database.row(
+        f"select count(*), min(source), max(source), min(successor), max(successor) from {TRANSITION}"
+    )
+    if count == 0:
+        raise DatasetError(f"{path}: source: there are no transitions")
+    observations = _observations(database, where) if known or _has(database, OBSERVATION) else None
+    largest = max(ends[1], ends[3])
+    for name, low, high in (("source", ends[0], ends[1]), ("successor", ends[2], ends[3])):
+        if low < 0:
+            raise DatasetError(f"{path}: {name}: holds the negative index {low}")
+        if observations is None and high > MOST_UNUSED_IDS + 100 * count:
+            raise DatasetError(f"{path}: {name}: holds index {high}; number the observations 0, 1, 2, ...")
+        if observations is not None and high >= observations:
+            raise DatasetError(f"{path}: {name}: holds index {high} and there are {observations} observations")
+    return StoredDataset(
+        database=database,
+        path=path,
+        transitions=int(count),
+        frames=int(largest) + 1 if observations is None else observations,
+        columns={name: column for name, column in of_rows.items() if name not in ("source", "action", "successor")},
+        known=labels,
+        content=CONTENT in known,
+        lossy=metadata.get("lossy_observations") is True,
+        metadata=metadata,
+    )
+
+
+def _has(database: Database, table: str) -> bool:
+    return bool(database.rows("select 1 from information_schema.tables where table_name = ?", [table]))
+
+
+def _observations(database: Database, where: str) -> int:
+    """Return the number of observations, whose ids must be 0, 1, ..., each once."""
+    count, different, low, high = database.row(
+        f"select count(*), count(distinct id), min(id), max(id) from {OBSERVATION}"
+    )
+    if count == 0 or low != 0 or high != count - 1 or different != count:
+        raise DatasetError(f"{where}: id: must number the observations 0 to {count - 1}, each once")
+    return int(count)
+
+
+def _columns(
+    database: Database, what: str, table: str, names: Sequence[str], missing: str | None = None
+) -> dict[str, Column]:
+    """Describe columns, and check that no value is missing or not finite; of the column `missing` some may be."""
+    if not names:
+        return {}
+    kinds = {name: kind for name, kind, *_ in database.rows(f"describe select * from {table}")}
+    plain = [name for name in names if "[" not in kinds[name]]
+    found = {name: Column(name, 0, kinds[name] in ("FLOAT", "DOUBLE")) for name in plain}
+    for name in names:
+        if name not in plain:
+            found[name] = _list_column(database, what, table, name, kinds[name])
+    checks = []
+    for name in names:
+        column = found[name]
+        cells = column.parts
+        gone = " or ".join(f"{cell} is null" for cell in cells) if name != missing else "false"
+        wild = " or ".join(f"not (abs({cell}) <= {LARGEST})" for cell in cells) if column.real else "false"
+        checks.append(f"count(*) filter (where {gone}), count(*) filter (where {wild})")
+    counts = database.row(f"select {', '.join(checks)} from {table}")
+    for name, gone, wild in zip(names, counts[::2], counts[1::2], strict=True):
+        if gone:
+            raise DatasetError(f"{what}: {name}: a value is missing (null); fill it in, or leave the column out")
+        if wild:
+            raise DatasetError(f"{what}: {name}: {wild:,} values are not finite, or beyond {LARGEST:g}")
+    return {name: found[name] for name in names}
+
+
+def _list_column(database: Database, what: str, table: str, name: str, kind: str) -> Column:
+    if kind.count("[") > 1:
+        raise DatasetError(f"{what}: {name}: must hold numbers or lists of numbers, is {kind}")
+    low, high = database.row(f"select min(len({quoted(name)})), max(len({quoted(name)})) from {table}")
+    if low != high or not low:
+        raise DatasetError(f"{what}: {name}: has rows of different lengths, or empty ones")
+    return Column(name, int(low), kind.startswith(("FLOAT", "DOUBLE")))
+
+
+def as_array(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Return columns (M,) side by side, (M, k), or the only one as it is."""
+    return columns[0] if len(columns) == 1 else np.stack(columns, 1)

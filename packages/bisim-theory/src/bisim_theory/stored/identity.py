@@ -1,0 +1,110 @@
+"""Which observations on disk are one: those of one id, or those of equal digests of their content."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bisim_theory.data.folding import Conflicts
+from bisim_theory.data.identity import ContentNote
+from bisim_theory.stored.dataset import NUMBERED, OBSERVATION, TRANSITION, StoredDataset
+
+JOINED = "joined_transition"
+"""Table (source, action, successor) in which observations that are one have one id, the smallest."""
+
+NUMBERED_JOINED = "numbered_joined_transition"
+"""The same with the number of the row."""
+
+NAME_OF = "coalesce((select same.name from same where same.id = {0}), {0})"
+"""Expression for the id under which an observation goes; see `join`."""
+
+ALIKE = "alike"
+"""Table (id, name) of observations whose content an earlier one has, and that one; empty where contents are unknown."""
+
+PAIR = "pair"
+"""Table (source, action, successor, other, times): each (observation, action), its smallest and largest successor, and
+how often it was observed."""
+
+
+def join(data: StoredDataset, by_content: bool) -> None:
+    """Make the table `JOINED`."""
+    database = data.database
+    database.execute(f"create table if not exists {ALIKE} (id bigint, name bigint)")
+    database.execute(f"create or replace view same as select * from {ALIKE} where {'true' if by_content else 'false'}")
+    for view, table, row in ((JOINED, TRANSITION, ""), (NUMBERED_JOINED, NUMBERED, "row, ")):
+        names = "source, action, successor"
+        joins = ""
+        if by_content:
+            names = "coalesce(x.name, t.source) as source, action, coalesce(y.name, t.successor) as successor"
+            joins = "left join same as x on x.id = t.source left join same as y on y.id = t.successor"
+        database.execute(f"create or replace view {view} as select {row}{names} from {table} as t {joins}")
+
+
+def find_pairs(data: StoredDataset) -> "StoredConflicts":
+    """Make the table `PAIR` of the joined transitions, and find the pairs with several successors."""
+    database = data.database
+    database.keep(
+        PAIR,
+        "select source, action, min(successor) as successor, max(successor) as other, count(*) as times "
+        f"from {JOINED} group by source, action",
+    )
+    repeated, conflicts = database.row(
+        f"select count(*) filter (where times > 1), count(*) filter (where successor != other) from {PAIR}"
+    )
+    worst = []
+    if conflicts:
+        worst = database.rows(
+            f"select j.source, j.action, count(distinct j.successor) as n from {JOINED} as j "
+            f"join {PAIR} on j.source = {PAIR}.source and j.action = {PAIR}.action "
+            f"where {PAIR}.successor != {PAIR}.other group by j.source, j.action order by n desc, 1, 2 limit 1"
+        )
+    source, action, successors = (np.array([row[place] for row in worst], np.int64) for place in range(3))
+    return StoredConflicts(source, action, successors, int(repeated), int(conflicts))
+
+
+@dataclass(frozen=True, eq=False)
+class StoredConflicts(Conflicts):
+    """Conflicts of which only the worst is listed.
+
+    Attributes:
+        number: how many there are.
+    """
+
+    number: int = 0
+
+    def __len__(self) -> int:
+        return self.number
+
+
+@dataclass(frozen=True, eq=False)
+class StoredContent(ContentNote):
+    """A `ContentNote` without ids, which stay on disk."""
+
+
+def describe_content(data: StoredDataset, label: list[str]) -> StoredContent | None:
+    """Join observations of equal content, and say what that changes; None where contents are not comparable.
+
+    The tables `JOINED` and `PAIR` are then those of joined observations.
+
+    Args:
+        data: the dataset.
+        label: expressions for the components of the ground truth; empty without one.
+    """
+    if not data.content or data.lossy:
+        return None
+    database = data.database
+    database.keep(
+        ALIKE,
+        f"select id, name from (select id, min(id) over (partition by content) as name from {OBSERVATION}) "
+        "where id != name",
+    )
+    join(data, by_content=True)
+    (coinciding,) = database.row("select count(*) from same")
+    other = 0
+    if label:
+        differs = " or ".join(f"a.{each} != b.{each}" for each in label)
+        (other,) = database.row(
+            f"select count(*) from same join {OBSERVATION} as a on a.id = same.id "
+            f"join {OBSERVATION} as b on b.id = same.name "
+            f"where ({differs}) and same.id in (select source from {TRANSITION})"
+        )
+    return StoredContent(np.empty(0, np.int64), int(coinciding), find_pairs(data), int(other))
