@@ -11,13 +11,14 @@ import platform
 import numpy as np
 
 from benchmarks.relation.distances import smallest
-from benchmarks.relation.growth import general, growth
+from benchmarks.relation.growth import covered, general, growth
 from benchmarks.relation.inputs import QUICK, Sizes
 from benchmarks.relation.measuring import row, table
 from benchmarks.relation.peers import peers
 
 PARTS = {
     "growth": ("Trajectories: one observed action a source", growth),
+    "covered": ("Full coverage: two actions a source, as many behaviours or a tenth", covered),
     "general": ("Two actions a source, coverage 0.8, random successors and p", general),
     "distances": ("The smallest distance over R_D*", smallest),
     "peers": ("Peers", peers),
@@ -30,6 +31,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that all parts run")
     parser.add_argument("--rounds", type=int, help="rounds that the medians are of (default: 3, with --quick 1)")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="tables to make (default: all)")
+    parser.add_argument(
+        "--growth", type=int, nargs="+", metavar="N", help="transitions of the part growth, such as 100000000"
+    )
     return parser
 
 
@@ -38,6 +42,7 @@ def main() -> None:
     arguments = make_parser().parse_args()
     sizes, rounds = (QUICK, 1) if arguments.quick else (Sizes(), 3)
     rounds = arguments.rounds or rounds
+    sizes = sizes._replace(growth=tuple(arguments.growth)) if arguments.growth else sizes
     print(f"Python {platform.python_version()}, NumPy {np.__version__}, {os.cpu_count()} cores; medians of {rounds}.")
     asked = []
     for name, (title, part) in PARTS.items():

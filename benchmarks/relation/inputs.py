@@ -17,7 +17,7 @@ KINDS = ("clustered by count", "i.i.d. normal", "rank 6", "nearly one point")
 class Sizes(NamedTuple):
     """Set the sizes of the inputs, in transitions or sources."""
 
-    growth: tuple[int, ...] = (10_000, 30_000, 100_000, 300_000, 1_000_000)
+    growth: tuple[int, ...] = (10_000, 100_000, 1_000_000, 10_000_000)
     deep: int = 1_000_000
     general: tuple[int, ...] = (1_000, 5_000, 10_000, 20_400)
     distances: int = 100_000
@@ -27,21 +27,22 @@ class Sizes(NamedTuple):
     datalog: int = 1_200
     paige_tarjan: tuple[int, ...] = (10_000, 50_000)
     storm: tuple[int, ...] = (10_000, 50_000, 500_000)
+    covered: tuple[int, ...] = (50_000, 500_000, 5_000_000)
 
 
-QUICK = Sizes((1_000, 3_000), 3_000, (200, 400), 2_000, 1_000, 30, 100, 60, (500,), (500,))
+QUICK = Sizes((1_000, 3_000), 3_000, (200, 400), 2_000, 1_000, 30, 100, 60, (500,), (500,), (500,))
 
 
 def trajectories(held: int, transitions: int) -> TransitionDataset:
     """Make episodes of 16 steps of a random policy on counts 0..8, each observation an occurrence, p = [count == 4]."""
     rng = np.random.default_rng(0)
     episodes = -(-transitions // EPISODE)
-    action = np.repeat(rng.integers(2, size=(episodes, EPISODE // held)), held, axis=1)
-    count = np.empty((episodes, EPISODE + 1), np.int64)
+    action = np.repeat(rng.integers(2, size=(episodes, EPISODE // held)).astype(np.int8), held, axis=1)
+    count = np.empty((episodes, EPISODE + 1), np.int8)
     count[:, 0] = rng.integers(9, size=episodes)
     for step in range(EPISODE):
         count[:, step + 1] = np.clip(count[:, step] + 2 * action[:, step] - 1, 0, 8)
-    name = np.arange(count.size).reshape(count.shape)
+    name = np.arange(count.size, dtype=np.int32).reshape(count.shape)
     rows = [each.ravel()[:transitions] for each in (name[:, :-1], action, name[:, 1:], count[:, :-1] == 4)]
     return TransitionDataset(*rows, labels={"count": count.ravel()})
 

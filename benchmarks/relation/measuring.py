@@ -1,6 +1,7 @@
 """Measure seconds and peaks of memory, take medians over rounds, and print tables."""
 
 import contextlib
+import ctypes
 import gc
 import math
 import multiprocessing
@@ -23,11 +24,22 @@ def status_mb(field: str) -> float:
     return math.nan
 
 
-class Stages:
-    """Measure the seconds of named stages and the peak of the resident memory above `baseline` MB."""
+def resident_mb() -> float:
+    """Read the resident memory of this process, without what was freed and is kept for later."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    return status_mb("VmRSS")
 
-    def __init__(self, baseline: float) -> None:
-        self.baseline = baseline
+
+class Stages:
+    """Measure the seconds of named stages and the peak of the resident memory above `baseline` MB.
+
+    The clock is that of the wall, unless `time.process_time` is given.
+    """
+
+    def __init__(self, baseline: float, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.baseline, self._clock = baseline, clock
         self.figures: Figures = {}
         with contextlib.suppress(OSError):  # resets the peak, so that it counts the inputs but not their making
             Path("/proc/self/clear_refs").write_text("5")
@@ -35,9 +47,9 @@ class Stages:
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time a block and record the peak after it."""
-        started = time.perf_counter()
+        started = self._clock()
         yield
-        self.figures[name] = time.perf_counter() - started
+        self.figures[name] = self._clock() - started
         self.figures[f"{name}: peak"] = status_mb("VmHWM") - self.baseline
 
 
@@ -59,11 +71,11 @@ def medians(rounds: int, cases: dict[Any, Callable[[], Figures]]) -> dict[Any, F
 
 
 def seconds(work: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
-    """Time a call; return the seconds and its result."""
+    """Time a call; return the CPU seconds and its result."""
     gc.collect()  # garbage of earlier calls is not timed
-    started = time.perf_counter()
+    started = time.process_time()
     result = work(*arguments)
-    return time.perf_counter() - started, result
+    return time.process_time() - started, result
 
 
 def most(figures: list[Figures]) -> str:

@@ -10,20 +10,25 @@ def arrays():
         yield from (rng.integers(5, size=length), np.arange(length), np.arange(length)[::-1], np.zeros(length, int))
 
 
-def test_a_minimum_of_a_range_is_that_of_a_slice():
+@pytest.mark.parametrize("short", [0, 1 << 12])
+def test_a_minimum_of_a_range_is_that_of_a_slice(monkeypatch, short):
+    monkeypatch.setattr(minima, "SHORT", short)
     for values in arrays():
         start, stop = np.triu_indices(len(values) + 1, 1)
         found = minima.RangeMinima(values.astype(np.int32)).of(start, stop)
         assert found.tolist() == [values[i:j].min() for i, j in zip(start, stop, strict=True)]
 
 
-def test_the_last_small_entry_before_each_is_that_of_a_loop():
+@pytest.mark.parametrize("short", [0, 1 << 12])
+@pytest.mark.parametrize("or_equal", [False, True])
+def test_the_last_smaller_entry_before_each_is_that_of_a_loop(monkeypatch, short, or_equal):
+    monkeypatch.setattr(minima, "SHORT", short)
     for values in arrays():
-        for bound in (values, values - 1, np.full(len(values), 2)):
-            expected = [
-                max((j for j in range(i) if values[j] <= limit), default=-1) for i, limit in enumerate(bound.tolist())
-            ]
-            assert minima.last_at_most(values, bound).tolist() == expected
+        expected = [
+            max((j for j in range(i) if values[j] < value + or_equal), default=-1)
+            for i, value in enumerate(values.tolist())
+        ]
+        assert minima.last_smaller(values, or_equal).tolist() == expected
 
 
 def test_rectangles_hold_every_pair_once_where_its_trajectories_part():

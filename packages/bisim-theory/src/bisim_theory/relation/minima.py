@@ -10,20 +10,23 @@ from bisim_theory.data.transitions import Ids
 
 Values = NDArray[np.signedinteger[Any]]
 
-_WIDTH = 16  # entries of a block
+SHORT = 1 << 12
+"""Entries up to which an array needs no structure that saves memory."""
 
 
 class RangeMinima:
     """Minima of the ranges of an array, in three more numbers an entry.
 
-    Kept are the minima from each entry to both ends of its block of `_WIDTH`, and those of 1, 2, 4, ... blocks.
+    Kept are the minima from each entry to both ends of its block of 16, and those of 1, 2, 4, ... blocks. In short
+    arrays each entry is a block.
     """
 
     def __init__(self, values: Values) -> None:
         self.values = values
-        padded = np.full(-(-len(values) // _WIDTH) * _WIDTH, np.iinfo(values.dtype).max, values.dtype)
+        self._width = width = 1 if len(values) <= SHORT else 16
+        padded = np.full(-(-len(values) // width) * width, np.iinfo(values.dtype).max, values.dtype)
         padded[: len(values)] = values
-        rows = padded.reshape(-1, _WIDTH)
+        rows = padded.reshape(-1, width)
         self._to = np.minimum.accumulate(rows, axis=1).ravel()
         self._from = np.minimum.accumulate(rows[:, ::-1], axis=1)[:, ::-1].ravel()
         self._blocks = [rows.min(1)]
@@ -40,14 +43,15 @@ class RangeMinima:
 
     def _of(self, first: Ids, last: Ids) -> Values:
         found = np.minimum(self._from[first], self._to[last])  # of several blocks; too small within one
-        near = np.flatnonzero(first // _WIDTH == last // _WIDTH)
+        row, end_row = first // self._width, last // self._width
+        near = np.flatnonzero((row == end_row) & (self._width > 1))
         found[near] = self.values[last[near]]
         at, end = first[near], last[near]
         while len(near):
             found[near] = np.minimum(found[near], self.values[at])
             more = at + 1 < end
             near, at, end = near[more], at[more] + 1, end[more]
-        low, number = first // _WIDTH + 1, last // _WIDTH - first // _WIDTH - 1
+        low, number = row + 1, end_row - row - 1
         power = np.frexp(np.maximum(number, 1).astype(np.float64))[1] - 1
         for k in range(int(power.max(initial=0)) + 1):
             far = np.flatnonzero((power == k) & (number > 0))
@@ -57,19 +61,37 @@ class RangeMinima:
         return found
 
 
-def last_at_most(values: Values, bound: Values) -> Ids:
-    """Return for each entry the last position before it with a value of at most `bound`; -1 without one.
+def last_smaller(values: Values, or_equal: bool = False) -> Ids:
+    """Return for each entry the last position before it with a smaller value; -1 without one.
 
-    A tree of minima of pairs is climbed from each entry until such a value lies before it, and then descended.
+    In a long array a tree of minima of pairs is climbed from each entry until such a value lies before it, and then
+    descended.
+
+    Args:
+        values: (M,) integers.
+        or_equal: whether an equal value will do.
     """
+    if len(values) <= SHORT:
+        return _from_stack(values.tolist(), or_equal)
     tree = [values]
     while len(tree[-1]) > 1:
         pairs = tree[-1][: len(tree[-1]) // 2 * 2].reshape(-1, 2).min(1)
         tree.append(np.append(pairs, tree[-1][-1]) if len(tree[-1]) % 2 else pairs)
     found = np.empty(len(values), id_type(len(values)))
     for block in blocks(len(values)):
-        found[block] = _search(tree, np.arange(block.start, block.stop), bound[block])
+        found[block] = _search(tree, np.arange(block.start, block.stop), values[block] - (not or_equal))
     return found
+
+
+def _from_stack(values: list[int], or_equal: bool) -> Ids:
+    """Do what `last_smaller` does, with a stack of the positions that can still be the answer for a later one."""
+    found, waiting = [], [-1]
+    for i, value in enumerate(values):
+        while waiting[-1] >= 0 and (values[waiting[-1]] > value or (not or_equal and values[waiting[-1]] == value)):
+            waiting.pop()
+        found.append(waiting[-1])
+        waiting.append(i)
+    return np.array(found, id_type(len(values)))
 
 
 def _search(tree: list[Values], at: Ids, bound: Values) -> Ids:

@@ -4,15 +4,15 @@ import functools
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bisim_theory.data.numbering import blocks, count, number, pair_key, positions
+from bisim_theory.data.numbering import blocks, count, id_type, number, pair_key, positions
 from bisim_theory.data.transitions import Ids
 from bisim_theory.relation.base import Pairs
-from bisim_theory.relation.minima import RangeMinima, last_at_most
+from bisim_theory.relation.minima import RangeMinima, last_smaller
 
 T = TypeVar("T")
 
@@ -83,24 +83,17 @@ class CommonPrefixes:
         the larger is kept.
         """
         chosen = np.ones(len(self), bool)
+        Interval = tuple[int, int, int]  # first place, place behind the last, and size of a largest set among them
 
-        def join(left: _Interval, right: _Interval, apart: bool) -> _Interval:
+        def join(left: Interval, right: Interval, apart: bool) -> Interval:
             if apart:
-                return _Interval(left.start, right.stop, left.size + right.size)
-            large, small = (left, right) if left.size > right.size else (right, left)
-            chosen[small.start : small.stop] = False
-            return _Interval(left.start, right.stop, large.size)
+                return left[0], right[1], left[2] + right[2]
+            large, small = (left, right) if left[2] > right[2] else (right, left)
+            chosen[small[0] : small[1]] = False
+            return left[0], right[1], large[2]
 
-        combine(self.common, (_Interval(place, place + 1, 1) for place in range(len(self))), join)
+        combine(self.common, ((place, place + 1, 1) for place in range(len(self))), join)
         return positions(chosen)
-
-
-class _Interval(NamedTuple):
-    """Places start..stop - 1, and the size of a largest set of pairwise distinguished ones among them."""
-
-    start: int
-    stop: int
-    size: int
 
 
 def combine(common: NDArray[np.int32], each: Iterable[T], join: Callable[[T, T, bool], T]) -> T:
@@ -144,8 +137,8 @@ def rectangles(common: NDArray[np.int32]) -> Rectangles:
 
     It begins after the last boundary before it with as short a common prefix, and ends at the next with a shorter one.
     """
-    start = last_at_most(common, common) + 1
-    stop = len(common) - last_at_most(common[::-1], common[::-1] - 1)[::-1]
+    start = last_smaller(common, or_equal=True) + 1
+    stop = len(common) - last_smaller(common[::-1])[::-1]
     return Rectangles(start, np.arange(1, len(common) + 1, dtype=start.dtype), stop)
 
 
@@ -161,8 +154,8 @@ def count_by_label(place: Ids, places: int, label: Ids) -> tuple[Ids, Ids, Ids]:
         Label, place and number of observations of each combination that occurs, sorted by label, then by place.
     """
     combinations = (int(label.max()) + 1) * places
-    if combinations <= len(place) // 2:
-        counts = np.zeros(combinations, np.int64)
+    if combinations <= 2 * len(place):
+        counts = np.zeros(combinations, id_type(len(place) + 1))
         for block in blocks(len(place)):
             np.add.at(counts, pair_key(label[block], place[block], places), 1)
         found = np.flatnonzero(counts)

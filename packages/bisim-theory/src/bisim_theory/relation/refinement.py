@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bisim_theory.data.numbering import first_positions, id_type, ids, number, positions
+from bisim_theory.data.numbering import blocks, first_positions, id_type, ids, number, pair_key, positions
 from bisim_theory.data.transitions import Ids
 from bisim_theory.relation.graph import Behaviour, Edges, ObservedGraph
 
@@ -65,7 +65,7 @@ class _Partition:
     """
 
     def __init__(self, graph: ObservedGraph) -> None:
-        self.edges = graph.edges
+        self.edges, self._actions = graph.edges, len(graph.actions)
         self.classes, first = number(
             np.add(graph.auxiliary, 1, dtype=id_type(graph.edges.vertices)), int(graph.auxiliary.max()) + 2
         )
@@ -110,26 +110,24 @@ class _Partition:
         Returns:
             The number of each of `vertices`, and the position of the first one of each number.
         """
-        edges = self.edges
         key, below = of_vertex.astype(np.int64), self.number
-        degree, start = edges.degree[vertices], edges.start[vertices]
-        for step in range(int(degree.max())):
-            has = degree > step
-            everywhere = bool(has.all())
-            edge = start + step if everywhere else start[has] + step
-            action, to = edges.action[edge], self.classes[edges.successor[edge]]
-            actions = int(action.max()) + 1
-            if below * (actions * self.number + 1) > _MOST:
+        width = (self._actions * self.number) + 1
+        for step in range(int(self.edges.degree[vertices].max())):
+            if below * width > _MOST:
                 code, first = number(key, below)
                 key, below = code.astype(np.int64), len(first)
-            key *= actions * self.number + 1
-            code = action.astype(np.int64) * self.number + to + 1
-            if everywhere:
-                key += code
-            else:
-                key[has] += code
-            below *= actions * self.number + 1
+            for block in blocks(len(vertices)):
+                key[block] *= width
+                self._add_edges(key[block], vertices[block], step)
+            below *= width
         return number(key, below)
+
+    def _add_edges(self, key: Ids, vertices: Ids, step: int) -> None:
+        """Add one more than the code of action and class behind each vertex's edge number `step`, if it has that."""
+        edges = self.edges
+        has = np.flatnonzero(edges.degree[vertices] > step)
+        edge = edges.start[vertices[has]] + step
+        key[has] += pair_key(edges.action[edge], self.classes[edges.successor[edge]], self.number) + 1
 
     def predecessors(self, moved: Ids) -> Ids:
         """Return the vertices with an edge to any of `moved`.

@@ -7,12 +7,14 @@ trajectories, each after one symbol in the place of p0, decide every pair with a
 """
 
 import functools
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bisim_theory.data.numbering import first_positions
+from bisim_theory.data.numbering import first_positions, order_of
 from bisim_theory.data.transitions import Ids
 from bisim_theory.relation.base import Pairs, Relation
 from bisim_theory.relation.components import components
@@ -129,49 +131,53 @@ class UnknownInitialRelation(Relation):
         apart[np.ix_(row, column)] = self.tails.apart(x[row], y[column])
         return apart
 
-    @functools.cached_property
-    def _pairs(self) -> tuple[Ids, RectanglePairs]:
-        """Levels of rectangles, and the rectangles, which hold all pairs of observations of different classes once.
+    def _rectangles(self) -> Iterator[tuple[Ids, Ids, Ids, Ids, Ids]]:
+        """Yield rectangles in three parts, which hold all pairs of observations of different classes once.
 
         Of the pairs that part at a boundary of tails, those with an unknown p are the initial ones in the rows with all
         columns, and the other ones in the rows with the initial columns.
+
+        Yields:
+            Level, first row, number of rows, first column and number of columns of each, as positions in `_listed`.
         """
-        ids, sizes = self.behaviour.observations, self.behaviour.sizes
-        by_class, by_tail = self.behaviour.order, np.argsort(self._place[self.behaviour.class_of], kind="stable")
-        known = int(sizes[: self.known].sum())
-        is_known = self.behaviour.class_of[by_tail] < self.known
-        listed = ids[np.concatenate([by_class, by_tail, by_tail[is_known]])]
+        sizes = self.behaviour.sizes
+        observations, known = len(self.behaviour.observations), int(sizes[: self.known].sum())
         of_place = np.where(self.order < self.known, sizes[self.order], 0)
-        # Positions in `listed` of what comes first at a place: in the order of the classes, then of all tails, of the
+        # Positions in `_listed` of what comes first at a place: in the order of the classes, then of all tails, of the
         # tails of unknown p (the end of the order of the classes), and of those of known p.
         by_class_at, all_at, known_at = (
             np.concatenate([[0], np.cumsum(each)]) for each in (sizes[: self.known], sizes[self.order], of_place)
         )
         initial_at = known + all_at - known_at
-        all_at, known_at = len(ids) + all_at, 2 * len(ids) + known_at
-        w, t = self.whole.rectangles, self.tails.rectangles
-        ranges_of_pairs = [
-            (by_class_at[w.start], by_class_at[w.middle], by_class_at[w.middle], by_class_at[w.stop]),
-            (initial_at[t.start], initial_at[t.middle], all_at[t.middle], all_at[t.stop]),
-            (known_at[t.start], known_at[t.middle], initial_at[t.middle], initial_at[t.stop]),
-        ]
-        row, row_end, column, column_end = (np.concatenate(each) for each in zip(*ranges_of_pairs, strict=True))
-        levels = levels_of(np.concatenate([self.whole.common, self.tails.common, self.tails.common]))
-        return levels, RectanglePairs(listed, row, row_end - row, column, column_end - column)
+        all_at, known_at = observations + all_at, 2 * observations + known_at
+        parts = (
+            (self.whole, by_class_at, by_class_at),
+            (self.tails, initial_at, all_at),
+            (self.tails, known_at, initial_at),
+        )
+        for part, rows_at, columns_at in parts:
+            r = part.rectangles
+            row, column = rows_at[r.start], columns_at[r.middle]
+            yield levels_of(part.common), row, rows_at[r.middle] - row, column, columns_at[r.stop] - column
+
+    @functools.cached_property
+    def _listed(self) -> Ids:
+        """Ids of observations by class, then by tail, then those of known p by tail."""
+        class_of = self.behaviour.class_of
+        by_tail = order_of(self._place[class_of], len(self.order))
+        is_known = class_of[by_tail] < self.known
+        return self.behaviour.observations[np.concatenate([self.behaviour.order, by_tail, by_tail[is_known]])]
 
     @functools.cached_property
     def distinguished_pairs_per_level(self) -> list[int]:
         """Number of unordered pairs of observations that enter R_D* at level 1, 2, ..."""
-        levels, pairs = self._pairs
-        return pairs_per_level(levels, pairs.rows * pairs.columns)
+        parts = [pairs_per_level(levels, rows * columns) for levels, _, rows, _, columns in self._rectangles()]
+        return [sum(each) for each in itertools.zip_longest(*parts, fillvalue=0)]
 
     def pairs_at(self, level: int) -> Pairs:
         """Return all unordered pairs of observations that enter R_D* at a level."""
-        levels, pairs = self._pairs
-        at = np.flatnonzero(levels == level)
-        return RectanglePairs(
-            pairs.listed, pairs.first_row[at], pairs.rows[at], pairs.first_column[at], pairs.columns[at]
-        )
+        parts = [[each[levels == level] for each in rectangles] for levels, *rectangles in self._rectangles()]
+        return RectanglePairs(self._listed, *(np.concatenate(each) for each in zip(*parts, strict=True)))
 
     def equal_label_pairs(self, code: Ids) -> int:
         """Count the unordered pairs in R_D* of observations with equal codes (n,)."""
