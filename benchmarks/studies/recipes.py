@@ -28,7 +28,7 @@ from benchmarks.worlds.worlds import WORLDS
 DATASETS = Path("runs/recipes-data")
 """Folder of the datasets that are recorded with other people's writers; relative, since configurations name it."""
 
-ALL = 10**9
+ALL = 10**6
 """More held-out transitions than any run has."""
 
 TILE = 64
