@@ -4,6 +4,7 @@ A recorded run is not trained again. Tables are made from records alone, on any 
 """
 
 import argparse
+import dataclasses
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 
 from pjepa_agent.cli.train import configure
 from pjepa_agent.cli.train import make_parser as train_parser
+from pjepa_agent.config.schema import Config
 from pjepa_agent.evaluation.compactness import RunGroup, compactness
 from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.runs.metrics import Rows
@@ -109,7 +111,7 @@ class Study:
         if (path / "config.json").is_file():
             known[str(path)] = RunDirectory.open(path)[1]
         for place, configuration in known.items():
-            if configuration not in (None, wanted):
+            if configuration is not None and not _same(configuration, wanted):
                 raise SystemExit(f"{place}: has another configuration than this study; move it out of the way")
 
     def _path(self, variant: str, seed: int) -> Path:
@@ -117,6 +119,12 @@ class Study:
 
     def _options(self, variant: str, seed: int) -> list[str]:
         return [*self.variants[variant], "--seed", str(seed)]
+
+
+def _same(found: Config, wanted: Config) -> bool:
+    """Compare configurations, but for the number of values of p, which a run finds out when it begins."""
+    objective = dataclasses.replace(wanted.objective, auxiliary_dim=found.objective.auxiliary_dim)
+    return found == dataclasses.replace(wanted, objective=objective)
 
 
 def train(path: Path, options: Sequence[str], threads: int | None = None) -> Path | None:
