@@ -7,11 +7,14 @@ Command: ``uv run --group worlds python -m benchmarks.studies.recipes``. A run w
 
 import argparse
 import dataclasses
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from bisim_theory import TransitionDataset, read_transitions
+from bisim_theory.data.transitions import chunks
 from bisim_theory.theorem.check import LevelCheck, Tolerance, check_theorem
 from bisim_theory.theorem.explained import FEW_PAIRS
 from pjepa_agent.auxiliary import Auxiliary
@@ -135,7 +138,13 @@ def measure(path: Path) -> Measures:
     best = load(path, at="best")
     found = check(held_out, best)
     untrained = check(held_out, type(best).untrained(config, spec))
-    return {**found, "untrained_least": untrained["least"], "untrained_collapsed": untrained["collapsed"]}
+    unseen = unseen_share(read_transitions(run.transitions), held_out.data)
+    return {
+        **found,
+        "unseen": unseen,
+        "untrained_least": untrained["least"],
+        "untrained_collapsed": untrained["collapsed"],
+    }
 
 
 def check(held_out: HeldOutEpisodes, model: Any) -> Measures:
@@ -152,6 +161,24 @@ def check(held_out: HeldOutEpisodes, model: Any) -> Measures:
         "least": least(found.levels),
         "collapsed": found.collapsed_pairs,
         "equal_content": equal_content(held_out),
+    }
+
+
+def unseen_share(training: TransitionDataset, held_out: TransitionDataset) -> float:
+    """Return which share of the distinct held-out pairs of observation and action no transition of the training has."""
+    known, asked = _pairs(training), _pairs(held_out)
+    return len(asked - known) / len(asked)
+
+
+def _pairs(data: TransitionDataset) -> set[tuple[bytes, int]]:
+    frames: Any = data.observation
+    digests = [
+        hashlib.blake2b(np.ascontiguousarray(frame).tobytes(), digest_size=16).digest()
+        for piece in chunks(frames)
+        for frame in piece
+    ]
+    return {
+        (digests[source], action) for source, action in zip(data.source.tolist(), data.action.tolist(), strict=True)
     }
 
 
@@ -179,8 +206,10 @@ def equal_content(held_out: HeldOutEpisodes) -> int:
 
 def table(study: Study) -> str:
     """Format the table: a row a world, mean (lowest to highest) over the seeds."""
-    header = ["world", "p", "told apart by", "held-out observations", "levels", "explained by 0.9", "least share",
-              "untrained", "collapsed pairs", "of equal content", "RankMe", "seconds"]  # fmt: skip
+    header = [
+        "world", "p", "told apart by", "held-out observations", "steps not in training", "levels", "explained by 0.9",
+        "least share", "untrained", "collapsed pairs", "of equal content", "RankMe", "seconds",
+    ]  # fmt: skip
     rows = []
     for name, options in study.variants.items():
         found, reports = study.measures(name), study.reports(name)
@@ -189,6 +218,7 @@ def table(study: Study) -> str:
             options[options.index("--auxiliary") + 1],
             ", ".join(dict.fromkeys(each["identity"] for each in found)),
             spread((each["observations"] for each in found), ".0f"),
+            spread((each["unseen"] for each in found), ".1%"),
             spread((len(each["levels"]) for each in found), ".0f"),
             spread((each["explained_levels"] for each in found), ".0f"),
             spread((each["least"] for each in found), ".3f"),
