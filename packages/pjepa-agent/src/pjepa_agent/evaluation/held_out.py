@@ -23,6 +23,7 @@ from pjepa_agent.evaluation.clusters import (
     within_across_ratio,
 )
 from pjepa_agent.evaluation.effective_rank import lidar, rankme
+from pjepa_agent.evaluation.imagination import imagine_counts
 from pjepa_agent.evaluation.probes import probe
 from pjepa_agent.evaluation.theorem import HeldOutTransitions
 from pjepa_agent.model import PJEPA
@@ -110,6 +111,10 @@ class HeldOut:
         }
         if np.isfinite(embedding).all():
             found["silhouette"] = silhouette(embedding[self.scored], self.counts[self.scored])
+            rest, counts = ~self.scored, self.counts
+            found["imagined"] = imagine_counts(
+                model, embedding[rest], counts[rest], embedding[self.scored], counts[self.scored], self.config.seed
+            )
             found |= self._measure_slow(embedding[self.scored], model)
         return found
 

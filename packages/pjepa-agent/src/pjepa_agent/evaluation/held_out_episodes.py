@@ -31,6 +31,7 @@ from pjepa_agent.envs.base import Spec
 from pjepa_agent.evaluation.clusters import spread
 from pjepa_agent.evaluation.effective_rank import rankme
 from pjepa_agent.evaluation.held_out import HeldOut, one_thread
+from pjepa_agent.evaluation.imagination import imagine_transitions
 from pjepa_agent.evaluation.theorem import LEVELS_MEASURED, PAIRS, represent
 from pjepa_agent.model import PJEPA
 from pjepa_agent.runs.metrics import ACCURACY, LEAST_EXPLAINED
@@ -92,10 +93,14 @@ class HeldOutEpisodes:
 
     def measure_all(self, model: PJEPA) -> dict[str, Any]:
         """Return all measures by name, and how they were taken."""
-        found = {
+        found: dict[str, Any] = {
             name.removeprefix("eval/").replace("theorem/", "theorem_"): value
             for name, value in self.measure(model).items()
         }
+        assert self.data.observation is not None
+        embedding = model.encode(self.data.observation[: self.data.frames]).numpy()
+        if np.isfinite(embedding).all():
+            found["imagined"] = imagine_transitions(model, self.data, embedding, self.labels)
         how = {"identity": self.identity, "label": self.label_name, "transitions": len(self.data)}
         return {**found, **how, "observations": len(self.relation.observations)}
 
