@@ -26,7 +26,7 @@ IMPORTED_AS = {"pillow": "PIL", "scikit_learn": "sklearn"}  # packages that are 
 
 # Imported only when needed.
 EXTRAS = {
-    "bisim_theory": {"PIL", "h5py", "hdf5plugin", "jinja2", "lance", "matplotlib", "pyarrow"},
+    "bisim_theory": {"PIL", "h5py", "hdf5plugin", "jinja2", "lance", "matplotlib", "pyarrow", "torch"},
     "counting_env": {"pygame"},
 }
 
