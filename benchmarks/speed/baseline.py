@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from pjepa_agent.config.schema import Config
 from pjepa_agent.model import PJEPA
-from pjepa_agent.objectives.base import weighted_sum
+from pjepa_agent.objectives.base import Setup, weighted_sum
 from pjepa_agent.objectives.pjepa import PJEPAObjective
 from pjepa_agent.objectives.readouts import ReadoutObjective
 from pjepa_agent.training.optimizer import learning_rate_factor
@@ -48,7 +48,7 @@ class Baseline:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda update: learning_rate_factor(update, optimization)
         )
-        self.objective = PJEPAObjective(config.objective)
+        self.objective = PJEPAObjective(Setup(config, self.model.spec, self.model.core))
         self.readout_objective = ReadoutObjective(self.model.readouts, config.objective)
         self.readout_optimizer = None
         if self.model.readouts.parts:

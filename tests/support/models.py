@@ -3,6 +3,10 @@
 import dataclasses
 
 import torch
+from pjepa_agent.envs.counting import SPEC
+from pjepa_agent.model import WorldModel
+from pjepa_agent.objectives.base import Setup
+from pjepa_agent.objectives.pjepa import PJEPAObjective
 from torch import nn
 
 
@@ -23,6 +27,11 @@ def make_batch(config, size=4):
         "terminated": torch.rand(size, 1, generator=generator) < 0.5,
         "present": torch.ones(size, 1, dtype=torch.bool),
     }
+
+
+def make_pjepa(config):
+    """P-JEPA's objective, which has nothing of its own but what the configuration says."""
+    return PJEPAObjective(Setup(config, SPEC, WorldModel(*map(torch.nn.Identity, range(3)))))
 
 
 def count_parameters(module):

@@ -5,9 +5,8 @@ import torch
 from jaxtyping import TypeCheckError
 from pjepa_agent.model import PJEPA
 from pjepa_agent.objectives.base import TrainStep, weighted_sum
-from pjepa_agent.objectives.pjepa import PJEPAObjective
 from pjepa_agent.objectives.readouts import ReadoutObjective
-from support.models import with_all_parts
+from support.models import make_pjepa, with_all_parts
 
 
 def test_losses_without_a_weight_and_weights_without_a_loss_are_refused():
@@ -22,7 +21,7 @@ def test_a_step_has_exactly_the_parameters_that_it_trains(tiny):
     config = with_all_parts(tiny())
     model = PJEPA(config)
     steps = (
-        TrainStep(model.core, PJEPAObjective(config.objective)),
+        TrainStep(model.core, make_pjepa(config)),
         TrainStep(model.readouts, ReadoutObjective(model.readouts, config.objective)),
     )
     core, readouts = ({id(p) for p in step.parameters()} for step in steps)

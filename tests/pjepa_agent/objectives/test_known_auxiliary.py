@@ -9,7 +9,7 @@ from pjepa_agent.config.presets import make_config
 from pjepa_agent.envs.base import Spec
 from pjepa_agent.model import PJEPA
 from pjepa_agent.objectives.base import TrainStep, weighted_sum
-from pjepa_agent.objectives.pjepa import PJEPAObjective
+from support.models import make_pjepa
 from torch import nn
 
 CPU = torch.device("cpu")
@@ -63,7 +63,7 @@ def test_a_masked_loss_is_that_of_the_known_frames_one_by_one(values, horizon):
     data = make_data(values)
     config, model = make_model(values, horizon=horizon)
     batch = sample(data, horizon)
-    loss = PJEPAObjective(config.objective).terms(model, batch).losses["auxiliary"]
+    loss = make_pjepa(config).terms(model, batch).losses["auxiliary"]
     following = {int(source): row for row, source in enumerate(data.source)}
     expected = []
     for source in batch["source"].tolist():
@@ -80,7 +80,7 @@ def test_a_masked_loss_is_that_of_the_known_frames_one_by_one(values, horizon):
 def test_what_stands_where_p_is_unknown_changes_nothing():
     config, model = make_model()
     batch = sample(make_data(), 1)
-    objective = PJEPAObjective(config.objective)
+    objective = make_pjepa(config)
     loss = objective.terms(model, batch).losses["auxiliary"]
     batch["auxiliary"] = torch.where(batch["auxiliary_known"], batch["auxiliary"], 1e4)
     assert torch.equal(objective.terms(model, batch).losses["auxiliary"], loss)
@@ -91,7 +91,7 @@ def test_a_batch_without_any_known_p_has_no_loss_and_no_gradient(values):
     config, model = make_model(values)
     batch = sample(make_data(values), 1)
     batch["auxiliary_known"] = torch.zeros_like(batch["auxiliary_known"])
-    loss = PJEPAObjective(config.objective).terms(model, batch).losses["auxiliary"]
+    loss = make_pjepa(config).terms(model, batch).losses["auxiliary"]
     assert loss.item() == 0
     loss.backward()
     assert all(p.grad is None or not p.grad.any() for p in model.parameters())
@@ -110,7 +110,7 @@ def test_terminal_observations_alone_reach_the_encoder():
     batch = sample(data, 1)
     assert not batch["auxiliary_known"][:, 0].any()
     assert batch["auxiliary_known"][:, 1].any()
-    PJEPAObjective(config.objective).terms(model, batch).losses["auxiliary"].backward()
+    make_pjepa(config).terms(model, batch).losses["auxiliary"].backward()
     for part in (model.encoder, model.head):
         assert all(p.grad is not None and p.grad.isfinite().all() for p in part.parameters())
         assert any(p.grad.any() for p in part.parameters())
@@ -119,7 +119,7 @@ def test_terminal_observations_alone_reach_the_encoder():
 
 def test_p_that_does_not_reach_the_encoder_trains_the_head_alone():
     config, model = make_model(auxiliary_reaches_encoder=False)
-    PJEPAObjective(config.objective).terms(model, sample(make_data(), 1)).losses["auxiliary"].backward()
+    make_pjepa(config).terms(model, sample(make_data(), 1)).losses["auxiliary"].backward()
     assert all(p.grad is None for p in model.encoder.parameters())
     assert any(p.grad is not None and p.grad.any() for p in model.head.parameters())
 
@@ -147,7 +147,7 @@ def test_an_encoder_of_the_users_is_trained_by_both_losses():
     data.observation_auxiliary[:] = data.observation[:, 0] > 0
     config, model = make_model(encoder=f"{__name__}:make_users_encoder")
     assert isinstance(model.encoder, nn.Sequential)
-    objective = PJEPAObjective(config.objective)
+    objective = make_pjepa(config)
     step, replay = TrainStep(model.core, objective), DatasetReplay(data, 64, 0, CPU)
     optimizer = torch.optim.Adam(step.parameters(), 1e-2)
     before, losses = [p.clone() for p in model.encoder.parameters()], []

@@ -6,8 +6,8 @@ from pjepa_agent.collection.dataset import collect_dataset
 from pjepa_agent.collection.replay import DatasetReplay
 from pjepa_agent.model import PJEPA
 from pjepa_agent.objectives.base import weighted_sum
-from pjepa_agent.objectives.pjepa import PJEPAObjective
 from support.configs import with_sections
+from support.models import make_pjepa
 
 CPU = torch.device("cpu")
 
@@ -43,7 +43,7 @@ def test_which_losses_reach_the_encoder(tiny, experiment):
     model = PJEPA(config)
     if experiment != "random":  # its last layer starts at zero, which would stop every gradient before it
         torch.nn.init.normal_(model.head.network[-1].weight)
-    objective = PJEPAObjective(config.objective)
+    objective = make_pjepa(config)
     losses = objective.terms(model, make_batch(256 if experiment == "random" else None)).losses
     for loss, expected in zip((losses["transition"], losses["auxiliary"]), REACHED[experiment], strict=True):
         if expected:
@@ -64,9 +64,7 @@ def test_no_stop_gradient_on_either_observation_of_a_transition(tiny, monkeypatc
     images = make_batch()
     embeddings = torch.randn(8, 16, requires_grad=True)
     monkeypatch.setattr(model.encoder, "forward", lambda batch: embeddings)
-    (gradient,) = torch.autograd.grad(
-        PJEPAObjective(config.objective).terms(model, images).losses["transition"], embeddings
-    )
+    (gradient,) = torch.autograd.grad(make_pjepa(config).terms(model, images).losses["transition"], embeddings)
     assert (gradient.norm(dim=1) > 0).all()
     # The successor's gradient is that of a mean of squares: 2 (E(o') - T) / elements.
     predicted = model.transition(embeddings[:4], images["action"][:, 0])
@@ -79,7 +77,7 @@ def test_the_transition_loss_is_zero_for_consistent_dynamics(tiny, monkeypatch):
     embeddings = torch.randn(8, 16)
     monkeypatch.setattr(model.encoder, "forward", lambda batch: embeddings)
     monkeypatch.setattr(model, "transition", lambda source, action: embeddings[4:])
-    assert PJEPAObjective(config.objective).terms(model, make_batch()).losses["transition"].item() == 0
+    assert make_pjepa(config).terms(model, make_batch()).losses["transition"].item() == 0
 
 
 def test_the_transition_loss_goes_on_from_what_was_predicted(tiny, monkeypatch):
@@ -88,7 +86,7 @@ def test_the_transition_loss_goes_on_from_what_was_predicted(tiny, monkeypatch):
     model = PJEPA(config)
     embeddings = torch.randn(4, 32, 16)
     monkeypatch.setattr(model.encoder, "forward", lambda images: embeddings.flatten(0, 1))
-    loss = PJEPAObjective(config.objective).terms(model, batch).losses["transition"]
+    loss = make_pjepa(config).terms(model, batch).losses["transition"]
     errors = []
     for row in range(32):
         z = embeddings[0, row]
@@ -108,6 +106,6 @@ def test_noise_is_a_share_of_the_spread(tiny, monkeypatch):
     seen = []
     monkeypatch.setattr(model.encoder, "forward", lambda images: embeddings)
     monkeypatch.setattr(model, "transition", lambda z, action: seen.append(z) or z)
-    embedding = PJEPAObjective(config.objective, latent_noise=0.5).terms(model, batch).embedding
+    embedding = make_pjepa(with_sections(config, ablation={"latent_noise": 0.5})).terms(model, batch).embedding
     assert float((seen[0] - embeddings[:512]).std()) == pytest.approx(1.5, rel=0.05)
     assert torch.equal(embedding[0], embeddings[:512])  # readouts are given none

@@ -11,11 +11,10 @@ from pjepa_agent.model import PJEPA, Readouts
 from pjepa_agent.networks.control import ControlHeads
 from pjepa_agent.networks.decoder import Decoder
 from pjepa_agent.objectives.base import weighted_sum
-from pjepa_agent.objectives.pjepa import PJEPAObjective
 from pjepa_agent.objectives.readouts import ReadoutObjective, decoder_loss
 from pjepa_agent.run import train_run
 from pjepa_agent.runs.directory import RunDirectory
-from support.models import make_batch, parts_of, with_all_parts
+from support.models import make_batch, make_pjepa, parts_of, with_all_parts
 
 REACHED = {
     # experiment: the parts that L_dyn and L_p reach
@@ -54,7 +53,7 @@ def test_which_losses_reach_which_parameters(tiny, experiment):
         if value.ndim >= 2 and value.abs().max() == 0:
             torch.nn.init.normal_(model.get_parameter(name), std=0.1)
     batch = make_batch(config)
-    objective = PJEPAObjective(config.objective)
+    objective = make_pjepa(config)
     losses, embedding = objective.terms(model, batch)
     into_transition, into_auxiliary = REACHED[experiment]
     assert reached(model, losses["transition"]) == into_transition
@@ -71,7 +70,7 @@ def test_which_losses_reach_which_parameters(tiny, experiment):
 
 def test_weights_are_those_of_the_configuration():
     config = with_all_parts(make_config("paper"), width=4, blocks=1)
-    assert PJEPAObjective(config.objective).weights_at(1.0) == {"transition": 2, "auxiliary": 10}
+    assert make_pjepa(config).weights_at(1.0) == {"transition": 2, "auxiliary": 10}
     weights = ReadoutObjective(PJEPA(config).readouts, config.objective).weights_at(1.0)
     assert weights == {"action_conditioned_reward": 0.1, "termination": 1, "q": 0.1, "policy": 0.11, "decoder": 1}
 

@@ -1,6 +1,7 @@
 """P-JEPA: encoder E, latent dynamics T and auxiliary head P (paper Figure 1), with its readouts."""
 
-from collections.abc import Callable, Mapping, Sequence
+import typing
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from pjepa_agent.envs.counting import SPEC
 from pjepa_agent.networks.actions import ScaledActions
 from pjepa_agent.networks.control import ControlHeads
 from pjepa_agent.networks.decoder import Decoder, VectorDecoder, make_decoder
+from pjepa_agent.networks.encoder import Simplicial
 from pjepa_agent.networks.encoders import EncoderFactory, make_encoder, standardized
 from pjepa_agent.networks.heads import TwoHotHead, VectorHead, make_head
 from pjepa_agent.networks.mlp import mlp
@@ -39,20 +41,26 @@ class WorldModel(ScaledActions):
         self,
         encoder: nn.Module,
         dynamics: nn.Module,
-        head: TwoHotHead | VectorHead,
+        head: nn.Module,
         low: Sequence[float] | None = None,
         high: Sequence[float] | None = None,
     ) -> None:
         super().__init__(low, high)
-        self.encoder, self.dynamics, self.head = encoder, dynamics, head
+        self.encoder, self.dynamics = encoder, dynamics
+        self.head = typing.cast("TwoHotHead | VectorHead", head)
 
     def transition(
         self, embedding: Float[Tensor, "batch latent"], action: Float[Tensor, "batch action"]
     ) -> Float[Tensor, "batch latent"]:
         """Apply T once: embeddings (B, d) and actions (B, A) in the units of the data -> embeddings (B, d)."""
-        action = self.scaled(action).to(embedding.dtype)
-        predicted: Tensor = self.dynamics(torch.cat([embedding, action], -1))
+        predicted: Tensor = self.dynamics(self.with_action(embedding, action))
         return predicted
+
+    def with_action(
+        self, embedding: Float[Tensor, "*batch latent"], action: Float[Tensor, "*batch action"]
+    ) -> Float[Tensor, "*batch features"]:
+        """Join embeddings (..., d) and actions (..., A) in the units of the data, scaled: what T is given."""
+        return torch.cat([embedding, self.scaled(action).to(embedding.dtype)], -1)
 
     def rollout(
         self, embedding: Float[Tensor, "batch latent"], actions: Float[Tensor, "batch horizon action"]
@@ -65,17 +73,43 @@ class WorldModel(ScaledActions):
         return torch.stack(predicted, 1)
 
 
-class Readouts(nn.Module):
-    """Control heads and decoder: read embeddings that they do not train (paper Appendix D).
+class Absent(nn.Module):
+    """Stand for E, T or P where an objective does not train it.
 
     Args:
-        control: reward, termination, Q and policy prior, or None.
-        decoder: embeddings -> observations, or None.
+        name: of the part.
     """
 
-    def __init__(self, control: ControlHeads | None, decoder: Decoder | VectorDecoder | None) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__()
-        self.control, self.decoder = control, decoder
+        self.name = name
+
+    def forward(self, *_: Any) -> Any:
+        """Refuse.
+
+        Raises:
+            RuntimeError: always.
+        """
+        raise RuntimeError(f"{self.name} is no part of what this objective trains; name it in `trains`")
+
+
+class Readouts(nn.Module):
+    """Control heads, decoder, and T or P beside an objective without: read embeddings that they do not train.
+
+    Args:
+        control: reward, termination, Q and policy prior (paper Appendix D), or None.
+        decoder: embeddings -> observations, or None.
+        beside: T and P where they are readouts; None where neither is.
+    """
+
+    def __init__(
+        self,
+        control: ControlHeads | None,
+        decoder: Decoder | VectorDecoder | None,
+        beside: WorldModel | None = None,
+    ) -> None:
+        super().__init__()
+        self.control, self.decoder, self.beside = control, decoder, beside
 
     @property
     def parts(self) -> Mapping[str, nn.Module]:
@@ -85,6 +119,8 @@ class Readouts(nn.Module):
             parts |= {name: getattr(self.control, name) for name in ("reward", "termination", "q", "policy")}
         if self.decoder is not None:
             parts["decoder"] = self.decoder
+        if self.beside is not None:
+            parts |= {name: part for name, part in self.beside.named_children() if not isinstance(part, Absent)}
         return parts
 
 
@@ -126,6 +162,8 @@ class PJEPA(WorldModel):
             network.latent_dim,
             initialization=network.initialization,
         )
+        if network.latent_normalization == "simplicial":
+            dynamics.append(Simplicial())  # T predicts what E embeds
         super().__init__(encoder, dynamics, make_head(config.objective, network), *bounds)
         self.spec, self.latent_dim = spec, network.latent_dim
         # From random streams of their own: the initial weights of E, T and P do not depend on the readouts.
@@ -148,14 +186,26 @@ class PJEPA(WorldModel):
     @property
     def core(self) -> WorldModel:
         """E, T and P alone: a module that shares them with this one and has no readouts."""
-        core = WorldModel(self.encoder, self.dynamics, self.head)
+        return self.with_parts({"encoder", "dynamics", "head"})
+
+    def with_parts(self, names: Collection[str]) -> WorldModel:
+        """Return those of ``encoder``, ``dynamics`` and ``head`` alone: a module that shares them with this one."""
+        parts: dict[str, Any] = dict(super().named_children())
+        for name in {"encoder", "dynamics", "head"} - set(names):
+            parts[name] = Absent(name)
+        core = WorldModel(parts["encoder"], parts["dynamics"], parts["head"])
         core.action_centre, core.action_reach = self.action_centre, self.action_reach
         return core
 
     @property
     def readouts(self) -> Readouts:
         """The control heads and the decoder: a module that shares them with this one."""
-        return Readouts(self.control, self.decoder)
+        return self.readouts_beside({"dynamics", "head"})
+
+    def readouts_beside(self, trained: Collection[str]) -> Readouts:
+        """Return control heads, decoder, and those of ``dynamics`` and ``head`` that an objective does not train."""
+        rest = {"dynamics", "head"} - set(trained)
+        return Readouts(self.control, self.decoder, self.with_parts(rest) if rest else None)
 
     @property
     def device(self) -> torch.device:

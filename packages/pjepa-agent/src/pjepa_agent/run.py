@@ -19,6 +19,7 @@ from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
 from pjepa_agent.config.fields import DEVICES, is_device
 from pjepa_agent.config.schema import SCALAR_AUXILIARIES, Config
 from pjepa_agent.envs.registry import make_domain
+from pjepa_agent.envs.splits import take_frames, take_rows
 from pjepa_agent.evaluation.held_out import compare_with_untrained
 from pjepa_agent.evaluation.held_out_episodes import HeldOutEpisodes
 from pjepa_agent.evaluation.theorem import write_run_representation
@@ -29,12 +30,16 @@ from pjepa_agent.runs.metrics import ACCURACY
 from pjepa_agent.runs.progress import TrainingProgress
 from pjepa_agent.runs.provenance import record_start
 from pjepa_agent.training import Trainer
+from pjepa_agent.training.requirements import check_data, check_objective
 from pjepa_agent.training.transitions import auxiliary_fingerprint, prepare_transitions
 
 logger = logging.getLogger("pjepa_agent")
 
 FEW = 8
 """Transitions on which it is tried whether p can be used."""
+
+SYMBOLS = {"dynamics": "T", "head": "P"}
+"""The parts of a world model beside E, as messages name them."""
 
 
 def choose_device(name: torch.device | str) -> torch.device:
@@ -79,26 +84,31 @@ def _choose_gpu(name: str, number: int) -> None:
 def prepare(config: Config, encoder: EncoderFactory | None = None) -> Config:
     """Set the number of values that the auxiliary function has.
 
-    The function, and an encoder of the user's, are applied to a few transitions, so that one that cannot be used is
-    refused before anything is written.
+    The function, and an encoder and an objective of the user's, are applied to a few transitions, so that what cannot
+    be used is refused before anything is written.
 
     Args:
         config: of a run.
         encoder: makes E, where the configuration does not name it.
 
     Raises:
-        ConfigError: there is no such function, it fails, its values cannot be learnt, or a network cannot be made.
+        ConfigError: there is no such function, it fails, its values cannot be learnt, or a network or the objective
+            cannot be made.
         DatasetError: the dataset or the environment cannot be used.
     """
     domain = make_domain(dataclasses.replace(config.collection, transitions=FEW))
     few = domain.collect(config.seed)
-    shape = Auxiliary(config).attach(few).auxiliary_shape
+    few = Auxiliary(config).attach(few)
+    shape = few.auxiliary_shape
     assert few.observation is not None
     check_networks(config, domain.spec, torch.from_numpy(as_trained(few.observation[:FEW])), encoder)
-    if config.objective.auxiliary in SCALAR_AUXILIARIES:
-        return config
-    dim = shape[0] if shape else 0
-    return dataclasses.replace(config, objective=dataclasses.replace(config.objective, auxiliary_dim=dim))
+    if config.objective.auxiliary not in SCALAR_AUXILIARIES:
+        dim = shape[0] if shape else 0
+        config = dataclasses.replace(config, objective=dataclasses.replace(config.objective, auxiliary_dim=dim))
+    check_objective(config, domain.spec, take_frames(take_rows(few, np.arange(min(len(few), FEW)))), encoder)
+    if config.collection.dataset:
+        check_data(config, few)  # all of it is here
+    return config
 
 
 def train_run(
@@ -184,8 +194,10 @@ def _run_main_process(
         data, write = None, None
         if not config.collection.online:
             data, write = prepare_transitions(run, config, processes, collect_data)
+            check_data(config, data)
         write = write if results else None
         trainer = Trainer(config, run, data, device, processes, encoder)
+        _say_what_is_detached(config, trainer)
         record_start(run, config, device, auxiliary_fingerprint(config))
         seconds_before = trainer.state.seconds
         with TrainingProgress(config.optimization.updates, trainer.update, config.best_column) as progress:
@@ -213,6 +225,14 @@ def _run_main_process(
         report = _report(config, trainer, seconds_before + time.perf_counter() - started, held_out)
         write_json(run.report, report)
     return report
+
+
+def _say_what_is_detached(config: Config, trainer: Trainer) -> None:
+    """Log which of T and P the objective has not, or does not train the encoder with."""
+    if trainer.objective.detached:
+        parts = " and ".join(SYMBOLS[name] for name in sorted(trainer.objective.detached))
+        name = config.objective.name
+        logger.info("%s: learnt on detached embeddings, beside objective %s", parts, name)
 
 
 class BackgroundWrite:
@@ -283,6 +303,8 @@ def _report(config: Config, trainer: Trainer, seconds: float, held_out: dict[str
         "preset": config.preset,
         "experiment": config.experiment,
         "world": config.collection.dataset or config.collection.environment,
+        "objective": config.objective.name,
+        "detached": sorted(trainer.objective.detached),
         "auxiliary": config.objective.auxiliary,
         "updates": trainer.update,
         "seconds": round(seconds, 3),

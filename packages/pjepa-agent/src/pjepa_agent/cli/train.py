@@ -16,7 +16,7 @@ from pjepa_agent.cli.fields import Help, Override, add_field_options
 from pjepa_agent.cli.terminal import log_to_terminal, without_garbage_collection
 from pjepa_agent.config.fields import DEVICES, ConfigError, is_device, parse_value
 from pjepa_agent.config.presets import PRESETS, make_config
-from pjepa_agent.config.schema import COUNTING, EXPERIMENTS, Config
+from pjepa_agent.config.schema import COUNTING, EXPERIMENTS, OBJECTIVES, OWN_FIELDS, Config
 from pjepa_agent.runs.interruption import collected_signals, quiet_libraries
 
 if TYPE_CHECKING:
@@ -103,6 +103,17 @@ def _add_run_options(parser: Parser) -> None:
         metavar="module:function",
         help="function that makes your own encoder, called with the shapes of the world and the width of an embedding",
     )
+    parser.add_argument(
+        "--objective",
+        metavar="NAME|module:Class",
+        help=f"what trains the encoder: {', '.join(OBJECTIVES)}, or your own (default: pjepa)",
+    )
+    parser.add_argument(
+        "--objective-arg",
+        metavar="NAME=JSON",
+        action="append",
+        help="setting of that objective, as in reward_weight=2; may be repeated",
+    )
     parser.add_argument("--seed", type=int, help="seed of data, initialisation and sampling (default: 0)")
     parser.add_argument(
         "--updates",
@@ -127,24 +138,41 @@ def configure(options: argparse.Namespace) -> Config:
         options.auxiliary,
         environment=options.env,
         dataset=options.data,
+        objective=options.objective,
     )
-    collection = dataclasses.replace(config.collection, arguments=_environment_arguments(options.env_arg or ()))
+    collection = dataclasses.replace(
+        config.collection, arguments=_named_values("--env-arg", options.env_arg, "is_slippery=false")
+    )
+    objective = dataclasses.replace(
+        config.objective, arguments=_named_values("--objective-arg", options.objective_arg, "reward_weight=2")
+    )
     encoder = config.network.encoder if options.encoder is None else options.encoder
     network = dataclasses.replace(config.network, encoder=encoder)
-    return dataclasses.replace(config, collection=collection, network=network).override(options.set or ())
+    config = dataclasses.replace(config, collection=collection, network=network, objective=objective)
+    config = config.override(options.set or ())
+    _check_fields_of_pjepa(config, options.set or ())
+    return config
 
 
-def _environment_arguments(settings: Sequence[str]) -> dict[str, Any]:
+def _check_fields_of_pjepa(config: Config, overrides: Sequence[str]) -> None:
+    """Raise `ConfigError` where a field is set that the objective does not read."""
+    for override in overrides:
+        name = override.partition("=")[0]
+        if config.objective.name != "pjepa" and name.removeprefix("objective.") in OWN_FIELDS:
+            raise ConfigError(f"{name}: is of pjepa; objective {config.objective.name} takes --objective-arg NAME=JSON")
+
+
+def _named_values(option: str, settings: Sequence[str] | None, example: str) -> dict[str, Any]:
     """Parse ``NAME=JSON``; what is no JSON is text.
 
     Raises:
         ConfigError: a setting has another form, or names an argument twice.
     """
     arguments: dict[str, Any] = {}
-    for setting in settings:
+    for setting in settings or ():
         name, equals, text = setting.partition("=")
         if not equals or not name.isidentifier() or name in arguments:
-            raise ConfigError(f"--env-arg {setting}: must be NAME=JSON, each name once, as in is_slippery=false")
+            raise ConfigError(f"{option} {setting}: must be NAME=JSON, each name once, as in {example}")
         arguments[name] = parse_value(text)
     return arguments
 
@@ -175,6 +203,8 @@ def _check_resumed(parser: Parser, options: argparse.Namespace) -> None:
         "env_arg",
         "data",
         "encoder",
+        "objective",
+        "objective_arg",
         "seed",
         "updates",
         "set",
@@ -247,7 +277,7 @@ def _begin(config: Config, spec: "Spec", path: str | None, processes: "Processes
 def _new_name(config: Config) -> Path:
     """Make a path under runs/ that does not exist yet."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    kind: str = config.experiment
+    kind: str = config.experiment if config.objective.name == "pjepa" else config.objective.name.replace(":", "-")
     if config.objective.auxiliary not in (kind, "reward"):
         kind = f"{kind}-{config.objective.auxiliary.replace(':', '-')}"
     name = Path("runs") / f"{config.preset}-{kind}-seed{config.seed}-{stamp}"
@@ -274,6 +304,14 @@ def _measures(report: dict[str, Any]) -> list[str]:
     ]
 
 
+def _detached(report: dict[str, Any]) -> list[str]:
+    """Say which of T and P are no part of what trained the encoder, since measures of them are given."""
+    names = [{"dynamics": "T", "head": "P"}[name] for name in report["detached"]]
+    if not names:
+        return []
+    return [f"{' and '.join(names)}: learnt on detached embeddings, beside objective {report['objective']}"]
+
+
 def _number(value: float | None) -> str:
     return "not measured" if value is None else f"{value:.4g}"
 
@@ -283,6 +321,7 @@ def _summary(path: object, report: dict[str, Any]) -> str:
     return "\n".join(
         [
             *_measures(report),
+            *_detached(report),
             f"{report['updates']} updates in {report['seconds']:.0f} s",
             f"written to {path}: config.json, metrics.csv, checkpoints/, transitions.npz, representation.npz, "
             "figures/, report.json, provenance.json",

@@ -93,6 +93,23 @@ _EXPERIMENT_OPTIMIZATION: dict[tuple[str, str], dict[str, Any]] = {
 }
 
 
+_OBJECTIVE_RECIPES: dict[str, dict[str, dict[str, Any]]] = {
+    "deepmdp": {"optimization": {"clip": 20.0}},
+    "dbc": {"optimization": {"clip": 20.0}},
+    "tdmpc2": {
+        "objective": {"horizon": 3},
+        "optimization": {"clip": 20.0},
+        "network": {"latent_normalization": "simplicial"},
+    },
+    "pldm": {"objective": {"horizon": 3}, "optimization": {"clip": 20.0}},
+    "inverse": {"optimization": {"clip": 20.0}},
+    "sigreg": {"optimization": {"clip": 20.0}},
+    "vicreg": {"optimization": {"clip": 20.0}},
+    "ema": {"optimization": {"clip": 20.0}},
+}
+"""What other objectives than ``pjepa`` change of a preset, by section; docs/objectives.md says why."""
+
+
 def make_config(
     preset: str = "laptop",
     experiment: str = "reward",
@@ -102,6 +119,7 @@ def make_config(
     *,
     environment: str | None = None,
     dataset: str | None = None,
+    objective: str | None = None,
 ) -> Config:
     """Make the configuration of one of the paper's experiments at one of the scales, in the counting world or another.
 
@@ -115,6 +133,8 @@ def make_config(
             values of a label or of a function of your own.
         environment: another environment than the counting one; see `CollectionConfig.environment`.
         dataset: a dataset in place of an environment; see `CollectionConfig.dataset`.
+        objective: what trains the encoder in place of P-JEPA; see `ObjectiveConfig.name`. It brings what its method
+            has of its own, such as a gradient clip, and leaves the rest of the preset.
 
     Raises:
         ConfigError: a value is not allowed.
@@ -124,29 +144,38 @@ def make_config(
     if experiment not in EXPERIMENTS:
         raise ConfigError(f"experiment={experiment!r}: must be one of {', '.join(EXPERIMENTS)}")
     base = PRESETS[preset]
-    objective = _EXPERIMENT_OBJECTIVES[experiment] | ({} if auxiliary is None else {"auxiliary": auxiliary})
-    optimization = _EXPERIMENT_OPTIMIZATION.get((preset, experiment), {})
+    recipe = _OBJECTIVE_RECIPES.get(objective or "", {})
+    losses = _EXPERIMENT_OBJECTIVES[experiment] | ({} if auxiliary is None else {"auxiliary": auxiliary})
+    losses |= recipe.get("objective", {}) | ({} if objective is None else {"name": objective})
+    optimization = _EXPERIMENT_OPTIMIZATION.get((preset, experiment), {}) | recipe.get("optimization", {})
     collection = base.collection
     other = environment is not None and environment.rpartition(":")[2] != COUNTING
     if dataset is not None or other:
         collection = dataclasses.replace(WORLD, environment=environment or COUNTING, dataset=dataset or "")
-        base = _in_another_world(base)
+        base = _in_another_world(base, objective or "pjepa")
     return dataclasses.replace(
         base,
         preset=base.preset,
         experiment=typing.cast(Experiment, experiment),
         seed=seed,
         collection=collection,
-        objective=dataclasses.replace(base.objective, **objective),
+        objective=dataclasses.replace(base.objective, **losses),
+        network=dataclasses.replace(base.network, **recipe.get("network", {})),
         optimization=dataclasses.replace(
             base.optimization, **optimization | ({} if updates is None else {"updates": updates})
         ),
     )
 
 
-def _in_another_world(preset: Config) -> Config:
-    """Return the laptop preset as it is in other worlds than the counting one, and any other preset as it is."""
+def _in_another_world(preset: Config, objective: str) -> Config:
+    """Return the laptop preset as it is in other worlds than the counting one, and any other preset as it is.
+
+    What was chosen there for P-JEPA's two losses is left out for other objectives.
+    """
     if preset is not LAPTOP:
         return preset
-    sections = {name: dataclasses.replace(getattr(preset, name), **fields) for name, fields in WORLD_LAPTOP.items()}
+    changes = WORLD_LAPTOP
+    if objective != "pjepa":
+        changes = {"optimization": {"sampling": "balanced"}, "evaluation": WORLD_LAPTOP["evaluation"]}
+    sections = {name: dataclasses.replace(getattr(preset, name), **fields) for name, fields in changes.items()}
     return dataclasses.replace(preset, **sections)

@@ -18,6 +18,15 @@ RANDOM_AUXILIARIES = ("random", "random-network")
 Experiment = Literal["reward", "random", "reward-only", "transition-only"]
 EXPERIMENTS: tuple[str, ...] = typing.get_args(Experiment)
 
+OBJECTIVES = ("pjepa", "deepmdp", "dbc", "tdmpc2", "pldm", "inverse", "sigreg", "vicreg", "ema")
+"""Objectives by name. Others are classes of the user's."""
+
+OWN_FIELDS = frozenset(
+    {"transition_weight", "auxiliary_weight", "transition_warmup", "regularizer", "regularizer_weight"}
+    | {"transition_reaches_encoder", "auxiliary_reaches_encoder"}
+)
+"""Fields of `ObjectiveConfig` that no other objective than ``pjepa`` reads."""
+
 COUNTING = "CountingEnv-v0"
 """Environment of the paper. Fields that are said to be of another world change nothing in it."""
 
@@ -91,8 +100,8 @@ class NetworkConfig:
     """First layers: a convolution and a pool, as in the paper, or one 8x8 convolution, a third less time an update."""
     normalization: Literal["batch", "group", "none"] = "batch"
     """Normalisation in the encoder: over the batch, or over eight groups of channels. The paper has none."""
-    latent_normalization: Literal["none", "layer", "batch"] = "none"
-    """Standardise each embedding (layer), or each dimension over the batch, without parameters. The paper has none."""
+    latent_normalization: Literal["none", "layer", "batch", "simplicial"] = "none"
+    """Of embeddings: layer, batch, or TD-MPC2's softmax over every eight (simplicial), also of T. The paper has none."""
     initialization: Literal["pytorch", "truncated-normal"] = "pytorch"
     """Initialisation of linear layers: PyTorch's default, or deviation 0.02 and zero bias as in the authors' code."""
     hidden_dim: Annotated[int, Between(1, 2**16)] = 512
@@ -111,12 +120,16 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """L = transition_weight L_dyn + auxiliary_weight L_p (paper Section 2.1), and the losses of the other heads.
+    """L = transition_weight L_dyn + auxiliary_weight L_p (paper Section 2.1), other objectives, and losses of readouts.
 
     L_dyn is the squared error *averaged* over the dimensions of the embedding. The paper writes the squared norm, which
     is `latent_dim` times as large: its c_p is auxiliary_weight / transition_weight * latent_dim.
     """
 
+    name: str = "pjepa"
+    """Objective that trains the encoder: pjepa, another of docs/objectives.md, or module:Class."""
+    arguments: dict[str, Any] = field(default_factory=dict)
+    """Settings of another objective than pjepa, as a JSON object."""
     auxiliary: str = "reward"
     """Auxiliary function p: reward, q, random, random-network, a label such as count, module:function, or A+B."""
     auxiliary_dim: Annotated[int, Between(0, 2**16)] = 256
@@ -128,7 +141,7 @@ class ObjectiveConfig:
     transition_warmup: Annotated[float, Between(0, 1)] = 0.0
     """Share of the updates over which the weight of L_dyn rises with their cube, so that p is learnt first."""
     horizon: Annotated[int, Between(1, 1_000)] = 1
-    """Rollout length of L_dyn. Steps beyond the end of an episode are masked."""
+    """Transitions of a sequence, along which T is rolled out. Those beyond the end of an episode are masked."""
     regularizer: Literal["none", "sigreg", "vicreg"] = "none"
     """Additional term against collapse, from other JEPAs."""
     regularizer_weight: Weight = 0.1
@@ -230,7 +243,7 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class AblationConfig:
-    """Deviations from the paper that studies compare (docs/stability.md). No preset sets any."""
+    """Deviations from the paper that studies compare (docs/stability.md), and that other objectives make."""
 
     pixel_offset: Annotated[float, Between(-1e3, 1e3)] = -0.5
     """Value of a black pixel after scaling; white is one more. The paper has -0.5."""
@@ -266,6 +279,7 @@ class Config:
         check_bounds(self)
         self._check_world()
         self._check_batch()
+        self._check_objective()
         self._check_auxiliary()
         if not is_device(self.compute.device):
             raise ConfigError(f"compute.device={self.compute.device!r}: must be {DEVICES}")
@@ -315,6 +329,25 @@ class Config:
         initial, capacity = collection.initial_transitions, collection.transitions
         if collection.online and initial > capacity:
             raise ConfigError(f"collection.initial_transitions={initial}: exceeds collection.transitions={capacity}")
+
+    def _check_objective(self) -> None:
+        objective = self.objective
+        module, colon, attribute = objective.name.partition(":")
+        if objective.name not in OBJECTIVES and not (colon and module and attribute):
+            raise ConfigError(
+                f"objective.name={objective.name!r}: must be one of {', '.join(OBJECTIVES)}, or module:Class"
+            )
+        if objective.name != "pjepa" and self.experiment != "reward":
+            raise ConfigError(
+                f"objective.name={objective.name!r}: has no experiment {self.experiment}, which is pjepa's"
+            )
+        if objective.name == "pjepa" and objective.arguments:
+            raise ConfigError("objective.arguments: are of another objective; the settings of pjepa are fields")
+        if self.network.latent_normalization == "simplicial" and self.network.latent_dim % 8:
+            raise ConfigError(
+                f"network.latent_dim={self.network.latent_dim}: must be a multiple of 8, of which "
+                "network.latent_normalization=simplicial makes points of a simplex"
+            )
 
     def _check_auxiliary(self) -> None:
         name = self.objective.auxiliary

@@ -51,6 +51,12 @@ class ControlHeads(ScaledActions):
         self.target_q = frozen_copy(self.q)
         self.register_load_state_dict_pre_hook(_rename_slow_q)
 
+    def joined(
+        self, embedding: Float[Tensor, "*batch latent"], action: Float[Tensor, "*batch action"]
+    ) -> Float[Tensor, "*batch features"]:
+        """Join embeddings (..., d) and scaled actions (..., A): what reward and Q are given."""
+        return torch.cat([embedding, self.scaled(action.float())], -1)
+
     def act(
         self, embedding: Float[Tensor, "batch latent"]
     ) -> tuple[Float[Tensor, "batch action"], Float[Tensor, " batch"]]:

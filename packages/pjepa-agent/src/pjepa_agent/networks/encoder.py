@@ -12,7 +12,7 @@ from pjepa_agent.networks.mlp import Initialization, initialize
 Normalization = Literal["batch", "group", "none"]
 Stem = Literal["pooled", "strided"]
 PixelScale = Literal["fixed", "image"]
-LatentNormalization = Literal["none", "layer", "batch"]
+LatentNormalization = Literal["none", "layer", "batch", "simplicial"]
 
 STATISTICS_MOMENTUM = 0.02
 """Weight of a batch in the running statistics of batch normalisation.
@@ -32,10 +32,22 @@ GROUPS = 8
 """Largest number of groups of group normalisation; taken is its greatest common divisor with the channels."""
 
 
+SIMPLEX = 8
+"""Components of an embedding that make up one point of a simplex."""
+
+
 def _normalization(kind: Normalization, channels: int) -> nn.Module:
     if kind == "batch":
         return nn.BatchNorm2d(channels, momentum=STATISTICS_MOMENTUM)
     return nn.GroupNorm(math.gcd(GROUPS, channels), channels) if kind == "group" else nn.Identity()
+
+
+class Simplicial(nn.Module):
+    """Apply the softmax to every eight components, as TD-MPC2 normalises its embeddings (SimNorm)."""
+
+    def forward(self, embedding: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch latent"]:
+        """Make each eight components a point of a simplex, in float32."""
+        return embedding.float().unflatten(-1, (-1, SIMPLEX)).softmax(-1).flatten(-2)
 
 
 def latent_norm(kind: LatentNormalization, latent_dim: int) -> nn.Module:
@@ -44,7 +56,7 @@ def latent_norm(kind: LatentNormalization, latent_dim: int) -> nn.Module:
         return nn.LayerNorm(latent_dim, elementwise_affine=False)
     if kind == "batch":
         return nn.BatchNorm1d(latent_dim, momentum=STATISTICS_MOMENTUM, affine=False)
-    return nn.Identity()
+    return Simplicial() if kind == "simplicial" else nn.Identity()
 
 
 class _StridedConvolution(nn.Conv2d):

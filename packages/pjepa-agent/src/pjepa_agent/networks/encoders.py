@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pjepa_agent.config.fields import ConfigError
-from pjepa_agent.config.imports import import_function
+from pjepa_agent.config.imports import describe_error, import_function
 from pjepa_agent.config.schema import GIVEN, Config, NetworkConfig
 from pjepa_agent.envs.base import Spec
 from pjepa_agent.networks.encoder import ResNetEncoder, latent_norm
@@ -114,7 +114,7 @@ def _users_encoder(function: EncoderFactory, name: str, spec: Spec, latent_dim: 
         module = function(spec, latent_dim)
     except Exception as error:  # a function of the user's can raise anything
         raise ConfigError(
-            f"encoder {name}: raised {_said(error)}; it is called with the spec and latent_dim"
+            f"encoder {name}: raised {describe_error(error)}; it is called with the spec and latent_dim"
         ) from error
     if not isinstance(module, nn.Module):
         raise ConfigError(f"encoder {name}: returned a {type(module).__name__}, must return a torch.nn.Module")
@@ -161,7 +161,9 @@ def check_encoder(
     try:
         trial = copy.deepcopy(module)
     except Exception as error:
-        raise ConfigError(f"encoder {name}: cannot be copied, as averaged weights need it ({_said(error)})") from error
+        raise ConfigError(
+            f"encoder {name}: cannot be copied, as averaged weights need it ({describe_error(error)})"
+        ) from error
     observations = _observations(spec) if observations is None else observations[:CHECKED_ROWS]
     _check_gradient(_checked(trial.train(), observations, latent_dim, name, "in training mode"), trial, name)
     trial.eval()
@@ -211,7 +213,7 @@ def _apply(module: nn.Module, observations: Tensor, name: str, when: str = "on i
         embedding: Tensor = module(observations)
     except Exception as error:  # a module of the user's can raise anything
         given = f"{tuple(observations.shape)} {str(observations.dtype).removeprefix('torch.')}"
-        raise ConfigError(f"encoder {name}: fails {when}, given {given}: {_said(error)}") from error
+        raise ConfigError(f"encoder {name}: fails {when}, given {given}: {describe_error(error)}") from error
     return embedding
 
 
@@ -225,11 +227,6 @@ def _observations(spec: Spec) -> Tensor:
         observations = torch.rand(shape, generator=generator)
     observations[0] = 0
     return observations
-
-
-def _said(error: Exception) -> str:
-    """Put an error into one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def check_networks(

@@ -46,10 +46,15 @@ class TwoHot(nn.Module):
             target: finite numbers.
             known: where targets are known; None where all are. The average is over these, and 0 if there is none.
         """
+        return masked_mean(self.divergence(output, target), known)
+
+    def divergence(
+        self, output: Float[Tensor, "*batch bins"], target: Real[Tensor, "*batch"]
+    ) -> Float[Tensor, "*batch"]:
+        """Compute the Kullback-Leibler divergence in nats of each row of logits from the code of its target."""
         value = symlog(target.float())
-        cross_entropy = two_hot_cross_entropy(output.float(), value, self.bins)
-        entropy = torch.special.entr(two_hot_encode(value, self.bins)).sum(-1)
-        return masked_mean(cross_entropy - entropy, known)
+        cross_entropy: Tensor = two_hot_cross_entropy(output.float(), value, self.bins)
+        return cross_entropy - torch.special.entr(two_hot_encode(value, self.bins)).sum(-1)
 
     def decode(self, output: Float[Tensor, "*batch bins"]) -> Float[Tensor, "*batch"]:
         """Decode logits to numbers."""

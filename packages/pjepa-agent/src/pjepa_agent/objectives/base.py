@@ -1,12 +1,17 @@
 """The interface of objectives: losses by name, a weight for each, and the forward pass of one optimiser step."""
 
 import abc
+import dataclasses
 from collections.abc import Mapping
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float, Int, Real
 from torch import Tensor, nn
+
+from pjepa_agent.config.schema import Config
+from pjepa_agent.envs.base import Spec
+from pjepa_agent.model import WorldModel
 
 Batch = Mapping[str, Tensor]
 """Tensors of a batch of sequences by name: a plain mapping, which a compiler sees through.
@@ -46,6 +51,88 @@ class Objective(nn.Module, abc.ABC, Generic[Trained]):
 
     def after_step(self, model: Trained) -> None:
         """Update what follows the trained parameters, such as a target network. Does nothing by default."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What an objective is made for.
+
+    Attributes:
+        config: of the run.
+        spec: shapes of the world's observations and actions.
+        model: E, T and P as they start, in the units of the data.
+        codes: codes of the actions of the data, sorted; empty unless the objective needs ``action``.
+    """
+
+    config: Config
+    spec: Spec
+    model: WorldModel
+    codes: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class NoSettings:
+    """Settings of an objective that has none."""
+
+
+class EncoderObjective(Objective[WorldModel]):
+    """What trains the encoder of a run: the base class of a user's own objectives too.
+
+    A subclass sets `weights`, makes the networks that only it needs in its constructor, and computes its `terms`. Its
+    parameters are trained with those of the model, its buffers are saved with them, and random numbers that it draws
+    in `terms` are the same in a resumed run.
+
+    Args:
+        setup: what it is made for.
+        settings: an instance of `Settings`, made of the configuration's `objective.arguments`.
+    """
+
+    Settings: ClassVar[type[Any]] = NoSettings
+    """Dataclass of its settings. Bounds are annotated: ``momentum: Annotated[float, Between(0, 1)] = 0.99``."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """What the data must have, of `NEEDS`."""
+
+    least_horizon: ClassVar[int] = 1
+    """Smallest length of a sequence that it can be computed on, in transitions."""
+
+    most_horizon: ClassVar[int | None] = None
+    """Largest length, None for any."""
+
+    weights: Mapping[str, float]
+    """Weight of each of its losses, the same throughout the training."""
+
+    def __init__(self, setup: Setup, settings: Any = None) -> None:
+        super().__init__()
+        self.config, self.spec = setup.config, setup.spec
+        self.settings = self.Settings() if settings is None else settings
+
+    @property
+    def trains(self) -> frozenset[str]:
+        """Name those of ``dynamics`` (T) and ``head`` (P) that it trains. The others learn beside it, detached."""
+        return frozenset({"dynamics"})
+
+    @property
+    def detached(self) -> frozenset[str]:
+        """Name those of ``dynamics`` (T) and ``head`` (P) whose losses do not reach the encoder."""
+        return frozenset({"dynamics", "head"}) - self.trains
+
+    def weights_at(self, progress: float) -> Mapping[str, float]:
+        """Return `weights`, whatever the progress."""
+        return self.weights
+
+    def encode(self, model: WorldModel, batch: Batch) -> Float[Tensor, "steps batch latent"]:
+        """Encode all observations of a batch, as configured: (h + 1, B, d) float32."""
+        return self.encode_raw(model, batch).float()
+
+    def encode_raw(self, model: WorldModel, batch: Batch) -> Float[Tensor, "steps batch latent"]:
+        """Encode all observations of a batch in the precision of the forward pass."""
+        joint_batch = self.config.compute.joint_batch
+        return encode_sequences(model.encoder, batch["observation"], joint_batch, batch.get("content"))
+
+
+NEEDS = frozenset({"reward", "terminated", "action"})
+"""What an objective can need of the data; ``action``: at least two different codes of actions."""
 
 
 class TrainStep(nn.Module, Generic[Trained]):

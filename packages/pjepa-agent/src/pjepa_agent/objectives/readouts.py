@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 
-import torch
 from jaxtyping import Float, Real
 from torch import Tensor, nn
 
 from pjepa_agent.config.schema import ObjectiveConfig
-from pjepa_agent.model import Readouts
+from pjepa_agent.model import Absent, Readouts, WorldModel
 from pjepa_agent.networks.control import ControlHeads
 from pjepa_agent.networks.decoder import Decoder, VectorDecoder
 from pjepa_agent.objectives.base import Batch, Objective, Terms
+from pjepa_agent.objectives.losses import auxiliary_values, reached_embeddings, rollout_loss, with_auxiliary
 
 
 class ReadoutObjective(Objective[Readouts]):
@@ -34,8 +34,8 @@ class ReadoutObjective(Objective[Readouts]):
                 "q": config.value_weight,
                 "policy": config.policy_weight,
             }
-        if readouts.decoder is not None:
-            self._weights["decoder"] = 1.0  # which nothing competes with
+        own = {"decoder": "decoder", "dynamics": "transition_readout", "head": "auxiliary_readout"}
+        self._weights |= {own[name]: 1.0 for name in readouts.parts if name in own}  # each alone on its parameters
 
     def terms(self, model: Readouts, batch: Batch) -> Terms:
         """Compute the losses on embeddings that are detached here.
@@ -52,6 +52,8 @@ class ReadoutObjective(Objective[Readouts]):
             losses |= control_losses(model.control, batch, source, successor, self.config)
         if model.decoder is not None:
             losses["decoder"] = decoder_loss(model.decoder, batch["observation"][:, 0], source)
+        if model.beside is not None:
+            losses |= losses_beside(model.beside, batch, embedding)
         return Terms(losses, embedding)
 
     def weights_at(self, progress: float) -> Mapping[str, float]:
@@ -62,6 +64,26 @@ class ReadoutObjective(Objective[Readouts]):
         """Move the target network of Q by the configured share of its distance to Q."""
         if model.control is not None:
             model.control.update_target(self.config.polyak)
+
+
+def losses_beside(
+    model: WorldModel, batch: Batch, embedding: Float[Tensor, "steps batch latent"]
+) -> dict[str, Float[Tensor, ""]]:
+    """Compute L_dyn and L_p of T and P beside an objective that has none of its own, on detached embeddings.
+
+    Args:
+        model: T and P, or one of them.
+        batch: that of `PJEPAObjective.terms`.
+        embedding: of all observations, detached.
+    """
+    losses = {}
+    if not isinstance(model.dynamics, Absent):
+        predicted = model.rollout(embedding[0], batch["action"])
+        losses["transition_readout"] = rollout_loss(predicted, reached_embeddings(embedding), batch["present"])
+    if not isinstance(model.head, Absent):
+        value, known = auxiliary_values(batch)
+        losses["auxiliary_readout"] = model.head.loss(model.head(with_auxiliary(batch, embedding)), value, known)
+    return losses
 
 
 def control_losses(
@@ -84,9 +106,8 @@ def control_losses(
         successor: (B, d) embeddings.
         config: discount, and weight of the policy's entropy.
     """
-    action = heads.scaled(batch["action"][:, 0].float())
     reward, terminated = batch["reward"][:, 0].float(), batch["terminated"][:, 0].float()
-    features = torch.cat([source, action], -1)
+    features = heads.joined(source, batch["action"][:, 0])
     reward_loss = heads.reward.loss(heads.reward(features), reward)
 
     ends = heads.termination(source).float().squeeze(-1)

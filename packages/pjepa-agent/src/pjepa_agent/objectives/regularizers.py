@@ -34,12 +34,34 @@ def vicreg(embedding: Float[Tensor, "batch latent"]) -> Float[Tensor, ""]:
     A hinge on the standard deviation of every dimension below one, and a twenty-fifth, as there, of the mean over the
     dimensions of the squared covariances with the others.
     """
+    covariance = _covariance(embedding)
+    return deviation_hinge(torch.diagonal(covariance)).mean() + _off_diagonal(covariance) / 25
+
+
+def variance_hinge(embedding: Float[Tensor, "batch latent"]) -> Float[Tensor, ""]:
+    """Average over dimensions what the standard deviation of embeddings (B, d) lacks to one."""
+    return deviation_hinge(embedding.float().var(0)).mean()
+
+
+def covariance_penalty(embedding: Float[Tensor, "batch latent"]) -> Float[Tensor, ""]:
+    """Average over dimensions of embeddings (B, d) the sum of the squared covariances with the others."""
+    return _off_diagonal(_covariance(embedding))
+
+
+def deviation_hinge(variance: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch latent"]:
+    """Return what standard deviations lack to one; 1e-4 is added to variances, so that gradients stay finite at 0."""
+    return torch.relu(1 - torch.sqrt(variance + 1e-4))
+
+
+def _covariance(embedding: Float[Tensor, "batch latent"]) -> Float[Tensor, "latent latent"]:
     centred = embedding.float() - embedding.float().mean(0)
-    covariance = centred.T @ centred / (len(embedding) - 1)
-    variance = torch.diagonal(covariance)
-    hinge = torch.relu(1 - torch.sqrt(variance + 1e-4)).mean()
-    others = (covariance.square().sum() - variance.square().sum()) / embedding.shape[1]
-    return hinge + others / 25
+    return centred.T @ centred / (len(embedding) - 1)
+
+
+def _off_diagonal(covariance: Float[Tensor, "latent latent"]) -> Float[Tensor, ""]:
+    """Sum the squares off the diagonal, over the number of dimensions."""
+    others = covariance.square().sum() - torch.diagonal(covariance).square().sum()
+    return others / len(covariance)
 
 
 REGULARIZERS = {"sigreg": sigreg, "vicreg": vicreg}

@@ -19,9 +19,18 @@ TOTAL_LOSS = "losses/total"
 """The column of the weighted sum of the objective's losses."""
 
 READOUT_LOSSES = frozenset(
-    f"losses/{name}" for name in ("action_conditioned_reward", "termination", "q", "policy", "decoder")
+    f"losses/{name}"
+    for name in (
+        "action_conditioned_reward",
+        "termination",
+        "q",
+        "policy",
+        "decoder",
+        "transition_readout",
+        "auxiliary_readout",
+    )
 )
-"""Columns of losses of control heads and decoder, which train no encoder."""
+"""Columns of losses of readouts: control heads, decoder, and T and P beside an objective. They train no encoder."""
 
 Rows = list[dict[str, float]]
 """Rows of metrics: one per evaluation, each with its values by column."""

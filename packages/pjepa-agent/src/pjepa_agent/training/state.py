@@ -13,6 +13,7 @@ from pjepa_agent.collection.replay import Replay
 from pjepa_agent.compute.processes import Processes
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.model import PJEPA
+from pjepa_agent.objectives.base import EncoderObjective
 from pjepa_agent.runs.checkpoint import checkpoint_errors, newest_checkpoint, save_checkpoint
 from pjepa_agent.runs.directory import RunDirectory, RunError
 from pjepa_agent.runs.metrics import MetricsFile
@@ -26,10 +27,11 @@ class TrainingState:
 
     Attributes:
         model: what is trained.
-        optimizer: of E, T and P.
+        optimizer: of E, T and P, and of the objective's own networks.
         readout_optimizer: of the readouts, None without any.
         averaged: the averaged weights, None where the configuration has none.
         replay: draws the batches, on every rank its own.
+        objective: what trains the encoder, with networks of its own where it has any.
         update: updates that are done.
         seconds: that they took.
         recent: losses by name, one an update since the last evaluation.
@@ -40,6 +42,7 @@ class TrainingState:
     readout_optimizer: Optimizer | None
     averaged: AveragedWeights | None
     replay: Replay
+    objective: EncoderObjective
     update: int = 0
     seconds: float = 0.0
     recent: defaultdict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
@@ -59,6 +62,8 @@ class TrainingState:
         }
         if self.averaged is not None:
             state["averaged"] = self.averaged.state_dict()
+        if own := self.objective.state_dict():
+            state["objective"] = own
         if self.readout_optimizer is not None:
             state["readouts"] = self.readout_optimizer.state_dict()
         return state
@@ -67,6 +72,7 @@ class TrainingState:
         """Continue from a checkpoint of as many ranks; version 0.1 called the readouts ``beside``."""
         self.update, self.seconds = int(state["update"]), float(state["seconds"])
         self.model.load_state_dict(state["model"])
+        self.objective.load_state_dict(state.get("objective", {}))
         self.optimizer.load_state_dict(state)
         if self.averaged is not None:
             self.averaged.load_state_dict(state["averaged"], self.update)

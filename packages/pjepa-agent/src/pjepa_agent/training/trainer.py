@@ -21,13 +21,14 @@ from pjepa_agent.envs.base import Spec
 from pjepa_agent.evaluation.held_out_episodes import make_held_out
 from pjepa_agent.model import PJEPA
 from pjepa_agent.networks.encoders import EncoderFactory
-from pjepa_agent.objectives.base import TrainStep, weighted_sum
-from pjepa_agent.objectives.pjepa import PJEPAObjective
+from pjepa_agent.objectives.base import Setup, TrainStep, weighted_sum
 from pjepa_agent.objectives.readouts import ReadoutObjective
+from pjepa_agent.objectives.registry import make_objective
 from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training.averaging import AveragedWeights, renew_batch_statistics
 from pjepa_agent.training.finite import FiniteCheck
 from pjepa_agent.training.optimizer import Optimizer
+from pjepa_agent.training.requirements import action_codes
 from pjepa_agent.training.state import Checkpoints, TrainingState, open_metrics, require_column
 
 STANDARDIZED = 65_536
@@ -70,16 +71,22 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.spec = run.read_spec()
         self.model = PJEPA(config, self.spec, encoder).to(device)
-        core, readouts = self.model.core, self.model.readouts
+        self.replay = _make_replay(config, run, data, device, processes, not self.compiled)
+        if not self.spec.images:
+            self.model.standardize(processes.broadcast(self.replay.observations(STANDARDIZED)))
 
         self._compiler = Compiler("reduce-overhead" if device.type == "cuda" else None)
         optimization, fused, decay = config.optimization, config.compute.fast_paths, config.ablation.weight_decay
-        self.objective = PJEPAObjective(config.objective, config.compute.joint_batch, config.ablation.latent_noise)
+        setup = Setup(config, self.spec, self.model.core, action_codes(data, processes))
+        self.objective = make_objective(setup).to(device)
+        trained = self.objective.trains
+        core, readouts = self.model.with_parts({"encoder", *trained}), self.model.readouts_beside(trained)
         self.train_step = self._prepared(TrainStep(core, self.objective))
         rates = {"encoder": optimization.encoder_learning_rate_factor}
-        self.optimizer = Optimizer([dict(core.named_children())], optimization, rates, fused, decay)
+        modules = {**dict(core.named_children()), "objective": self.objective}
+        self.optimizer = Optimizer([modules], optimization, rates, fused, decay)
 
-        self.readout_objective = ReadoutObjective(readouts, config.objective)
+        self.readouts, self.readout_objective = readouts, ReadoutObjective(readouts, config.objective)
         self.readout_step: nn.Module | None = None
         self.readout_optimizer: Optimizer | None = None
         if readouts.parts:
@@ -87,14 +94,13 @@ class Trainer:
             groups = [{name: part} for name, part in readouts.parts.items()]
             self.readout_optimizer = Optimizer(groups, optimization, None, fused, decay)
 
-        self.replay = _make_replay(config, run, data, device, processes, not self.compiled)
-        if not self.spec.images:
-            self.model.standardize(processes.broadcast(self.replay.observations(STANDARDIZED)))
         self.averaged = AveragedWeights(self.model, optimization.averaging_age) if optimization.averaging_age else None
         auxiliary = _auxiliary_of(config, self.spec, data, self.replay)
         self.held_out = make_held_out(config, self.spec, auxiliary, run.held_out)
         self.finite = FiniteCheck(run, processes)
-        self.state = TrainingState(self.model, self.optimizer, self.readout_optimizer, self.averaged, self.replay)
+        self.state = TrainingState(
+            self.model, self.optimizer, self.readout_optimizer, self.averaged, self.replay, self.objective
+        )
         self.checkpoints = Checkpoints(run, config.evaluation.checkpoints, device, processes)
         self.checkpoints.restore(self.state)
         self.metrics = open_metrics(run, self.update, config.best_column)
@@ -103,6 +109,12 @@ class Trainer:
     def update(self) -> int:
         """The number of updates that are done."""
         return self.state.update
+
+    @property
+    def _name(self) -> str:
+        """What the objective is called in messages."""
+        name = self.config.objective.name
+        return "the joint objective" if name == "pjepa" else f"objective {name}"
 
     @property
     def compiled(self) -> bool:
@@ -158,10 +170,10 @@ class Trainer:
                 raise Interrupted(self.update)
 
     def step(self) -> dict[str, Tensor]:
-        """Do one update: sample a batch, step on the joint objective, then step the readouts on detached embeddings.
+        """Do one update: sample a batch, step on the objective, then step the readouts on detached embeddings.
 
         Returns:
-            The weighted ``total`` and the unweighted losses of the joint objective and of the readouts, by name.
+            The weighted ``total`` and the unweighted losses of the objective and of the readouts, by name.
 
         Raises:
             TrainingError: a pending step turns out not to be finite.
@@ -175,7 +187,7 @@ class Trainer:
             terms = self.train_step(dict(batch.items()))
         weights = self.objective.weights_at(update / self.config.optimization.updates)
         total = weighted_sum(terms.losses, weights)
-        self.finite.add(update, "the joint objective", total, self.optimizer.step(total), batch)
+        self.finite.add(update, self._name, total, self.optimizer.step(total), batch)
         self.objective.after_step(self.model)
         if self.averaged is not None:
             self.averaged.update(self.model, update)
@@ -200,7 +212,7 @@ class Trainer:
             weights = self.readout_objective.weights_at(update / self.config.optimization.updates)
             total = weighted_sum(losses, weights)
             self.finite.add(update, " + ".join(losses), total, optimizer.step(total), batch)
-        self.readout_objective.after_step(self.model.readouts)
+        self.readout_objective.after_step(self.readouts)
         return losses
 
     def _prepared(self, step: nn.Module) -> nn.Module:
@@ -222,7 +234,7 @@ class Trainer:
         return random_stream(self.processes.seed(self.config.seed), purpose, self.update, device=self.device)
 
     def _objective_random(self) -> contextlib.AbstractContextManager[None]:
-        """Do the same for the joint objective, if it draws any. To set up a stream takes time."""
+        """Do the same for the objective, if it draws any. To set up a stream takes time."""
         return self._random("objective") if self.objective.stochastic else contextlib.nullcontext()
 
     def _autocast(self) -> torch.autocast:

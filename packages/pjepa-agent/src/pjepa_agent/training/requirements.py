@@ -1,0 +1,167 @@
+"""Check before training that the data has what the objective needs, and that an objective of the user's works."""
+
+import logging
+import math
+
+import numpy as np
+import torch
+from bisim_theory import DatasetError, TransitionDataset
+from torch import Tensor
+
+from pjepa_agent.collection.replay import DatasetReplay
+from pjepa_agent.compute.processes import Processes
+from pjepa_agent.config.fields import ConfigError
+from pjepa_agent.config.imports import describe_error
+from pjepa_agent.config.schema import Config
+from pjepa_agent.envs.base import Spec
+from pjepa_agent.model import PJEPA
+from pjepa_agent.objectives.base import Batch, EncoderObjective, Setup, Terms, weighted_sum
+from pjepa_agent.objectives.registry import CLASSES, check_horizon, make_objective, make_settings, objective_class
+from pjepa_agent.runs.metrics import READOUT_LOSSES, TOTAL_LOSS
+
+logger = logging.getLogger("pjepa_agent")
+
+MOST_CODES = 4_096
+"""Most different codes of actions that an objective can be given."""
+
+NO_ACTIONS = "holds a single action, which nothing can be learnt of; collect others too"
+
+
+def action_codes(data: TransitionDataset | None, processes: Processes) -> tuple[int, ...]:
+    """Return the codes of the actions of rank 0's transitions, sorted; the counting world's where none are given.
+
+    An objective is given no more than `MOST_CODES`: of more, none.
+    """
+    if data is None:
+        return 0, 1
+    codes = torch.from_numpy(np.unique(data.action).astype(np.int64))
+    count = int(processes.broadcast(torch.tensor([len(codes)])))
+    if count > MOST_CODES:
+        return ()
+    of_rank_0 = torch.zeros(count, dtype=torch.int64)
+    of_rank_0[: len(codes)] = codes[:count]
+    return tuple(processes.broadcast(of_rank_0).tolist())
+
+
+def check_data(config: Config, data: TransitionDataset) -> None:
+    """Raise `DatasetError` unless the data has what the configured objective needs; warn where it can learn nothing.
+
+    Args:
+        config: of the run.
+        data: the transitions of the training.
+
+    Raises:
+        ConfigError: the objective cannot be made.
+    """
+    needs, who = objective_class(config).needs, f"objective {config.objective.name}"
+    for name in ("reward", "terminated"):
+        if name in needs:
+            _check_column(data, name, who)
+    if "action" in needs:
+        _check_actions(data, who)
+    horizon = config.objective.horizon
+    if horizon > 1 and longest_sequence(data) < horizon:
+        raise DatasetError(
+            f"{who}: needs sequences of {horizon} transitions (objective.horizon), and the longest here has "
+            f"{longest_sequence(data)}; lower objective.horizon, or give longer episodes, in order"
+        )
+
+
+def _check_column(data: TransitionDataset, name: str, who: str) -> None:
+    column = getattr(data, name)
+    if column is None:
+        raise DatasetError(f"{name}: is missing, and {who} needs it; give data with it, or another --objective")
+    finite = np.isfinite(np.asarray(column, np.float64))
+    if not finite.all():
+        row = int(np.flatnonzero(~finite)[0])
+        raise DatasetError(f"{name}: of transition {row} is not finite, and {who} needs it")
+    if name == "reward" and len(column) > 1 and (column == column[0]).all():
+        logger.warning("reward: is %g in all %d transitions, so %s learns nothing of it", column[0], len(column), who)
+
+
+def _check_actions(data: TransitionDataset, who: str) -> None:
+    codes = len(np.unique(data.action))
+    if codes == 1:
+        raise DatasetError(f"action: {who} needs at least two, and this data {NO_ACTIONS}")
+    if codes > MOST_CODES:
+        raise DatasetError(
+            f"action: {who} tells codes apart, and these are {codes}, more than {MOST_CODES}; use fewer bins, as with "
+            "collection.actions=sign"
+        )
+
+
+def longest_sequence(data: TransitionDataset) -> int:
+    """Return the most transitions, one after the other in the data, of which each begins where the last one ended."""
+    breaks = np.flatnonzero(data.source[1:] != data.successor[:-1]) + 1
+    return int(np.diff(np.concatenate([[0], breaks, [len(data)]])).max())
+
+
+def check_objective(config: Config, spec: Spec, few: TransitionDataset) -> None:
+    """Check that the configured objective can be used, before anything is written.
+
+    One of the user's is computed on a few transitions, and a gradient of it.
+
+    Args:
+        config: of the run.
+        spec: shapes of the world.
+        few: transitions with p, at least two.
+
+    Raises:
+        ConfigError: it cannot be imported, made or computed, its names or shapes are wrong, or it trains no encoder.
+        DatasetError: the data lacks a column that it needs.
+    """
+    found = objective_class(config)
+    make_settings(config)
+    check_horizon(config, found)
+    for name in sorted(found.needs - {"action"}):
+        _check_column(few, name, f"objective {config.objective.name}")
+    if config.objective.name in CLASSES:
+        return
+    with torch.random.fork_rng(devices=[]):
+        model = PJEPA.untrained(config, spec).train()
+        objective = make_objective(Setup(config, spec, model.core, tuple(np.unique(few.action).tolist())))
+        batch = DatasetReplay(few, len(few), 0, torch.device("cpu"), config.objective.horizon).sample()
+        _try(objective, model, dict(batch.items()), f"objective {config.objective.name}")
+
+
+def _try(objective: EncoderObjective, model: PJEPA, batch: Batch, who: str) -> None:
+    unknown = sorted(set(objective.trains) - {"dynamics", "head"})
+    if unknown:
+        raise ConfigError(f"{who}: trains {', '.join(unknown)}; T is called dynamics, P is called head")
+    try:
+        terms = objective.terms(model.with_parts({"encoder", *objective.trains}), batch)
+        weights = objective.weights_at(1.0)
+    except Exception as error:  # code of the user's can raise anything
+        raise ConfigError(f"{who}: fails on its first batch: {describe_error(error)}") from error
+    if not isinstance(terms, Terms) or not isinstance(terms.losses, dict) or not terms.losses:
+        raise ConfigError(f"{who}: terms must return Terms(losses, embedding), the losses a dictionary by name")
+    _check_losses(terms.losses, who)
+    shape = (*batch["observation"].shape[1::-1], model.latent_dim)
+    if not isinstance(terms.embedding, Tensor) or terms.embedding.shape != shape:
+        found = tuple(getattr(terms.embedding, "shape", ()))
+        raise ConfigError(
+            f"{who}: embedding is {found}, must be {tuple(shape)}: that of every observation of the batch"
+        )
+    try:
+        total = weighted_sum(terms.losses, weights)
+    except ValueError as error:
+        raise ConfigError(f"{who}: {error}") from None
+    if not total.requires_grad:
+        raise ConfigError(f"{who}: no gradient reaches anything; detach less")
+    total.backward()
+    if all(p.grad is None for p in model.encoder.parameters()):
+        raise ConfigError(f"{who}: no gradient reaches the encoder; detach fewer of the embeddings")
+    try:
+        objective.after_step(model)
+    except Exception as error:
+        raise ConfigError(f"{who}: after_step raised {describe_error(error)}") from error
+
+
+def _check_losses(losses: dict[str, Tensor], who: str) -> None:
+    for name, loss in losses.items():
+        if f"losses/{name}" in {TOTAL_LOSS, *READOUT_LOSSES}:
+            raise ConfigError(f"{who}: loss {name!r} has the name of a loss of this package; choose another")
+        if not isinstance(loss, Tensor) or loss.shape != () or not loss.is_floating_point():
+            raise ConfigError(f"{who}: loss {name!r} must be one floating-point number, a tensor of shape ()")
+        if not math.isfinite(float(loss)):
+            raise ConfigError(f"{who}: loss {name!r} is {float(loss)} on the first batch")
