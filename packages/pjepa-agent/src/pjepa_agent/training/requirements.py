@@ -71,10 +71,6 @@ def _check_column(data: TransitionDataset, name: str, who: str) -> None:
     column = getattr(data, name)
     if column is None:
         raise DatasetError(f"{name}: is missing, and {who} needs it; give data with it, or another --objective")
-    finite = np.isfinite(np.asarray(column, np.float64))
-    if not finite.all():
-        row = int(np.flatnonzero(~finite)[0])
-        raise DatasetError(f"{name}: of transition {row} is not finite, and {who} needs it")
     if name == "reward" and len(column) > 1 and (column == column[0]).all():
         logger.warning("reward: is %g in all %d transitions, so %s learns nothing of it", column[0], len(column), who)
 
