@@ -37,8 +37,9 @@ def folder(tmp_path, monkeypatch):
 
 def command(objective, *arguments):
     options = [part for setting in TINY for part in ("--set", setting)]
+    data = str(Path("walks.npz").resolve())  # a domain of the same name would be that of another test
     return main(
-        ["--objective", objective, "--data", str(Path("walks.npz").resolve()), "--auxiliary", "reward", "--updates", "8", "--run-dir", "run",
+        ["--objective", objective, "--data", data, "--auxiliary", "reward", "--updates", "8", "--run-dir", "run",
          *options, *arguments]
     )  # fmt: skip
 

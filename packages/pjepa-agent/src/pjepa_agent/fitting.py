@@ -39,6 +39,7 @@ from pjepa_agent.runs.checkpoint import load
 from pjepa_agent.runs.directory import RunDirectory, RunError
 from pjepa_agent.runs.interruption import collected_signals, quiet_libraries
 from pjepa_agent.training import Interrupted
+from pjepa_agent.training.requirements import check_data, check_objective
 
 logger = logging.getLogger("pjepa_agent")
 
@@ -216,6 +217,8 @@ def _prepare(
     config = dataclasses.replace(config, objective=objective)
     assert training.observation is not None
     check_networks(config, spec, torch.from_numpy(as_trained(training.observation[:FEW])), make)
+    check_objective(config, spec, training, make)
+    check_data(config, training)
     said = metadata(config, function)
     training = dataclasses.replace(training, metadata={**training.metadata, **said}, size=training.frames)
     return _Parts(config, spec, training, function.attach(measured))

@@ -19,7 +19,6 @@ from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
 from pjepa_agent.config.fields import DEVICES, is_device
 from pjepa_agent.config.schema import SCALAR_AUXILIARIES, Config
 from pjepa_agent.envs.registry import make_domain
-from pjepa_agent.envs.splits import take_frames, take_rows
 from pjepa_agent.evaluation.held_out import compare_with_untrained
 from pjepa_agent.evaluation.held_out_episodes import HeldOutEpisodes
 from pjepa_agent.evaluation.theorem import write_run_representation
@@ -105,7 +104,7 @@ def prepare(config: Config, encoder: EncoderFactory | None = None) -> Config:
     if config.objective.auxiliary not in SCALAR_AUXILIARIES:
         dim = shape[0] if shape else 0
         config = dataclasses.replace(config, objective=dataclasses.replace(config.objective, auxiliary_dim=dim))
-    check_objective(config, domain.spec, take_frames(take_rows(few, np.arange(min(len(few), FEW)))), encoder)
+    check_objective(config, domain.spec, few, encoder)
     if config.collection.dataset:
         check_data(config, few)  # all of it is here
     return config

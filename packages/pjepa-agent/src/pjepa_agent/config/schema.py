@@ -101,7 +101,7 @@ class NetworkConfig:
     normalization: Literal["batch", "group", "none"] = "batch"
     """Normalisation in the encoder: over the batch, or over eight groups of channels. The paper has none."""
     latent_normalization: Literal["none", "layer", "batch", "simplicial"] = "none"
-    """Of embeddings: layer, batch, or TD-MPC2's softmax over every eight (simplicial), also of T. The paper has none."""
+    """Of embeddings: layer, batch, or TD-MPC2's softmax over every eight (simplicial; T's too). The paper: none."""
     initialization: Literal["pytorch", "truncated-normal"] = "pytorch"
     """Initialisation of linear layers: PyTorch's default, or deviation 0.02 and zero bias as in the authors' code."""
     hidden_dim: Annotated[int, Between(1, 2**16)] = 512

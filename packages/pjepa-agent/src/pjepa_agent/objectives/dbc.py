@@ -19,7 +19,7 @@ Source: Equation 4 of the paper, and `bisim_agent.py` of github.com/facebookrese
 Deviations: no agent is trained, so neither a critic nor a policy reaches the encoder. The policy of the data does not
 depend on the observation, so in the paper's form both of a pair are given one action of it, that of i. The encoder
 is the configured one, without their layer normalisation and 50 dimensions
-(``ablation.latent_normalization=layer``, ``network.latent_dim=50``). P learns beside it, on detached embeddings.
+(``network.latent_normalization=layer``, ``network.latent_dim=50``). P learns beside it, on detached embeddings.
 """
 
 import dataclasses

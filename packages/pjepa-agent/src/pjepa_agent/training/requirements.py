@@ -6,6 +6,7 @@ import math
 import numpy as np
 import torch
 from bisim_theory import DatasetError, TransitionDataset
+from bisim_theory.data.parts import take_frames, take_rows
 from torch import Tensor
 
 from pjepa_agent.collection.replay import DatasetReplay
@@ -15,11 +16,15 @@ from pjepa_agent.config.imports import describe_error
 from pjepa_agent.config.schema import Config
 from pjepa_agent.envs.base import Spec
 from pjepa_agent.model import PJEPA
+from pjepa_agent.networks.encoders import EncoderFactory
 from pjepa_agent.objectives.base import Batch, EncoderObjective, Setup, Terms, weighted_sum
 from pjepa_agent.objectives.registry import CLASSES, check_horizon, make_objective, make_settings, objective_class
 from pjepa_agent.runs.metrics import READOUT_LOSSES, TOTAL_LOSS
 
 logger = logging.getLogger("pjepa_agent")
+
+TRIED = 8
+"""Transitions on which an objective of the user's is tried."""
 
 MOST_CODES = 4_096
 """Most different codes of actions that an objective can be given."""
@@ -92,7 +97,7 @@ def longest_sequence(data: TransitionDataset) -> int:
     return int(np.diff(np.concatenate([[0], breaks, [len(data)]])).max())
 
 
-def check_objective(config: Config, spec: Spec, few: TransitionDataset) -> None:
+def check_objective(config: Config, spec: Spec, data: TransitionDataset, encoder: EncoderFactory | None = None) -> None:
     """Check that the configured objective can be used, before anything is written.
 
     One of the user's is computed on a few transitions, and a gradient of it.
@@ -100,7 +105,8 @@ def check_objective(config: Config, spec: Spec, few: TransitionDataset) -> None:
     Args:
         config: of the run.
         spec: shapes of the world.
-        few: transitions with p, at least two.
+        data: transitions with p, at least two, of which the first are used.
+        encoder: makes E, where the configuration does not name it.
 
     Raises:
         ConfigError: it cannot be imported, made or computed, its names or shapes are wrong, or it trains no encoder.
@@ -110,11 +116,12 @@ def check_objective(config: Config, spec: Spec, few: TransitionDataset) -> None:
     make_settings(config)
     check_horizon(config, found)
     for name in sorted(found.needs - {"action"}):
-        _check_column(few, name, f"objective {config.objective.name}")
+        _check_column(data, name, f"objective {config.objective.name}")
     if config.objective.name in CLASSES:
         return
+    few = take_frames(take_rows(data, np.arange(min(len(data), TRIED))))
     with torch.random.fork_rng(devices=[]):
-        model = PJEPA.untrained(config, spec).train()
+        model = PJEPA.untrained(config, spec, encoder).train()
         objective = make_objective(Setup(config, spec, model.core, tuple(np.unique(few.action).tolist())))
         batch = DatasetReplay(few, len(few), 0, torch.device("cpu"), config.objective.horizon).sample()
         _try(objective, model, dict(batch.items()), f"objective {config.objective.name}")
