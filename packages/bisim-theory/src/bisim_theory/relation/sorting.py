@@ -51,7 +51,7 @@ class Steps:
         symbol *= actions
         for block in blocks(len(edges.source)):
             symbol[edges.source[block]] += edges.action[block] + symbol.dtype.type(1)
-        successor = np.full(edges.vertices, -1, id_type(edges.vertices))
+        successor = np.full(edges.vertices, -1, id_type(edges.vertices + 2))
         successor[edges.source] = edges.successor
         return cls(symbol, actions, successor)
 
@@ -85,24 +85,27 @@ def _join_from_the_end(steps: Steps) -> tuple[Ids, Steps]:
     least = int(symbol.min())
     symbols = int(symbol.max()) - least + 1
     before = _Predecessors(successor)
-    class_of = before.one  # a vertex is asked for its predecessors before it gets its class, and never again
-    is_left = np.ones(len(symbol), bool)
+    # A vertex is asked for its predecessors before it gets its class c, as -2 - c, and never again.
+    class_of = before.one
     layer, done, shorter = positions(successor < 0), 0, 0
     first = [np.empty(0, successor.dtype)]
     while len(layer) and (done == 0 or len(layer) >= THIN):
         longer = before.of(layer)
-        key = symbol[layer].astype(np.int64) - least
-        if done:
-            key += (class_of[successor[layer]].astype(np.int64) - (done - shorter)) * symbols
-        code, first_of_code = number(key, symbols * max(shorter, 1))
-        class_of[layer] = code + code.dtype.type(done)
-        is_left[layer] = False
+        below = symbols * max(shorter, 1)
+        key: Ids = np.empty(len(layer), id_type(below))
+        for block in blocks(len(layer)):
+            follows = -2 - (done - shorter) - class_of[successor[layer[block]]].astype(np.int64) if done else 0
+            key[block] = symbol[layer[block]].astype(np.int64) - least + follows * symbols
+        code, first_of_code = number(key, below)
+        class_of[layer] = -2 - done - code
         first.append(layer[first_of_code])
         shorter = len(first_of_code)
         done += shorter
         layer = longer
-    rest = positions(is_left)
-    class_of[rest] = ids(len(rest)) + class_of.dtype.type(done)
+    rest = positions(class_of >= -1)
+    class_of[rest] = -2 - done - ids(len(rest))
+    for block in blocks(len(class_of)):
+        class_of[block] = -2 - class_of[block]
     chosen = np.concatenate([*first, rest])
     after = successor[chosen]
     return class_of, Steps(symbol[chosen], steps.actions, np.where(after >= 0, class_of[after], after))
