@@ -88,6 +88,16 @@ def test_many_frames_stay_in_the_dataset(tmp_path, dataset, monkeypatch, caplog)
     assert bisim_check([str(run.path)]) in (1, 3)
 
 
+def test_a_dataset_is_read_once(tmp_path, dataset, monkeypatch):
+    from pjepa_agent.envs import dataset as module
+
+    calls = []
+    read = module.read_transitions
+    monkeypatch.setattr(module, "read_transitions", lambda *args, **named: calls.append(1) or read(*args, **named))
+    assert train(tmp_path, "--data", dataset, "--auxiliary", "reward", updates=1)[0] == 0
+    assert len(calls) == 1
+
+
 def test_held_out_episodes_are_none_that_are_trained_on(tmp_path, dataset):
     _, run = train(tmp_path, "--data", dataset, "--auxiliary", "reward")
     trained = set(read_transitions(run.path).episode.tolist())

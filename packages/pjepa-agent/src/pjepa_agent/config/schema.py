@@ -46,7 +46,7 @@ class CollectionConfig:
     arguments: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of another environment than the counting one, as a JSON object."""
     dataset: str = ""
-    """Dataset to train on in place of an environment: a path, or the id of a Minari dataset."""
+    """Dataset to train on, all of it, in place of an environment: a path, or the id of a Minari dataset."""
     observation: Literal["auto", "image", "render", "vector"] = "auto"
     """Observation of another environment; auto: its image if it has one, else what it renders, else its vector."""
     size: Annotated[int, Between(0, 2**12)] = 0

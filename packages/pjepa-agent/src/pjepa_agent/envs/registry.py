@@ -23,7 +23,14 @@ def make_domain(config: CollectionConfig) -> CountingDomain | WorldDomain:
         ConfigError: there is no such world.
         DatasetError: the dataset was given as an object.
     """
-    return _make_domain(json.dumps(dataclasses.asdict(config)))
+    return _make_domain(_text(config))
+
+
+def _text(config: CollectionConfig) -> str:
+    """Return the text of a configuration, the same one for all that differ in what a dataset has nothing of."""
+    if config.dataset:  # which is taken whole
+        config = dataclasses.replace(config, transitions=CollectionConfig.transitions)
+    return json.dumps(dataclasses.asdict(config))
 
 
 @functools.lru_cache(maxsize=4)
@@ -49,7 +56,7 @@ def collect_world(config: CollectionConfig, seed: int) -> TransitionDataset:
     Raises:
         ConfigError, DatasetError: see the domain.
     """
-    return _collect_world(json.dumps(dataclasses.asdict(config)), seed)
+    return _collect_world(_text(config), seed)
 
 
 @functools.lru_cache(maxsize=1)
