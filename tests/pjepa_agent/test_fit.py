@@ -124,6 +124,23 @@ def test_other_data_is_measured_with(tmp_path, data, as_path):
     assert report["held_out"]["trained"]["transitions"] == len(other)
 
 
+@pytest.mark.parametrize("first", [False, True])
+def test_an_episode_of_one_frame_changes_nothing(tmp_path, data, first):
+    def with_one_more(frames):
+        return np.concatenate([frames[:1], frames] if first else [frames, frames[:1]])
+
+    more = dataclasses.replace(
+        data,
+        source=data.source + first,
+        successor=data.successor + first,
+        observation=with_one_more(data.observation),
+        labels={"place": with_one_more(data.labels["place"])},
+    )
+    fit(data, data.labels["place"], run=tmp_path / "plain", settings=SMALL, updates=2)
+    fit(more, more.labels["place"], run=tmp_path / "more", settings=SMALL, updates=2)
+    assert rows_of(tmp_path / "plain") == rows_of(tmp_path / "more")
+
+
 def test_without_a_run_nothing_is_left(tmp_path, data, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.chdir(tmp_path)

@@ -1,6 +1,7 @@
 """Datasets that Minari's own storage wrote."""
 
 import io
+import json
 import random
 
 import h5py
@@ -11,6 +12,7 @@ from bisim_theory.formats import resolve
 from bisim_theory.formats.hdf5_arrays import Hdf5File
 from bisim_theory.formats.jpeg import EncodedImages
 from gymnasium import spaces
+from minari.serialization import serialize_space
 from PIL import Image
 from support.checks import check
 from support.mutations import MUTATIONS
@@ -197,6 +199,49 @@ def test_tuples_of_numbers_become_one_vector(tmp_path):
     data = read_transitions(write_minari(tmp_path / "d", recorded, observe=observe, space=space))
     assert data.observation[1].tolist() == [1, 2, 3]
     assert data.observation.dtype == np.int64
+
+
+def with_parts_of_actions(folder, parts):
+    """Write the actions of a dataset anew, as Minari writes those of a Dict space."""
+    space = {name: json.loads(serialize_space(each)) for name, (each, _) in parts.items()}
+    metadata = json.loads((folder / "metadata.json").read_text())
+    metadata["action_space"] = json.dumps({"type": "Dict", "subspaces": space})
+    (folder / "metadata.json").write_text(json.dumps(metadata))
+    with h5py.File(folder / "main_data.hdf5", "a") as file:
+        for episode in file.values():
+            actions = episode["actions"][:]
+            del episode["actions"]
+            for name, (_, values) in parts.items():
+                episode[f"actions/{name}"] = values(actions)
+            episode.require_group("actions")
+    return folder
+
+
+def test_discrete_parts_of_an_action_are_joined_in_the_order_of_the_space(tmp_path):
+    recorded = record(3)
+    parts = {
+        "second": (spaces.Discrete(3), lambda actions: 2 - actions),
+        "first": (spaces.MultiDiscrete([2, 2]), lambda actions: np.stack([actions, 0 * actions], 1)),
+    }
+    data = read_transitions(with_parts_of_actions(write_minari(tmp_path / "d", recorded), parts))
+    done = np.concatenate([episode["action"] for episode in recorded])
+    rows = data.metadata["action_codes"]["rows"]
+    assert [rows[code] for code in data.action] == [[2 - each, each, 0] for each in done]
+    assert data.metadata["convention"].endswith("an action is second, first side by side")
+
+
+def test_continuous_parts_of_an_action_are_joined_and_mixed_ones_refused(tmp_path):
+    recorded = record(2, discrete=False)
+    box = spaces.Box(-1, 1, (1,), np.float32)
+    parts = {"gas": (box, lambda actions: actions), "brake": (box, lambda actions: -actions)}
+    data = read_transitions(with_parts_of_actions(write_minari(tmp_path / "d", recorded), parts), actions="sign")
+    done = np.concatenate([episode["action"] for episode in recorded])
+    np.testing.assert_array_equal(data.action_value, np.concatenate([done, -done], 1))
+    parts["gear"] = (spaces.Discrete(2), lambda actions: (actions[:, 0] > 0).astype(int))
+    with pytest.raises(DatasetError, match=r"d2: actions: some parts are continuous.*; record them"):
+        read_transitions(with_parts_of_actions(write_minari(tmp_path / "d2", recorded), parts), actions="sign")
+    with pytest.raises(DatasetError, match="action_space: has no parts"):
+        read_transitions(with_parts_of_actions(write_minari(tmp_path / "d3", recorded), {}), actions="sign")
 
 
 def test_of_several_images_one_has_to_be_chosen(tmp_path):

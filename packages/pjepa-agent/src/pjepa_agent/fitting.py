@@ -46,6 +46,9 @@ logger = logging.getLogger("pjepa_agent")
 Data = TransitionDataset | str | os.PathLike[str]
 """Transitions, or a path in any format that bisim-check reads."""
 
+MOST_NAMED = 4
+"""Most fields that a message names."""
+
 STORED = "auxiliary"
 """Name of a p that stands in the data, as one that is given as an object does."""
 
@@ -296,7 +299,7 @@ def _differing(one: Config, other: Config) -> str:
             found += [f"{section}.{name}" for name in values if values[name] != others[name]]
         elif values != others:
             found.append(section)
-    return ", ".join(found)
+    return ", ".join(found if len(found) <= MOST_NAMED else [*found[:MOST_NAMED], "..."])
 
 
 def _check_same(path: Path, given: TransitionDataset) -> None:

@@ -26,7 +26,7 @@ from bisim_theory.formats.limits import (
     stored_bytes,
     whole_number,
 )
-from bisim_theory.formats.minari_observations import Observations, check_kinds, choose
+from bisim_theory.formats.minari_observations import Observations, check_kinds, choose, leaves_of
 from bisim_theory.formats.registry import Format
 
 METADATA, DATA = "metadata.json", "main_data.hdf5"
@@ -68,14 +68,25 @@ def read_minari(folder: Path, actions: str | None = None, observation: str | Non
     space = _space(root / METADATA, metadata)
     groups = _episode_groups(root, metadata, file)
     observed = choose(folder, file, groups, space, bool(metadata.get("jpeg_encoding", True)), observation)
-    return _to_transitions(folder, file, groups, observed, metadata, actions)
+    names = _action_names(root / METADATA, file, groups[0], metadata)
+    return _to_transitions(folder, file, groups, observed, metadata, names, actions)
 
 
-def _space(path: Path, metadata: dict[str, Any]) -> dict[str, Any]:
-    text = metadata.get("observation_space")
+def _space(path: Path, metadata: dict[str, Any], name: str = "observation_space") -> dict[str, Any]:
+    text = metadata.get(name)
     if not isinstance(text, str):
-        raise DatasetError(f"{path}: observation_space: is missing; create the dataset with it")
-    return parse_json(f"{path}: observation_space", text)
+        raise DatasetError(f"{path}: {name}: is missing; create the dataset with it")
+    return parse_json(f"{path}: {name}", text)
+
+
+def _action_names(path: Path, file: Hdf5File, group: str, metadata: dict[str, Any]) -> list[str]:
+    """Return the names of the arrays of actions: one, or those of a Dict or Tuple in the order of the space."""
+    if not file.names(group).get("actions", False):
+        return ["actions"]
+    names = [f"actions/{key}" for key in leaves_of(_space(path, metadata, "action_space"))]
+    if not names:
+        raise DatasetError(f"{path}: action_space: has no parts, and actions need some")
+    return names
 
 
 def _episode_groups(root: Path, metadata: dict[str, Any], file: Hdf5File) -> list[str]:
@@ -96,10 +107,11 @@ def _to_transitions(
     groups: list[str],
     observed: Observations,
     metadata: dict[str, Any],
+    action_names: list[str],
     actions: str | None,
 ) -> TransitionDataset:
     lengths = observed.lengths
-    steps = _open_columns(file, groups, ("actions", *_STEP))
+    steps = _open_columns(file, groups, (*action_names, *_STEP))
     infos = _info_columns(file, groups, lengths)
     held = sum(column.nbytes for columns in (*steps.values(), *infos.values()) for column in columns)
     check_expansion(str(folder), held + observed.held_bytes, observed.frame_bytes, stored_bytes(file.path))
@@ -108,18 +120,18 @@ def _to_transitions(
         raise DatasetError(f"{folder}: there are no transitions")
     joined = {name: _join_steps(columns, lengths) for name, columns in steps.items()}
     try:
-        code, value, meaning = encode_actions(joined.pop("actions"), actions)
+        code, value, meaning = encode_actions(_side_by_side([joined.pop(name) for name in action_names]), actions)
     except DatasetError as error:
         raise DatasetError(f"{folder}: {error}") from None
     labels = {name: np.concatenate([column.read() for column in columns]) for name, columns in infos.items()}
     more, said = observed.read(labels)
-    without = sum(int(column.shape[0]) for column in steps["actions"]) - len(source)
+    without = sum(int(column.shape[0]) for column in steps[action_names[0]]) - len(source)
     return assemble(
         str(folder),
         labels | more,
         describe(
             "Minari",
-            f"{_convention(without)}{observed.sentence}",
+            f"{_convention(without)}{observed.sentence}{_of_actions(action_names)}",
             actions,
             dataset_id=shown(metadata.get("dataset_id", "")).strip("'"),
             steps_without_successor=without,
@@ -134,6 +146,28 @@ def _to_transitions(
         episode=episode,
         **{_STEP[name]: column for name, column in joined.items()},
     )
+
+
+def _side_by_side(actions: list[NDArray[Any]]) -> NDArray[Any]:
+    """Join the arrays (N, ...) of actions of several parts.
+
+    Raises:
+        DatasetError: some are continuous, others discrete.
+    """
+    if len(actions) == 1:
+        return actions[0]
+    if len({part.dtype.kind == "f" for part in actions}) > 1:
+        raise DatasetError(
+            "actions: some parts are continuous and others discrete, which one code cannot join; record them in one "
+            "Box or one MultiDiscrete space"
+        )
+    return np.concatenate([part.reshape(len(part), -1) for part in actions], 1)
+
+
+def _of_actions(names: list[str]) -> str:
+    """Say what an action is, to follow another sentence; empty where it is one array."""
+    parts = ", ".join(name.partition("/")[2] for name in names)
+    return "" if len(names) == 1 else f"; an action is {parts} side by side"
 
 
 def _convention(without_successor: int) -> str:

@@ -141,7 +141,7 @@ def choose(
     Raises:
         DatasetError: an entry cannot be read, there is no entry `wanted`, or there are several images.
     """
-    leaves = _leaves(space)
+    leaves = leaves_of(space)
     if wanted is not None and (wanted not in leaves or list(leaves) == [""]):
         offered = shown(list(leaves)) if any(leaves) else "of which it holds one; leave --observation out"
         raise DatasetError(f"{folder}: --observation {wanted}: is none of its observations, {offered}")
@@ -224,7 +224,7 @@ def check_kinds(columns: Sequence[Any]) -> None:
             raise DatasetError(f"{column.path}: {column.name}: is {column.dtype}, and {first.name} is {first.dtype}")
 
 
-def _leaves(space: dict[str, Any], prefix: str = "", depth: int = 0) -> dict[str, dict[str, Any]]:
+def leaves_of(space: dict[str, Any], prefix: str = "", depth: int = 0) -> dict[str, dict[str, Any]]:
     """Return path in the file -> space, of the leaves of a nested space."""
     subspaces = space.get("subspaces")
     if isinstance(subspaces, list):
@@ -236,5 +236,5 @@ def _leaves(space: dict[str, Any], prefix: str = "", depth: int = 0) -> dict[str
     leaves: dict[str, dict[str, Any]] = {}
     for name, each in subspaces.items():
         if isinstance(each, dict) and "/" not in name:
-            leaves |= _leaves(each, f"{prefix}/{name}" if prefix else name, depth + 1)
+            leaves |= leaves_of(each, f"{prefix}/{name}" if prefix else name, depth + 1)
     return leaves
