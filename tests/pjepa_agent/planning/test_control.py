@@ -11,6 +11,8 @@ from pjepa_agent.cli.plan import main
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.envs.registry import make_domain
+from pjepa_agent.evaluation import dynamics_fit
+from pjepa_agent.model import PJEPA
 from pjepa_agent.planning import control
 from pjepa_agent.planning.problems import counting_goals
 from pjepa_agent.planning.summary import KEYS
@@ -211,3 +213,15 @@ def test_a_dataset_cannot_be_acted_in_and_its_environment_can(tmp_path, monkeypa
     status, out, _ = run_command(main, capsys, run.path, "--env", CORRIDOR, "--episodes", "2", "--horizon", "5")
     assert status == 0
     assert "2 episodes of support.corridor:Corridor-v0" in out
+
+
+def test_t_can_be_refitted_and_is_reported_beside_the_trained_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(dynamics_fit, "UPDATES", 3)
+    run = make_run(tmp_path / "run", tiny(), PJEPA.untrained(tiny()).eval(), monkeypatch)
+    status, out, _ = run_command(main, capsys, run.path, "--episodes", "2", "--refit", "--set", "samples=10")
+    assert status == 0
+    assert "T refitted" in out
+    found = json.loads((run.path / "plan.json").read_text())
+    assert set(KEYS) <= set(found["refitted"])
+    assert found["refitted"]["given"] == "signs"
+    assert run.dynamics().is_file()

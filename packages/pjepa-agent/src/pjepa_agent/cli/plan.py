@@ -51,6 +51,11 @@ def make_parser() -> Parser:
         help="setting of the planner, such as samples=100 or iterations=5",
     )  # fmt: skip
     parser.add_argument(
+        "--refit", action="store_true",
+        help="plan also with T refitted on the frozen encoder, and given the signs of actions where these are their "
+        "codes; kept in the run's checkpoints/",
+    )  # fmt: skip
+    parser.add_argument(
         "--at", choices=("last", "best"), default="last",
         help="model of the last update (default), or of the best evaluation",
     )  # fmt: skip
@@ -125,6 +130,7 @@ def _plan(options: argparse.Namespace) -> int:
             settings=options.settings,
             environment=options.env,
             arguments=arguments,
+            refit=options.refit,
         )
         print_result("\n".join(_write(options, answer)))
     except errors as error:

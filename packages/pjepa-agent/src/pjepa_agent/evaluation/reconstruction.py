@@ -114,7 +114,7 @@ def run_decoder(run: RunDirectory, config: Config, model: PJEPA, at: Which = "la
     """
     if model.decoder is not None:
         return model.decoder.eval()
-    path, encoder = run.decoder(at), _fingerprint(model.encoder)
+    path, encoder = run.decoder(at), module_fingerprint(model.encoder)
     with contextlib.suppress(RunError):  # a missing, damaged or outdated file is replaced
         state = load_checkpoint(path)
         if state.get("encoder") == encoder:
@@ -178,7 +178,7 @@ def _known_embeddings(run: RunDirectory, model: PJEPA, at: Which) -> tuple[NDArr
     return embedding, observations
 
 
-def _fingerprint(module: nn.Module) -> str:
+def module_fingerprint(module: nn.Module) -> str:
     """Return the SHA-256 of a module's parameters and buffers."""
     digest = hashlib.sha256()
     for value in module.state_dict().values():

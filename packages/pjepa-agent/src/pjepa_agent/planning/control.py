@@ -20,8 +20,9 @@ from torch import Tensor
 from pjepa_agent.config.fields import ConfigError, parse_value
 from pjepa_agent.config.schema import CollectionConfig, Config
 from pjepa_agent.envs.acting import Acting
-from pjepa_agent.envs.actions import Choices
+from pjepa_agent.envs.actions import Choices, Numbers
 from pjepa_agent.evaluation.clusters import clusters, pairwise_distances
+from pjepa_agent.evaluation.dynamics_fit import fitted_dynamics
 from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.model import PJEPA
 from pjepa_agent.planning import problems as making
@@ -81,6 +82,7 @@ class Question:
         settings: ``NAME=VALUE`` of the planner, such as ``samples=100``.
         environment: to act in, instead of the one that the run collected in.
         arguments: of that environment.
+        refit: plan also with T refitted on the frozen encoder, see `evaluation.dynamics_fit`.
     """
 
     task: Task = "reward"
@@ -93,6 +95,7 @@ class Question:
     settings: Sequence[str] = ()
     environment: str | None = None
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+    refit: bool = False
 
 
 @dataclass(frozen=True)
@@ -178,16 +181,29 @@ class _Control:
         unrounded = None
         if self.asked.task == "reward" and self.asked.cost is None:
             unrounded = self._measure("planning with P as it is", self._policy(0.0))[1]
+        refitted = self._measure_refitted() if self.asked.refit else None
         chance = self._measure("acting at random", RandomPolicy(self.acting, self.asked.seed))[1]
         found = {
             **self._how(),
             **numbers,
             "unrounded": unrounded,
+            "refitted": refitted,
             "random_policy": chance,
             "optimum": optimum_summary(episodes) | {"from": self.problems.optimum_from},
             "by_optimum": by_optimum(episodes),
         }
         return Answer(found, episodes, self.problems.goals, self.classify)
+
+    def _measure_refitted(self) -> dict[str, Any]:
+        """Plan with T refitted on the frozen encoder, and given the signs of actions where these are their codes."""
+        data = self.data
+        if data is None or data.action_value is None:
+            raise RunError(f"{self.run.transitions}: has no observations and action values, to which T is fitted")
+        actions = self.acting.actions
+        signs = isinstance(actions, Numbers) and actions.abstraction == "sign"
+        dynamics = fitted_dynamics(self.run, self.config, self.model, data, signs, self.at)
+        policy = PlannedPolicy(self.model, self._planner(), functools.partial(self._cost, STEP), dynamics)
+        return {"given": "signs" if signs else "values"} | self._measure("planning with T refitted", policy)[1]
 
     @functools.cached_property
     def classify(self) -> Callable[[NDArray[Any]], list[str]] | None:

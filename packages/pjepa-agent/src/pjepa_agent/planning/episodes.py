@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pjepa_agent.envs.acting import Acting, Step
 from pjepa_agent.model import PJEPA
-from pjepa_agent.planning.base import Cost, Plan, Planner
+from pjepa_agent.planning.base import Cost, Dynamics, Plan, Planner
 from pjepa_agent.planning.problems import Problem, Problems
 
 SIDE_BY_SIDE = 32
@@ -118,9 +118,17 @@ class PlannedPolicy:
         model: E and T.
         planner: plans.
         cost_of: returns the cost of problems, one row for each.
+        dynamics: T in place of the model's.
     """
 
-    def __init__(self, model: PJEPA, planner: Planner, cost_of: Callable[[Sequence[Problem]], Cost]) -> None:
+    def __init__(
+        self,
+        model: PJEPA,
+        planner: Planner,
+        cost_of: Callable[[Sequence[Problem]], Cost],
+        dynamics: Dynamics | None = None,
+    ) -> None:
+        self._dynamics: Dynamics = model if dynamics is None else dynamics
         self._model, self._planner, self._cost_of = model, planner, cost_of
         self._problems: Sequence[Problem] = []
         self._plan: Plan | None = None
@@ -144,7 +152,7 @@ class PlannedPolicy:
         if self._plan is not None:
             previous = self._plan.take(torch.from_numpy(np.isin(self._planned, running)))
         cost = self._cost_of([self._problems[each] for each in running])
-        plan = self._planner.plan(self._model, embedding, cost, previous)
+        plan = self._planner.plan(self._dynamics, embedding, cost, previous)
         self._plan, self._planned = plan, running
         self.calls += [plan.calls] * len(running)
         return plan.first.cpu().numpy().astype(np.float32), plan.predicted.cpu().numpy()

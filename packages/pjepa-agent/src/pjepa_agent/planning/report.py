@@ -2,7 +2,13 @@
 
 from typing import Any
 
-ROWS = {"planner": "", "unrounded": "P as it is", "random_policy": "random policy", "optimum": "optimum"}
+ROWS = {
+    "planner": "",
+    "unrounded": "P as it is",
+    "refitted": "T refitted",
+    "random_policy": "random policy",
+    "optimum": "optimum",
+}
 
 
 def describe(numbers: dict[str, Any]) -> list[str]:

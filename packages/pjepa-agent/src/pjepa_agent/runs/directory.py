@@ -55,6 +55,10 @@ class RunDirectory:
         """Return the path of the decoder fitted to the encoder of a checkpoint, ``last`` or ``best``."""
         return self.path / "checkpoints" / ("decoder.pt" if at == "last" else f"decoder-{at}.pt")
 
+    def dynamics(self, at: str = "last") -> Path:
+        """Return the path of T fitted to the encoder of a checkpoint, ``last`` or ``best``."""
+        return self.path / "checkpoints" / ("dynamics.pt" if at == "last" else f"dynamics-{at}.pt")
+
     @classmethod
     def create(
         cls,
