@@ -40,6 +40,9 @@ def test_a_dataset_is_trained_on_and_checked(tmp_path, dataset, terminal, capsys
     assert (report["world"], report["auxiliary"]) == (str(dataset), "reward")
     held_out = report["held_out"]["trained"]
     assert (held_out["identity"], held_out["label"]) == ("content", "place")
+    assert held_out["probe_score"] == {"place": "accuracy"}
+    assert 0 < held_out["chance"]["place"] < held_out["linear_probe"]["place"] <= 1
+    assert held_out["probe_content_seen"] > 0.5  # the corridor has five places
     # p is of observations: 1 at the goal, which is a source only where it absorbs; unknown where an episode begins.
     values, place = stored_values(data), data.labels["place"]
     assert set(values.value[values.known & (place == PLACES - 1)]) == {1}

@@ -1,6 +1,7 @@
 """One run from end to end: collect, train, evaluate, and write everything into the run directory."""
 
 import dataclasses
+import functools
 import logging
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
 from pjepa_agent.config.fields import DEVICES, is_device
 from pjepa_agent.config.schema import SCALAR_AUXILIARIES, Config
 from pjepa_agent.envs.registry import make_domain
+from pjepa_agent.evaluation.before_training import describe_counting
 from pjepa_agent.evaluation.held_out import compare_with_untrained
 from pjepa_agent.evaluation.held_out_episodes import HeldOutEpisodes
 from pjepa_agent.evaluation.theorem import write_run_representation
@@ -198,13 +200,16 @@ def _run_main_process(
         trainer = Trainer(config, run, data, device, processes, encoder)
         _say_what_is_detached(config, trainer)
         record_start(run, config, device, auxiliary_fingerprint(config))
+        say = None
+        if results and isinstance(trainer.replay, OnlineReplay) and not trainer.update:
+            say = functools.partial(_describe_online, trainer.replay.latest)
         seconds_before = trainer.state.seconds
         with TrainingProgress(config.optimization.updates, trainer.update, config.best_column) as progress:
 
             def on_update(update: int) -> None:
                 progress.update(update)
-                if write is not None:
-                    background.start_or_poll(write)
+                if (task := write or say) is not None:
+                    background.start_or_poll(task)
 
             def on_metrics(row: dict[str, float]) -> None:
                 progress.metrics(row)
@@ -232,6 +237,11 @@ def _say_what_is_detached(config: Config, trainer: Trainer) -> None:
         parts = " and ".join(SYMBOLS[name] for name in sorted(trainer.objective.detached))
         name = config.objective.name
         logger.info("%s: learnt on detached embeddings, beside objective %s", parts, name)
+
+
+def _describe_online(data: TransitionDataset) -> None:
+    """Say what the relation says of the transitions before the first update, while the first updates run."""
+    logger.info("%s", describe_counting(data, online=True))
 
 
 class BackgroundWrite:

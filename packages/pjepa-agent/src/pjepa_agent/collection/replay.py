@@ -273,6 +273,11 @@ class OnlineReplay(Replay):
             labels=labels,
         )
 
+    @property
+    def latest(self) -> TransitionDataset:
+        """The transitions that were collected last, with p: at the start those before the first update."""
+        return self._block.data
+
     def _collect_block(self, first_frame: int, device: torch.device) -> "_Block":
         """Collect transitions and compute p of their sources; rows are made for all of them at once."""
         data = self._collector.collect(max(BLOCK, self.config.collection.initial_transitions))

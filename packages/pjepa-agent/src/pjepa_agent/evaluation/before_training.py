@@ -4,11 +4,20 @@ import numpy as np
 from bisim_theory import DatasetError, NoWellTrainedModelError, Relation, TransitionDataset, embeddings_needed
 from bisim_theory.data.auxiliary import stored_values
 from bisim_theory.data.identity import ContentNote, choose_identity, describe_content, identify_by_content
-from bisim_theory.data.parts import first_episodes
+from bisim_theory.data.parts import first_episodes, take_frames
 from bisim_theory.relation.compute import empirical_bisimulation
 
 MOST_TRANSITIONS = 5_000
 """Transitions of the first episodes that are related where observations are told apart by occurrence."""
+
+MOST_LEVELS = 16
+"""Most levels whose number of pairs is said."""
+
+ADVICE = "; stack several, or observe more"
+"""What is added where one observation is no state."""
+
+REDRAWN = " (an image without objects is black, whatever shape and colour are drawn after it)"
+"""What is added in the counting world."""
 
 
 def describe_relation(data: TransitionDataset) -> str:
@@ -17,16 +26,36 @@ def describe_relation(data: TransitionDataset) -> str:
     Args:
         data: transitions with p.
     """
+    return " ".join([f"{len(data):,} transitions to train on.", *_described(data, ADVICE)])
+
+
+def describe_counting(data: TransitionDataset, online: bool) -> str:
+    """Say the same of the counting world, of the first 5,000 transitions, which take a third of a second.
+
+    Args:
+        data: transitions with p of their sources; online, those that are collected before the first update.
+        online: whether more are collected while the run trains.
+    """
+    part = take_frames(first_episodes(data, MOST_TRANSITIONS))
+    goes_on = " before the first update, by the policy that goes on collecting." if online else " to train on."
+    begins = f"{len(data):,} transitions{goes_on}"
+    if len(part) < len(data):
+        begins += f" In the first {len(part):,} of them:"
+    return " ".join([begins, *_described(part, REDRAWN)])
+
+
+def _described(data: TransitionDataset, advice: str) -> list[str]:
+    """Return sentences on determinism, with advice where observations are no states, and on what p protects."""
     content = describe_content(data, None)
-    said = [_determinism(content)]
+    said = [_determinism(content, advice)]
     by_content = content is not None and choose_identity(data, "auto", False, content) == "content"
     try:
         if content is not None and by_content:
             said.append(_protected(empirical_bisimulation(identify_by_content(data, content.ids))))
         else:
             part = first_episodes(data, MOST_TRANSITIONS)
-            seen = "" if len(part) == len(data) else f" In the first {len(part):,} of them: "
-            said.append(seen + _protected(empirical_bisimulation(part)))
+            seen = "Told" if len(part) == len(data) else f"In the first {len(part):,} of them, told"
+            said.append(f"{seen} apart by occurrence, " + _protected(empirical_bisimulation(part)))
     except NoWellTrainedModelError as error:
         said.append(
             f"{error}: no well-trained model exists, so something is merged that p tells apart; bisim-check names "
@@ -34,10 +63,10 @@ def describe_relation(data: TransitionDataset) -> str:
         )
     except DatasetError as error:
         said.append(f"The relation is not computed: {error}.")
-    return " ".join([f"{len(data):,} transitions to train on.", *said])
+    return said
 
 
-def _determinism(content: ContentNote | None) -> str:
+def _determinism(content: ContentNote | None, advice: str) -> str:
     """Say whether one observation is a Markov state, and on how many repeated pairs that was tested."""
     if content is None:
         return "Contents cannot be compared, so determinism was not tested."
@@ -48,7 +77,7 @@ def _determinism(content: ContentNote | None) -> str:
         return f"Deterministic, {tested}."
     return (
         f"Not deterministic: {content.conflicts:,} of {content.repeated:,} (observation, action) pairs that repeat had "
-        "several successors, so one observation is no Markov state; stack several, or observe more."
+        f"several successors, so one observation is no Markov state{advice}."
     )
 
 
@@ -60,9 +89,12 @@ def _protected(relation: Relation) -> str:
     if len(np.unique(known, axis=0)) < 2:
         return f"p is constant on {number:,} observations: it protects nothing."
     pairs, needed = number * (number - 1) // 2, embeddings_needed(relation)
-    levels = len(relation.distinguished_pairs_per_level)
+    per_level = relation.distinguished_pairs_per_level
+    levels, numbers = len(per_level), ", ".join(f"{each:,}" for each in per_level[:MOST_LEVELS])
+    more = ", ..." if levels > MOST_LEVELS else ""
     return (
         f"p protects {relation.distinguished_pairs:,} of {pairs:,} pairs of {number:,} observations, at {levels} "
-        f"level{'' if levels == 1 else 's'}{'' if relation.exact else ' (estimated)'}; a well-trained model needs "
+        f"level{'' if levels == 1 else 's'} ({numbers}{more}{'' if relation.exact else '; estimated'}); a well-trained "
+        f"model needs "
         f"{'exactly' if needed.exact else 'at least'} {needed.at_least:,} embeddings."
     )

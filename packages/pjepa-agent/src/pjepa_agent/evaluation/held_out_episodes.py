@@ -32,6 +32,7 @@ from pjepa_agent.evaluation.clusters import spread
 from pjepa_agent.evaluation.effective_rank import rankme
 from pjepa_agent.evaluation.held_out import HeldOut, one_thread
 from pjepa_agent.evaluation.imagination import imagine_transitions
+from pjepa_agent.evaluation.label_probes import every_other_episode, probe_labels
 from pjepa_agent.evaluation.theorem import LEVELS_MEASURED, PAIRS, represent
 from pjepa_agent.model import PJEPA
 from pjepa_agent.runs.metrics import ACCURACY, LEAST_EXPLAINED
@@ -101,8 +102,19 @@ class HeldOutEpisodes:
         embedding = model.encode(self.data.observation[: self.data.frames]).numpy()
         if np.isfinite(embedding).all():
             found["imagined"] = imagine_transitions(model, self.data, embedding, self.labels)
+            found |= self._of_probes(embedding)
         how = {"identity": self.identity, "label": self.label_name, "transitions": len(self.data)}
         return {**found, **how, "observations": len(self.relation.observations)}
+
+    def _of_probes(self, embedding: NDArray[np.float32]) -> dict[str, Any]:
+        """Probe all labels, and say how many observations that are scored the probes have seen the like of."""
+        fit = every_other_episode(self.data)
+        if not self.config.evaluation.probe_per_count or fit.all():
+            return {}
+        with one_thread():
+            found = probe_labels(embedding, self.data.labels, fit)
+        seen = float(np.isin(self.ids[~fit], self.ids[fit]).mean())
+        return found | {"probe_content_seen": seen} if found["linear_probe"] else {}
 
     @property
     def label_name(self) -> str | None:

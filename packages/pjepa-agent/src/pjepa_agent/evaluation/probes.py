@@ -50,7 +50,7 @@ def probe(fit: Floats, fit_labels: Labels, scored: Floats, scored_labels: Labels
     for name, target in TARGETS.items():
         a, b = (slice(None), slice(None)) if name == "count" else with_objects
         split = fit[a], target(fit_labels, size)[a], scored[b], target(scored_labels, size)[b]
-        score = _accuracy if name in ("count", "shape") else _explained
+        score = accuracy_of if name in ("count", "shape") else explained_by
         for kind in ("linear", "mlp", "chance"):
             found[kind][name] = score(kind, *split)
     return found
@@ -96,7 +96,7 @@ def _centres(labels: Labels) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     return centres, centres[..., 0] >= 0
 
 
-def _accuracy(kind: str, fit: Floats, target: NDArray[Any], scored: Floats, truth: NDArray[Any]) -> float:
+def accuracy_of(kind: str, fit: Floats, target: NDArray[Any], scored: Floats, truth: NDArray[Any]) -> float:
     """Return the accuracy of a classifier on held-out embeddings."""
     if kind == "chance" or len(np.unique(target)) == 1:
         return float((truth == np.bincount(target).argmax()).mean())
@@ -107,7 +107,7 @@ def _accuracy(kind: str, fit: Floats, target: NDArray[Any], scored: Floats, trut
     return float((_fitted(classifier, fit, target).predict(scored) == truth).mean())
 
 
-def _explained(kind: str, fit: Floats, target: NDArray[Any], scored: Floats, truth: NDArray[Any]) -> float:
+def explained_by(kind: str, fit: Floats, target: NDArray[Any], scored: Floats, truth: NDArray[Any]) -> float:
     """Return the R^2 of a regression on held-out embeddings."""
     if kind == "chance":
         return 0.0

@@ -16,7 +16,7 @@ from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.compute.processes import Processes
 from pjepa_agent.config.schema import Config
 from pjepa_agent.envs.registry import make_domain
-from pjepa_agent.evaluation.before_training import describe_relation
+from pjepa_agent.evaluation.before_training import describe_counting, describe_relation
 from pjepa_agent.runs.directory import RunDirectory, RunError
 from pjepa_agent.runs.fingerprint import fingerprint
 
@@ -54,9 +54,16 @@ def prepare_transitions(
     data = collect_data()
     _check_dataset(run, config, data)
     run.keep_bins(stored_bins(data))
-    if not config.counting:
-        logger.info("%s", describe_relation(data))
+    if config.counting:
+        return data, functools.partial(_describe_and_write, run, data)
+    logger.info("%s", describe_relation(data))
     return data, functools.partial(write_transitions, run.transitions, _without_many_frames(run, data))
+
+
+def _describe_and_write(run: RunDirectory, data: TransitionDataset) -> None:
+    """Say what the relation says of the counting world's transitions, and write them, while the first updates run."""
+    logger.info("%s", describe_counting(data, online=False))
+    write_transitions(run.transitions, data)
 
 
 def _without_many_frames(run: RunDirectory, data: TransitionDataset) -> TransitionDataset:
