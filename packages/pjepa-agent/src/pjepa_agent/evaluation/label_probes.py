@@ -37,7 +37,7 @@ def probe_labels(embedding: Floats, labels: Labels, fit: NDArray[np.bool_]) -> d
     for name, value in labels.items():
         if name in BOOKKEEPING:
             continue
-        target = (value[:, None] if value.ndim == 1 else value).astype(np.float64)
+        target: NDArray[Any] = (value[:, None] if value.ndim == 1 else value).astype(np.float64)
         target = target[:, (np.ptp(target[fit], axis=0) > 0) & (np.ptp(target[~fit], axis=0) > 0)]
         if not target.shape[1]:
             continue
