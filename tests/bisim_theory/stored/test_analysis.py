@@ -126,7 +126,8 @@ QUESTIONS = [
     {"identity": "content", "auxiliary": "reward", "folding": True},
     {"auxiliary": "terminated", "label": "count,place"},
     {"auxiliary": "count+terminated", "label": "place"},
-    {"auxiliary": "place:bins:3"},
+    {"auxiliary": "place:bins:3", "terminal": "absorb"},
+    {"identity": "content", "folding": True, "terminal": "absorb", "auxiliary": "constant"},
     {"auxiliary": "reward:round:0.5", "identity": "occurrence", "folding": True},
     {"candidates": ["auxiliary", "count", "constant", "terminated"], "identity": "occurrence", "folding": True},
 ]

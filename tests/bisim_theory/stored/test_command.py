@@ -178,6 +178,6 @@ def test_an_unknown_amount_of_memory_is_refused(folder, capfd):
 
 
 def test_what_only_memory_answers_is_refused(folder, capfd):
-    assert "--terminal absorb; use --backend memory" in refusal(
-        capfd, folder, "--backend", "duckdb", "--terminal", "absorb"
-    )
+    refused = refusal(capfd, folder, "--backend", "duckdb", "--representation", "model.npz")
+    assert "does not answer what a model keeps apart (--representation); use --backend memory" in refused
+    assert "others need --backend memory" in refusal(capfd, folder, "--backend", "duckdb", "--auxiliary", "random")

@@ -211,8 +211,6 @@ def _only_in_memory(options: argparse.Namespace, representation: Path | None) ->
     """Return the option that only the backend in memory answers, or None."""
     if options.representation is not None or (representation is not None and options.compare is None):
         return "what a model keeps apart (--representation)"
-    if options.terminal != "leaf":
-        return f"--terminal {options.terminal}"
     return None
 
 
@@ -237,6 +235,7 @@ def _check_stored(options: argparse.Namespace, path: Path, backend: str, memory:
             auxiliary=options.auxiliary,
             pairs=[(x, y) for x, y in options.pair],
             label=options.label,
+            terminal=options.terminal,
             progress_bar=progress_bar,
         )
 

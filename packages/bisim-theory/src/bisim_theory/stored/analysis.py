@@ -50,6 +50,7 @@ def analyse_stored(
     candidates: Sequence[str] = (),
     pairs: Sequence[tuple[int, int]] = (),
     label: str | None = None,
+    terminal: str = "leaf",
     backend: str = "duckdb",
     rounds: RunRounds = refine_here,
     progress_bar: ProgressBar = lambda title: nullcontext(silent),
@@ -64,6 +65,7 @@ def analyse_stored(
         candidates: names of auxiliary functions to compare.
         pairs: ids of pairs of observations to inspect.
         label: name of the ground truth, or several separated by commas; None takes the default.
+        terminal: ``"leaf"``, or ``"absorb"``, which lets every action lead from terminals to themselves.
         backend: name of what computes the classes.
         rounds: computes them.
         progress_bar: opens the progress bars.
@@ -88,6 +90,9 @@ def analyse_stored(
         conflicts = content.found
     if len(conflicts) and not folding:
         raise DatasetError(_conflicts_message(conflicts, chosen))
+    terminals = None
+    if terminal == "absorb":
+        data, terminals = observed.absorb(data, joined)
     relations = _Relations(data, cells, joined, folding, rounds)
     comparison = None
     if candidates:
@@ -102,6 +107,7 @@ def analyse_stored(
         label=label,
         auxiliary_meaning=p_by_name.describe(data, name),
         comparison=comparison,
+        terminals=terminals,
         backend=backend,
     )
     try:

@@ -31,8 +31,9 @@ class StoredKinds:
 
     def _find_ended(self) -> None:
         """Make the table ``ended`` of the observations that ended an episode, from which nothing follows."""
-        columns = self._relation.quotient.graph.data.columns
-        if "terminated" not in columns:
+        data = self._relation.quotient.graph.data
+        columns = data.columns
+        if "terminated" not in columns or data.absorbed:
             self._database.execute("create or replace table ended (id bigint)")
             return
         ends = "terminated and not truncated" if "truncated" in columns else "terminated"

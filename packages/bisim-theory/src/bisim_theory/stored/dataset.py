@@ -57,6 +57,7 @@ class StoredDataset:
         content: whether `OBSERVATION` has digests of contents.
         lossy: whether equal observations may have different contents.
         metadata: as of a `TransitionDataset`.
+        absorbed: whether rows of absorbing terminals were added, of which nothing else is known.
     """
 
     database: Database
@@ -68,6 +69,7 @@ class StoredDataset:
     content: bool = False
     lossy: bool = False
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    absorbed: bool = False
 
     def __len__(self) -> int:
         return self.transitions

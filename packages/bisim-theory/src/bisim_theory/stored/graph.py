@@ -9,7 +9,7 @@ from bisim_theory.data.transitions import DatasetError, Ids
 from bisim_theory.relation.backends.database import Database
 from bisim_theory.stored.auxiliary import MOST_COLUMNS, Stated, contradiction
 from bisim_theory.stored.dataset import OBSERVATION, TRANSITION, StoredDataset
-from bisim_theory.stored.identity import JOINED, NAME_OF, PAIR
+from bisim_theory.stored.identity import ABSORBED, JOINED, NAME_OF, PAIR
 
 NODE = "node"
 """Table (id, acted, c0, c1, ...) of what the data says of observations: acted is 1 for sources, 0 for others that are
@@ -81,7 +81,7 @@ def state_p(data: StoredDataset, stated: Sequence[list[Stated]], by_content: boo
         raise DatasetError(f"auxiliary: has {k} components, and out of memory there may be {MOST_COLUMNS}")
     nulls = ["null"] * k
     ends = {"source": (1, JOINED, [*nulls]), "successor": (0, JOINED, [*nulls])}
-    branches = []
+    branches = [("source", 1, ABSORBED, [*nulls], "true")] if data.absorbed else []
     for term, start in zip(stated, starts, strict=False):
         for each in term:
             cells = nulls[:start] + list(each.cells) + nulls[start + len(each.cells) :]

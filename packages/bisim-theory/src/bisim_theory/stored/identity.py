@@ -1,11 +1,13 @@
 """Which observations on disk are one: those of one id, or those of equal digests of their content."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bisim_theory.data.folding import Conflicts
 from bisim_theory.data.identity import ContentNote
+from bisim_theory.data.terminals import Terminals
+from bisim_theory.data.transitions import DatasetError
 from bisim_theory.stored.dataset import NUMBERED, OBSERVATION, TRANSITION, StoredDataset
 
 JOINED = "joined_transition"
@@ -20,6 +22,9 @@ NAME_OF = "coalesce((select same.name from same where same.id = {0}), {0})"
 ALIKE = "alike"
 """Table (id, name) of observations whose content an earlier one has, and that one; empty where contents are unknown."""
 
+ABSORBED = "absorbed"
+"""Table (row, source, action, successor) of the rows of absorbing terminals."""
+
 PAIR = "pair"
 """Table (source, action, successor, other, times): each (observation, action), its smallest and largest successor, and
 how often it was observed."""
@@ -30,13 +35,51 @@ def join(data: StoredDataset, by_content: bool) -> None:
     database = data.database
     database.execute(f"create table if not exists {ALIKE} (id bigint, name bigint)")
     database.execute(f"create or replace view same as select * from {ALIKE} where {'true' if by_content else 'false'}")
+    _make_views(data, by_content, absorbing=False)
+
+
+def _make_views(data: StoredDataset, by_content: bool, absorbing: bool) -> None:
+    """Make `JOINED` and `NUMBERED_JOINED`, with the rows of `ABSORBED` last where there are any."""
     for view, table, row in ((JOINED, TRANSITION, ""), (NUMBERED_JOINED, NUMBERED, "row, ")):
         names = "source, action, successor"
         joins = ""
         if by_content:
             names = "coalesce(x.name, t.source) as source, action, coalesce(y.name, t.successor) as successor"
             joins = "left join same as x on x.id = t.source left join same as y on y.id = t.successor"
-        database.execute(f"create or replace view {view} as select {row}{names} from {table} as t {joins}")
+        more = f" union all select {row}source, action, successor from {ABSORBED}" if absorbing else ""
+        data.database.execute(f"create or replace view {view} as select {row}{names} from {table} as t {joins}{more}")
+
+
+def absorb(data: StoredDataset, by_content: bool) -> tuple[StoredDataset, Terminals]:
+    """Give every terminated observation that is never a source a row to itself for every action of the data.
+
+    The tables `PAIR` and `JOINED` get these rows; see `bisim_theory.data.terminals.absorb`.
+
+    Raises:
+        DatasetError: the data does not say which steps terminated.
+    """
+    if "terminated" not in data.columns:
+        raise DatasetError("terminated: is not in this dataset, and --terminal absorb needs it; use --terminal leaf")
+    database = data.database
+    ends = "t.terminated and not t.truncated" if "truncated" in data.columns else "t.terminated"
+    terminals = database.keep(
+        "terminal",
+        f"select distinct coalesce(same.name, t.successor) as id from {TRANSITION} as t "
+        f"left join same on same.id = t.successor where {ends}",
+    )
+    rows = database.keep(
+        ABSORBED,
+        f"select {len(data)} - 1 + row_number() over (order by id, action) as row, id as source, action, "
+        f"id as successor from terminal cross join (select distinct action from {PAIR}) as code "
+        f"where id not in (select source from {PAIR})",
+    )
+    (absorbing,) = database.row(f"select count(distinct source) from {ABSORBED}")
+    found = Terminals(int(absorbing), rows, terminals - int(absorbing))
+    if not rows:
+        return data, found
+    _make_views(data, by_content, absorbing=True)
+    database.execute(f"insert into {PAIR} select source, action, successor, successor, 1 from {ABSORBED}")
+    return replace(data, transitions=len(data) + rows, absorbed=True), found
 
 
 def find_pairs(data: StoredDataset) -> "StoredConflicts":
