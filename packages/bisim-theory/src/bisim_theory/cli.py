@@ -105,8 +105,8 @@ def make_parser() -> Parser:
         "--backend",
         choices=("auto", "memory", "duckdb", "daft"),
         default="auto",
-        help="compute classes of behaviour in memory; out of memory, by DuckDB; or by Daft, on a Ray cluster if "
-        "RAY_ADDRESS names one. auto: DuckDB where a folder of Parquet files exceeds the memory",
+        help="compute classes of behaviour in memory; out of memory, by DuckDB; or by DuckDB and, for the rounds of "
+        "refinement, Daft. auto: DuckDB where a folder of Parquet files exceeds the memory",
     )
     parser.add_argument(
         "--memory",

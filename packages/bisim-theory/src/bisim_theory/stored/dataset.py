@@ -17,6 +17,9 @@ TRANSITION, NUMBERED, OBSERVATION = "transition", "numbered_transition", "observ
 """Tables: (source, action, successor, ...), the same with the number of the row, and (id, ...) of observations."""
 
 
+INT32 = 2**31
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of numbers, or of lists of numbers of one length.
@@ -73,6 +76,11 @@ class StoredDataset:
 
     def __len__(self) -> int:
         return self.transitions
+
+    @property
+    def number(self) -> str:
+        """Return the SQL type of ids: of 32 bits where they fit."""
+        return "integer" if self.frames < INT32 else "bigint"
 
     @property
     def labels(self) -> dict[str, Column]:

@@ -18,8 +18,6 @@ reached, -1 for those that occur in no transition; p is missing where it is unkn
 MEMBER = "member"
 """Table (id, v) of the observations that the relation is over, and their vertices."""
 
-INT32 = 2**31
-
 
 @dataclass(frozen=True, eq=False)
 class StoredGraph:
@@ -96,7 +94,9 @@ def state_p(data: StoredDataset, stated: Sequence[list[Stated]], by_content: boo
     parts = []
     for name, acted, table, cells, where in branches:
         columns = ", ".join(f"{cell} as c{place}" for place, cell in enumerate(cells))
-        parts.append(f"select {name} as id, {acted} as acted, {columns} from {table} where {where}")
+        parts.append(
+            f"select ({name})::{data.number} as id, ({acted})::tinyint as acted, {columns} from {table} where {where}"
+        )
     both_ends = ", ".join(f"min(c{place}) as c{place}, max(c{place}) as d{place}" for place in range(k))
     database = data.database
     database.keep(NODE, f"select id, max(acted) as acted, {both_ends} from ({' union all '.join(parts)}) group by id")
@@ -104,6 +104,8 @@ def state_p(data: StoredDataset, stated: Sequence[list[Stated]], by_content: boo
         wrong = " or ".join(f"c{place} != d{place}" for place in range(start, start + len(term[0].cells)))
         if database.rows(f"select 1 from {NODE} where {wrong} limit 1"):
             raise contradiction(data, term)
+    for place in range(k):
+        database.execute(f"alter table {NODE} drop column d{place}")
     if not database.rows(f"select 1 from {NODE} where acted >= 0 and {known_condition(k)} limit 1"):
         raise DatasetError("auxiliary: is unknown at every observation; choose another one")
     return k
@@ -129,7 +131,7 @@ def build_graph(data: StoredDataset, components: int, by_content: bool, folded: 
         f"count(*) filter (where acted = 1 and not ({known})), count(*) filter (where acted >= 0 and {known}), "
         f"count(*) filter (where acted >= 0), count(*) filter (where acted = 0 and not ({known})) from {NODE}"
     )
-    number = "integer" if data.frames < INT32 else "bigint"
+    number = data.number
     cells = ", ".join(f"c{place}" for place in range(components))
     values = database.keep(
         "value", f"select {cells}, min(id)::{number} as code from {NODE} where acted >= 0 and {known} group by {cells}"

@@ -41,11 +41,11 @@ def join(data: StoredDataset, by_content: bool) -> None:
 def _make_views(data: StoredDataset, by_content: bool, absorbing: bool) -> None:
     """Make `JOINED` and `NUMBERED_JOINED`, with the rows of `ABSORBED` last where there are any."""
     for view, table, row in ((JOINED, TRANSITION, ""), (NUMBERED_JOINED, NUMBERED, "row, ")):
-        names = "source, action, successor"
-        joins = ""
+        source, successor, joins = "t.source", "t.successor", ""
         if by_content:
-            names = "coalesce(x.name, t.source) as source, action, coalesce(y.name, t.successor) as successor"
+            source, successor = f"coalesce(x.name, {source})", f"coalesce(y.name, {successor})"
             joins = "left join same as x on x.id = t.source left join same as y on y.id = t.successor"
+        names = f"({source})::{data.number} as source, action, ({successor})::{data.number} as successor"
         more = f" union all select {row}source, action, successor from {ABSORBED}" if absorbing else ""
         data.database.execute(f"create or replace view {view} as select {row}{names} from {table} as t {joins}{more}")
 
@@ -87,7 +87,7 @@ def find_pairs(data: StoredDataset) -> "StoredConflicts":
     database = data.database
     database.keep(
         PAIR,
-        "select source, action, min(successor) as successor, max(successor) as other, count(*) as times "
+        "select source, action, min(successor) as successor, max(successor) as other, count(*)::integer as times "
         f"from {JOINED} group by source, action",
     )
     repeated, conflicts = database.row(

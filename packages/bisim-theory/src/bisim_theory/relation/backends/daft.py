@@ -1,4 +1,4 @@
-"""Daft as an engine: on this machine, or on the Ray cluster that ``RAY_ADDRESS`` names."""
+"""Daft as an engine, by the runner that its own settings name."""
 
 import os
 from pathlib import Path
@@ -26,8 +26,6 @@ class Daft:
             raise DatasetError("--backend daft: needs the extra cluster: pip install 'bisim-theory[cluster]'") from None
         self._daft: Any = daft
         os.environ.setdefault("DAFT_PROGRESS_BAR", "0")
-        if os.environ.get("RAY_ADDRESS"):
-            daft.set_runner_ray(noop_if_initialized=True)
         self._tables: dict[str, Any] = {}
 
     def read(self, table: str, path: Path) -> None:
