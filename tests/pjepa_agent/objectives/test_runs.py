@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 from bisim_theory import write_transitions
+from pjepa_agent.cli.train import main
 from pjepa_agent.collection.dataset import collect_dataset
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.config.schema import OBJECTIVES
@@ -15,6 +16,7 @@ from pjepa_agent.objectives.base import EncoderObjective, Setup
 from pjepa_agent.objectives.registry import CLASSES, make_objective, objective_class
 from pjepa_agent.run import prepare
 from pjepa_agent.runs.directory import RunDirectory
+from pjepa_agent.runs.metrics import MetricsFile
 from pjepa_agent.training import Interrupted, Trainer
 from support.corridor import walks
 from support.sequences import make_case, make_config_of
@@ -78,6 +80,17 @@ def test_an_interrupted_run_of_every_objective_ends_like_one_left_alone(name, da
     assert whole.objective.detached == ({"dynamics", "head"} if name == "inverse" else {"head"})
 
 
+def test_images_of_another_environment_train_it(tmp_path):
+    options = [part for setting in [*TINY, "network.width=4"] for part in ("--set", setting)]
+    world = ["--env", "support.corridor:Corridor-v0", "--auxiliary", "terminated", "--collection.transitions", "300"]
+    arguments = ["--objective", "tdmpc2", *world, "--updates", "4", "--run-dir", str(tmp_path / "run")]
+    assert main([*arguments, *options]) == 0
+    row = MetricsFile(tmp_path / "run" / "metrics.csv", until=4).rows[-1]
+    assert {"losses/transition", "losses/reward", "losses/value"} <= row.keys()
+    assert "losses/policy" not in row  # discrete actions have no bounds
+    assert row["theorem/least_explained_share"] >= 0
+
+
 @pytest.mark.parametrize("name", ["tdmpc2", "ema"])
 def test_images_of_the_counting_world_train_it(name, tmp_path):
     config = make_config(objective=name, updates=2).override([*SMALL, "evaluation.every=2"])
@@ -87,6 +100,7 @@ def test_images_of_the_counting_world_train_it(name, tmp_path):
     for part, module in trainer.model.named_children():
         assert any(not torch.equal(value, before[part][key]) for key, value in module.state_dict().items()), part
     assert trainer.metrics.rows[-1]["theorem/explained_share_1"] >= 0
+    assert ("losses/policy" in trainer.metrics.rows[-1]) == (name == "tdmpc2")  # its actions are in [-1, 1]
 
 
 def test_what_learns_beside_an_objective_changes_nothing_of_the_encoder(dataset, tmp_path, monkeypatch):
@@ -127,8 +141,6 @@ def test_the_networks_of_an_objective_are_drawn_from_a_stream_of_their_own():
 
 
 def test_a_run_of_an_objective_says_what_learnt_beside_it(dataset, tmp_path, capsys):
-    from pjepa_agent.cli.train import main
-
     options = [part for setting in TINY for part in ("--set", setting)]
     run = tmp_path / "run"
     arguments = ["--objective", "inverse", "--data", str(dataset), "--auxiliary", "reward", "--updates", "4"]

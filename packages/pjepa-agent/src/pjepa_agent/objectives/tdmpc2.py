@@ -71,7 +71,8 @@ class TDMPC2Objective(EncoderObjective):
             "reward": chosen.reward_weight,
             "value": chosen.value_weight,
         }
-        self.has_policy = setup.spec.action_low is not None
+        # The counting world's actions are in [-1, 1] as they are.
+        self.has_policy = setup.spec.action_low is not None or setup.config.counting
         if self.has_policy:
             self.weights["policy"] = chosen.policy_weight
         else:
