@@ -3,17 +3,17 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bisim_theory.data.auxiliary_names import split_names
 from bisim_theory.data.transitions import DatasetError, TransitionDataset
 from bisim_theory.formats.parquet import ParquetFolder, is_parquet_folder
-from bisim_theory.outcome import Impossible, RelationOnly
-from bisim_theory.relation.backends.database import Database
 from bisim_theory.relation.backends.memory import SHARE, exceeds, free_memory
-from bisim_theory.stored.analysis import RunRounds, analyse_stored, refine_here
-from bisim_theory.stored.dataset import StoredDataset, open_parquet
-from bisim_theory.stored.staging import stage
+
+if TYPE_CHECKING:  # what data in memory has no use for, and would wait for
+    from bisim_theory.outcome import Impossible, RelationOnly
+    from bisim_theory.stored.analysis import RunRounds
+    from bisim_theory.stored.dataset import StoredDataset
 
 BACKENDS = ("auto", "memory", "duckdb", "daft")
 """What ``--backend`` may be."""
@@ -48,7 +48,7 @@ def choose_backend(path: Path, wanted: str, memory: int, only_memory: str | None
 
 
 @contextmanager
-def open_stored(path: Path, data: TransitionDataset | None, memory: int) -> Iterator[StoredDataset]:
+def open_stored(path: Path, data: TransitionDataset | None, memory: int) -> Iterator["StoredDataset"]:
     """Open a database with the transitions of a path; it and its files are gone at the end.
 
     Args:
@@ -59,6 +59,10 @@ def open_stored(path: Path, data: TransitionDataset | None, memory: int) -> Iter
     Raises:
         DatasetError: the dataset is damaged, or the extra to read it is not installed.
     """
+    from bisim_theory.relation.backends.database import Database
+    from bisim_theory.stored.dataset import open_parquet
+    from bisim_theory.stored.staging import stage
+
     with Database(memory) as database:
         if data is not None:
             yield stage(database, data, str(path))
@@ -66,8 +70,10 @@ def open_stored(path: Path, data: TransitionDataset | None, memory: int) -> Iter
             yield open_parquet(database, ParquetFolder.open(path))
 
 
-def rounds_of(backend: str) -> RunRounds:
+def rounds_of(backend: str) -> "RunRounds":
     """Return what computes the classes of a graph for a backend other than memory."""
+    from bisim_theory.stored.analysis import refine_here
+
     if backend == "duckdb":
         return refine_here
     from bisim_theory.relation.backends.daft import refine_with_daft
@@ -77,7 +83,7 @@ def rounds_of(backend: str) -> RunRounds:
 
 def analyse_by(
     backend: str, path: Path, data: TransitionDataset | None, memory: int, compare: str | None, **questions: Any
-) -> RelationOnly | Impossible:
+) -> "RelationOnly | Impossible":
     """Analyse a dataset by a backend other than memory.
 
     Args:
@@ -88,6 +94,8 @@ def analyse_by(
         compare: names of auxiliary functions to compare, separated by commas, or None.
         **questions: as for `analyse_stored`.
     """
+    from bisim_theory.stored.analysis import analyse_stored
+
     rounds = rounds_of(backend)
     with open_stored(path, data, memory) as stored:
         candidates = [] if compare is None else split_names(compare, stored.labels)

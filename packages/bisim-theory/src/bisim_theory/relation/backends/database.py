@@ -1,7 +1,6 @@
 """A DuckDB database in a folder of its own, which spills to disk and is gone afterwards."""
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
@@ -9,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +54,7 @@ class Database:
         try:
             new = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=parent))
             self._lock = open(new / _LOCK, "w")  # noqa: SIM115 - held until the database is closed
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            _lock(self._lock, wait=True)
             self.folder = new.rename(parent / new.name[1:])  # only now has it a name that others look for
         except OSError as error:
             raise DatasetError(
@@ -177,10 +176,25 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _lock(file: IO[str], wait: bool) -> None:
+    """Lock a file of this process's; where the system has no such locks, only pretend to if `wait`.
+
+    Raises:
+        OSError: another process has locked it, or it cannot be told.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        if wait:
+            return
+        raise OSError("no locks") from None
+    fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def remove_left_behind(parent: Path) -> None:
     """Delete the folders of databases whose process is gone."""
     for folder in parent.glob(f"{PREFIX}*"):
         # It may be of another user, or of a process that has just deleted it.
         with contextlib.suppress(OSError), open(folder / _LOCK, "r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(lock, wait=False)
             shutil.rmtree(folder, ignore_errors=True)
