@@ -3,9 +3,10 @@
 import copy
 import json
 
+import numpy as np
 import pytest
 import torch
-from bisim_theory import write_transitions
+from bisim_theory import DatasetError, write_transitions
 from pjepa_agent.cli.train import main
 from pjepa_agent.collection.dataset import collect_dataset
 from pjepa_agent.config.presets import make_config
@@ -18,8 +19,9 @@ from pjepa_agent.run import prepare
 from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.runs.metrics import MetricsFile
 from pjepa_agent.training import Interrupted, Trainer
+from pjepa_agent.training.requirements import check_data
 from support.corridor import walks
-from support.sequences import make_case, make_config_of
+from support.sequences import make_case, make_config_of, make_episodes, with_columns
 from support.small import SMALL
 
 CPU = torch.device("cpu")
@@ -80,13 +82,14 @@ def test_an_interrupted_run_of_every_objective_ends_like_one_left_alone(name, da
     assert whole.objective.detached == ({"dynamics", "head"} if name == "inverse" else {"head"})
 
 
-def test_images_of_another_environment_train_it(tmp_path):
+def test_images_of_another_environment_train_it(tmp_path, caplog):
     options = [part for setting in [*TINY, "network.width=4"] for part in ("--set", setting)]
     world = ["--env", "support.corridor:Corridor-v0", "--auxiliary", "terminated", "--collection.transitions", "300"]
     arguments = ["--objective", "tdmpc2", *world, "--updates", "4", "--run-dir", str(tmp_path / "run")]
     assert main([*arguments, *options]) == 0
     row = MetricsFile(tmp_path / "run" / "metrics.csv", until=4).rows[-1]
     assert {"losses/transition", "losses/reward", "losses/value"} <= row.keys()
+    assert not any("learns nothing" in message for message in caplog.messages)  # whatever the first few rewards are
     assert "losses/policy" not in row  # discrete actions have no bounds
     assert row["theorem/least_explained_share"] >= 0
 
@@ -117,6 +120,15 @@ def test_what_learns_beside_an_objective_changes_nothing_of_the_encoder(dataset,
     assert any(not torch.equal(value, heads[1][key]) for key, value in heads[0].items())
     for state in states:
         check_equal(state["objective"], states[0]["objective"])
+
+
+def test_a_policy_of_one_action_has_nothing_to_classify():
+    data = make_episodes()
+    check_data(make_config_of("inverse"), data)
+    with pytest.raises(
+        DatasetError, match="action: objective inverse needs at least two, and this data holds a single"
+    ):
+        check_data(make_config_of("inverse"), with_columns(data, action=np.zeros_like(data.action)))
 
 
 def test_every_name_is_a_class_with_its_equation_and_source():

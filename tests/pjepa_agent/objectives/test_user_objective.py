@@ -192,7 +192,7 @@ def test_wrong_settings_are_refused(folder, arguments, message, capsys):
     [
         ("deepmdp", {"reward": None}, OTHER_P, "reward: is missing, and objective deepmdp needs it"),
         ("tdmpc2", {"terminated": None}, [], "terminated: is missing, and objective tdmpc2 needs it"),
-        ("inverse", {"action": 0}, [], "action: objective inverse needs at least two, and this data holds a single a"),
+        ("inverse", {"action": 0}, [], "so that nothing can be learnt of actions"),
         ("tdmpc2", {}, ["--objective.horizon", "40"], "needs sequences of 40 transitions (objective.horizon), and"),
         ("deepmdp", {}, ["--objective.horizon", "2"], "objective.horizon=2: must be 1 for objective deepmdp"),
         ("tdmpc2", {}, ["--network.latent-dim", "12"], "network.latent_dim=12: must be a multiple of 8"),

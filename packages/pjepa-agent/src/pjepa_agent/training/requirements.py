@@ -62,6 +62,9 @@ def check_data(config: Config, data: TransitionDataset) -> None:
     for name in ("reward", "terminated"):
         if name in needs:
             _check_column(data, name, who)
+    reward = data.reward
+    if "reward" in needs and reward is not None and (reward == reward[0]).all():
+        logger.warning("reward: is %g in all %d transitions, so %s learns nothing of it", reward[0], len(reward), who)
     if "action" in needs:
         _check_actions(data, who)
     horizon = config.objective.horizon
@@ -73,11 +76,8 @@ def check_data(config: Config, data: TransitionDataset) -> None:
 
 
 def _check_column(data: TransitionDataset, name: str, who: str) -> None:
-    column = getattr(data, name)
-    if column is None:
+    if getattr(data, name) is None:
         raise DatasetError(f"{name}: is missing, and {who} needs it; give data with it, or another --objective")
-    if name == "reward" and len(column) > 1 and (column == column[0]).all():
-        logger.warning("reward: is %g in all %d transitions, so %s learns nothing of it", column[0], len(column), who)
 
 
 def _check_actions(data: TransitionDataset, who: str) -> None:
