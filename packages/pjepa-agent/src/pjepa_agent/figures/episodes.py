@@ -70,7 +70,12 @@ def write_strips(path: Path, episodes: Sequence[Episode], goals: NDArray[Any], c
             name = "" if episode.problem.count is None else f": {episode.problem.count}"
             _draw(row[0], goals[episode.problem.goal], f"goal{name}")
         _draw_row(row[int(with_goal) :], episode, number, classify)
-    figure.text(0.1 / width, 1 - 0.18 / height, EXPLANATION if classify else "", fontsize=8)
+    figure.text(
+        0.1 / width,
+        1 - 0.18 / height,
+        EXPLANATION if any(_names(each, classify)[1] for _, each in shown) else "",
+        fontsize=8,
+    )
     save_figure(figure, path, dpi=100)
 
 
@@ -79,6 +84,8 @@ def _draw_row(row: NDArray[Any], episode: Episode, number: int, classify: Classi
     real, next_names, first_names = _names(episode, classify)
     for axes, step in zip(row, steps, strict=False):
         title = f"{real[step]}" if step else f"episode {number}\nstart {real[step]}"
+        if step >= MOST_COLUMNS:
+            title = f"... step {step}\n{title}"
         _draw(axes, episode.steps[step].observation, title)
         if not next_names or not step:
             continue
