@@ -15,7 +15,6 @@ from bisim_theory.relation.backends.rounds import CLASSES
 from bisim_theory.relation.base import Relation
 from bisim_theory.relation.compute import relation_of_graph
 from bisim_theory.relation.graph import UNKNOWN, Behaviour, Edges, ObservedGraph
-from bisim_theory.stored.dataset import as_array
 from bisim_theory.stored.graph import MEMBER, StoredGraph
 
 
@@ -134,10 +133,14 @@ def _codes(graph: StoredGraph, classes: int) -> Ids:
     """Return (C,) codes of p in the order of its values, as in memory."""
     cells = ", ".join(f"value.c{place} as c{place}" for place in range(graph.components))
     found = graph.data.database.arrays(
-        f"select quotient.number as number, {cells} from quotient join vertex on vertex.v = quotient.name "
+        f"select quotient.number as number, value.code as code, {cells} from quotient "
+        "join vertex on vertex.v = quotient.name "
         "join value on value.code = vertex.code"
     )
-    values = as_array([found[f"c{place}"] for place in range(graph.components)])
     codes = np.full(classes, UNKNOWN)
-    codes[found["number"]] = value_codes(values)
+    column = found["c0"]
+    if graph.components == 1 or len(np.unique(column)) == graph.known:
+        codes[found["number"]] = value_codes(column)
+    else:  # vectors are in the order of the first observations that have them
+        codes[found["number"]] = np.unique(found["code"], return_inverse=True)[1].reshape(-1)
     return codes
