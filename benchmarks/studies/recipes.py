@@ -1,14 +1,14 @@
 """Train the laptop preset on other people's worlds, over seeds, and print the table of docs/your-world.md.
 
-Command: ``uv run --group worlds python -m benchmarks.studies.recipes``. A run without a record in
-``benchmarks/records`` is trained first; an interrupted one is resumed. ``--only NAME`` takes some of the worlds, and
-``--list`` prints the options that each is trained with.
+Command: ``uv run python -m benchmarks.studies.recipes``. A run without a record in ``benchmarks/records`` is trained
+first, which takes the dependency group ``worlds``; an interrupted one is resumed. ``--only NAME`` takes some of the
+worlds, and ``--list`` prints the options that each is trained with.
 """
 
 import argparse
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,12 +89,26 @@ VARIANTS: Mapping[str, list[str]] = {
 }
 """Options of `pjepa-train` by the name of the world. All take the laptop preset as it is."""
 
+ABLATED = "minigrid-empty-8x8"
+"""The world in which each part of the recipe is left out."""
+
+ABLATIONS: Mapping[str, list[str]] = {
+    name: [*VARIANTS[ABLATED], *settings(assignment)]
+    for name, assignment in {
+        "embeddings-not-standardised": "network.latent_normalization=none",
+        "weight-of-transitions-0.5": "objective.transition_weight=0.5",
+        "encoder-rate-0.15": "optimization.encoder_learning_rate_factor=0.15",
+        "uniform-sampling": "optimization.sampling=uniform",
+    }.items()
+}
+"""Options by what is as in the counting world."""
+
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
     parser = study_parser(__doc__, "recipes", seeds="0-2")
     add_lanes(parser)
-    add_only(parser, VARIANTS)
+    add_only(parser, [*VARIANTS, *ABLATIONS])
     parser.add_argument("--list", action="store_true", help="print each world with its options, and exit")
     return parser
 
@@ -102,7 +116,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Train what is missing and print the table."""
     options = make_parser().parse_args()
-    variants = {name: VARIANTS[name] for name in options.only}
+    every = {**VARIANTS, **ABLATIONS}
+    variants = {name: every[name] for name in options.only}
     if options.list:
         print(list_variants(variants))
         return
@@ -113,7 +128,9 @@ def main() -> None:
             record(name)
     study = Study(options.runs, variants, options.seeds, records, measure)
     study.complete(options.lanes)
-    print(table(study))
+    print(table(study, [name for name in VARIANTS if name in variants]))
+    print()
+    print(table(study, [name for name in (ABLATED, *ABLATIONS) if name in variants]))
 
 
 def record(name: str) -> Path:
@@ -204,14 +221,15 @@ def equal_content(held_out: HeldOutEpisodes) -> int:
     return found
 
 
-def table(study: Study) -> str:
-    """Format the table: a row a world, mean (lowest to highest) over the seeds."""
+def table(study: Study, names: Sequence[str]) -> str:
+    """Format a table: a row a variant, mean (lowest to highest) over the seeds."""
     header = [
         "world", "p", "told apart by", "held-out observations", "steps not in training", "levels", "explained by 0.9",
         "least share", "untrained", "collapsed pairs", "of equal content", "RankMe", "seconds",
     ]  # fmt: skip
     rows = []
-    for name, options in study.variants.items():
+    for name in names:
+        options = study.variants[name]
         found, reports = study.measures(name), study.reports(name)
         rows.append([
             name,
