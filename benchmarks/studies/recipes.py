@@ -23,7 +23,7 @@ from pjepa_agent.evaluation.theorem import represent
 from pjepa_agent.runs.checkpoint import load
 from pjepa_agent.runs.directory import RunDirectory
 
-from benchmarks.studies.records import WORLD_CURVES, Records
+from benchmarks.studies.records import WORLD_CURVES, Key, Records
 from benchmarks.studies.study import Measures, Study, add_lanes, add_only, list_variants, settings, study_parser
 from benchmarks.tables import markdown, spread
 from benchmarks.worlds.worlds import WORLDS
@@ -109,6 +109,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = study_parser(__doc__, "recipes", seeds="0-2")
     add_lanes(parser)
     add_only(parser, [*VARIANTS, *ABLATIONS])
+    parser.add_argument("--recorded", action="store_true", help="train nothing, and print what is recorded")
     parser.add_argument("--list", action="store_true", help="print each world with its options, and exit")
     return parser
 
@@ -123,14 +124,15 @@ def main() -> None:
         return
     records = Records(options.records, "recipes", WORLD_CURVES)
     known = records.runs()
-    for name in options.only:
-        if name in RECORDED and any((name, seed) not in known for seed in options.seeds):
-            record(name)
-    study = Study(options.runs, variants, options.seeds, records, measure)
-    study.complete(options.lanes)
-    print(table(study, [name for name in VARIANTS if name in variants]))
+    if not options.recorded:
+        for name in options.only:
+            if name in RECORDED and any((name, seed) not in known for seed in options.seeds):
+                record(name)
+        Study(options.runs, variants, options.seeds, records, measure).complete(options.lanes)
+        known = records.runs()
+    print(table(known, [name for name in VARIANTS if name in variants], options.seeds))
     print()
-    print(table(study, [name for name in (ABLATED, *ABLATIONS) if name in variants]))
+    print(table(known, [name for name in (ABLATED, *ABLATIONS) if name in variants], options.seeds))
 
 
 def record(name: str) -> Path:
@@ -214,35 +216,36 @@ def equal_content(held_out: HeldOutEpisodes) -> int:
     found = 0
     for group in np.split(relation.observations[order], np.flatnonzero(np.diff(ids[order])) + 1):
         one, other = np.triu_indices(len(group), 1)
-        if len(one):
-            found += sum(
-                relation.level(int(x), int(y)) is not None for x, y in zip(group[one], group[other], strict=True)
-            )
+        found += int(np.count_nonzero(relation.level(group[one], group[other])))
     return found
 
 
-def table(study: Study, names: Sequence[str]) -> str:
-    """Format a table: a row a variant, mean (lowest to highest) over the seeds."""
+def table(known: Mapping[Key, Mapping[str, Any]], names: Sequence[str], seeds: Sequence[int]) -> str:
+    """Format a table: a row a variant that is recorded, mean (lowest to highest) over the seeds that are."""
     header = [
-        "world", "p", "told apart by", "held-out observations", "steps not in training", "levels", "explained by 0.9",
-        "least share", "untrained", "collapsed pairs", "of equal content", "RankMe", "seconds",
+        "world", "p", "seeds", "told apart by", "held-out observations", "steps not in training", "levels",
+        "explained by 0.9", "least share", "untrained", "collapsed pairs", "of equal content", "RankMe", "seconds",
     ]  # fmt: skip
+    every = {**VARIANTS, **ABLATIONS}
     rows = []
     for name in names:
-        options = study.variants[name]
-        found, reports = study.measures(name), study.reports(name)
+        runs = [known[name, seed] for seed in seeds if (name, seed) in known]
+        if not runs:
+            continue
+        found, reports = [each["measures"] for each in runs], [each["report"] for each in runs]
         rows.append([
             name,
-            options[options.index("--auxiliary") + 1],
+            every[name][every[name].index("--auxiliary") + 1],
+            str(len(runs)),
             ", ".join(dict.fromkeys(each["identity"] for each in found)),
-            spread((each["observations"] for each in found), ".0f"),
-            spread((each["unseen"] for each in found), ".1%"),
+            spread((each["observations"] for each in found), ",.0f"),
+            spread((each["unseen"] for each in found), ".0%"),
             spread((len(each["levels"]) for each in found), ".0f"),
             spread((each["explained_levels"] for each in found), ".0f"),
             spread((each["least"] for each in found), ".3f"),
             spread((each["untrained_least"] for each in found), ".3f"),
             spread((each["collapsed"] for each in found), ".0f"),
-            spread((each["equal_content"] for each in found), ".0f"),
+            spread((each["equal_content"] for each in found), ",.0f"),
             spread((each["held_out"]["trained"]["rankme"] for each in reports), ".1f"),
             spread((each["seconds"] for each in reports), ".0f"),
         ])  # fmt: skip

@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-from bisim_theory import TransitionDataset
+from bisim_theory import TransitionDataset, empirical_bisimulation
 from pjepa_agent.cli.train import configure, make_parser
 from pjepa_agent.config.presets import make_config
 
-from benchmarks.studies.recipes import ABLATIONS, VARIANTS, least, unseen_share
+from benchmarks.studies.recipes import ABLATIONS, VARIANTS, equal_content, least, unseen_share
 
 RECIPE = make_config(dataset="any")
 SECTIONS = ("network", "optimization", "compute", "ablation", "evaluation")
@@ -49,6 +49,26 @@ def test_what_the_training_has_not_seen_is_told_by_content():
     training = walk([5, 6, 5, 7], [0, 1, 1])
     assert unseen_share(training, walk([5, 6, 6, 5], [1, 1, 0])) == pytest.approx(1 / 3)
     assert unseen_share(training, training) == 0
+
+
+class HeldOut:
+    """Held-out transitions that are told apart by occurrence."""
+
+    identity = "occurrence"
+
+    def __init__(self, data):
+        self.data, self.relation = data, empirical_bisimulation(data)
+
+
+def test_only_distinguished_pairs_of_equal_content_are_counted():
+    data = dataclasses.replace(walk([5, 6, 5, 6, 7, 5], [0, 1, 0, 1, 1]), auxiliary=np.array([0.0, 0, 0, 0, 1]))
+    held_out = HeldOut(data)
+    content = data.observation[: data.frames, 0]
+    ids = held_out.relation.observations
+    pairs = [(x, y) for x in ids for y in ids if x < y and content[x] == content[y] and held_out.relation.level(x, y)]
+    assert equal_content(held_out) == len(pairs) > 0
+    held_out.identity = "content"
+    assert equal_content(held_out) == 0
 
 
 def test_without_a_level_of_many_pairs_there_is_no_least_share():
