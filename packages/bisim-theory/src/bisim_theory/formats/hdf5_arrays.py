@@ -33,7 +33,9 @@ def check_own(path: Path, name: str, dataset: Any) -> None:
 
 
 class StoredDataset(LazyFrames):
-    """One array of an HDF5 file; only its header has been read.
+    """One array of an HDF5 file, of which only the header has been read, or all where it is at most `KEPT` bytes.
+
+    Pickled it holds no values in either case.
 
     Args:
         file: the file.
@@ -62,6 +64,9 @@ class StoredDataset(LazyFrames):
         if self.nbytes <= KEPT:
             with contextlib.suppress(Exception):  # a damaged one is refused where it is needed
                 self._kept = plain(np.asarray(dataset[()]))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_kept": None}  # a pickle holds no values; its copy reads them from the file
 
     @property
     def nbytes(self) -> int:
