@@ -26,9 +26,20 @@ IMPORTED_AS = {"pillow": "PIL", "scikit_learn": "sklearn"}  # packages that are 
 
 # Imported only when needed.
 EXTRAS = {
-    "bisim_theory": {"PIL", "h5py", "hdf5plugin", "jinja2", "lance", "matplotlib", "pyarrow", "torch"},
+    "bisim_theory": {
+        "PIL",
+        "daft",
+        "duckdb",
+        "h5py",
+        "hdf5plugin",
+        "jinja2",
+        "lance",
+        "matplotlib",
+        "pyarrow",
+        "torch",
+    },
     "counting_env": {"pygame"},
-}
+}  # fmt: skip
 
 
 def run(*command):
@@ -74,7 +85,7 @@ def test_no_file_is_ever_executed_on_loading():
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                 continue
             call = ast.unparse(node)
-            assert "pickle" not in call, path
+            assert "pickle" not in call.replace("allow_pickle=False", ""), path
             if ast.unparse(node.func) == "torch.load":
                 assert "weights_only=True" in call, path
             if ast.unparse(node.func) in ("np.load", "numpy.load"):

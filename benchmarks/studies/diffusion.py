@@ -23,6 +23,7 @@ from pjepa_agent.envs.counting import CountingDomain
 from pjepa_agent.evaluation import clusters as geometry
 from pjepa_agent.evaluation.held_out import VIEWS
 from pjepa_agent.model import PJEPA
+from pjepa_agent.objectives.pjepa import PJEPAObjective
 from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.runs.metrics import Rows
 from pjepa_agent.training import Trainer
@@ -54,7 +55,8 @@ def _rate(factor: float) -> Way:
 
 def _objective(**values: Any) -> Way:
     def change(trainer: Trainer) -> None:
-        trainer.objective.config = dataclasses.replace(trainer.objective.config, **values)
+        assert isinstance(trainer.objective, PJEPAObjective)
+        trainer.objective.objective = dataclasses.replace(trainer.objective.objective, **values)
 
     return change
 

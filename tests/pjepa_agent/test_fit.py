@@ -52,6 +52,16 @@ def rows_of(path):
         ]
 
 
+@pytest.fixture(autouse=True)
+def no_level_set():
+    """The log as a new process has it: commands that other tests ran in this one have set its level."""
+    logger = logging.getLogger("pjepa_agent")
+    level = logger.level
+    logger.setLevel(logging.NOTSET)
+    yield
+    logger.setLevel(level)
+
+
 @pytest.fixture
 def data():
     return walks()

@@ -268,7 +268,8 @@ ROW = {
 }  # fmt: skip
 
 
-def test_progress_is_a_bar_on_a_terminal():
+def test_progress_is_a_bar_on_a_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")  # a rate as high as this one's takes more than 80 allow
     stream = Terminal()
     with TrainingProgress(10, 0, stream=stream) as progress:
         progress.update(5)

@@ -157,7 +157,7 @@ def test_what_is_not_finite_is_refused_in_every_precision(dtype, value):
     [
         np.arange(F),
         np.linspace(-1, 1, 3 * F, dtype=np.float32).reshape(F, 3),
-        np.zeros((F, 2, 8, 9), np.uint8),
+        np.zeros((F, 2, 8, 13), np.uint8),
         np.ones((F, 2, 2), bool),
     ],
 )

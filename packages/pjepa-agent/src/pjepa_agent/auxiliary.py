@@ -107,7 +107,9 @@ class Auxiliary:
                 stated = without_absorbing(data)
                 if self._bins is None:
                     self._bins = self._shared(auxiliary_bins(stated, self.name))
-                values = auxiliary_values(stated, self.name, bins=self._bins)
+                # What speaks of all actions is known of an observation that is seen more than once.
+                ids = stated.content_ids() if "reward:actions" in self.name and not stated.lossy else None
+                values = auxiliary_values(stated, self.name, ids, self._bins)
             except NoWellTrainedModelError as error:
                 raise ConfigError(f"auxiliary {self.name}: {error}; nothing can be learnt of it") from None
             self._checked(values.value)

@@ -14,7 +14,7 @@ from bisim_theory.relation.base import Relation
 from bisim_theory.theorem.check import TheoremCheck
 
 LEAST_EXPLAINED = "theorem/least_explained_share"
-"""The explained share of the level that has the smallest."""
+"""The smallest explained share of a level with at least 20 pairs, or of any where none has so many."""
 
 COLLAPSED = "theorem/collapsed_pairs"
 
@@ -74,7 +74,8 @@ def theorem_numbers(check: TheoremCheck, levels: int, first: int = 1) -> dict[st
     numbers: dict[str, float] = {COLLAPSED: check.collapsed_pairs}
     shares = {level.level: level.explained.share for level in check.levels if level.level >= first}
     if shares:
-        numbers[LEAST_EXPLAINED] = min(shares.values())
+        many = [shares[level.level] for level in check.levels if level.level in shares and not level.explained.few]
+        numbers[LEAST_EXPLAINED] = min(many or shares.values())
     for level in check.levels:
         if level.level > levels:
             break

@@ -124,7 +124,7 @@ def _verdict(report: Report) -> dict[str, str]:
     elif isinstance(report, RelationOnly):
         sentence = "relation only: what a well-trained model must keep apart; no model was looked at"
     else:
-        sentence = verdict_sentence(report.check)
+        sentence = verdict_sentence(report.check, report.look_alike_pairs)
     word, meaning = sentence.split(":", 1)
     return {"mark": MARKS[report.verdict], "word": _capital(word), "meaning": _capital(meaning.strip())}
 

@@ -42,7 +42,7 @@ def to_text(report: Report) -> str:
         check = report.check
         sections.append([*_hypothesis_lines(check), *_conclusion_lines(check)])
         sections.append(_action_lines(report))
-        sections.append([f"Verdict: {verdict_sentence(check)}"])
+        sections.append([f"Verdict: {verdict_sentence(check, report.look_alike_pairs)}"])
     return "\n\n".join("\n".join(lines) for lines in sections if lines)
 
 

@@ -6,14 +6,25 @@ LEVELS_NAMED = 8
 """Most levels that a sentence names."""
 
 
-def verdict_sentence(check: TheoremCheck) -> str:
-    """Return the meaning of a verdict as a sentence that names the levels that are not explained."""
+def verdict_sentence(check: TheoremCheck, look_alike_pairs: int | None = None) -> str:
+    """Return the meaning of a verdict as a sentence that names the levels that are not explained.
+
+    Args:
+        check: a model on its data.
+        look_alike_pairs: number of distinguished pairs of equal observations, all of which are collapsed.
+    """
     if check.verdict == "holds":
         if not check.levels:
             return "holds: the model is well-trained, and the data distinguishes no pair that it could collapse"
         return "holds: the model is well-trained within tolerance and no distinguished pair is collapsed"
     if check.verdict == "collapsed":
-        return "collapsed: a pair that the data distinguishes has (nearly) one embedding"
+        sentence = "collapsed: a pair that the data distinguishes has (nearly) one embedding"
+        if look_alike_pairs and look_alike_pairs == check.collapsed_pairs:
+            return (
+                f"{sentence}; all {look_alike_pairs:,} such pairs are of equal observations, which no encoder tells "
+                "apart: the data shows too little of its world's state, as without a stack of frames"
+            )
+        return sentence
     failing = check.unexplained_levels
     if not failing:
         return (

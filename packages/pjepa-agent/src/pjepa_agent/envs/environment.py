@@ -57,6 +57,11 @@ class Maker:
         except ConfigError:
             raise
         except gymnasium.error.UnregisteredEnv as error:
+            module, colon, attribute = self.config.environment.rpartition(":")
+            if colon and "-" not in attribute:
+                raise ConfigError(
+                    f"{self.name}: {module} has no {attribute!r}, and no environment of that name is registered"
+                ) from error
             raise ConfigError(
                 f"{self.name}: is not registered ({_line(error)}); name its module too, as in "
                 "minigrid:MiniGrid-Empty-5x5-v0, or a module:function that returns an environment"

@@ -82,7 +82,8 @@ class HeldOutEpisodes:
         """Return the measures of every evaluation, by their names in ``metrics.csv``; NaN where there is none.
 
         ``theorem/explained_share_L``, ``theorem/separation_L`` and ``theorem/residual_ratio_L`` of level L are those of
-        `bisim_theory.theorem.check.LevelCheck`. ``theorem/least_explained_share`` is the smallest of all levels.
+        `bisim_theory.theorem.check.LevelCheck`. ``theorem/least_explained_share`` is the smallest of the
+        levels with at least 20 pairs, or of all where none has so many.
         """
         row = dict.fromkeys(self._columns, math.nan)
         try:

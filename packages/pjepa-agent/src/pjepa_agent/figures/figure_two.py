@@ -118,9 +118,10 @@ def load_column(path: str | os.PathLike[str], at: Which = "last") -> Column | Wo
 
 
 def _load_world_column(run: RunDirectory, config: Config, model: PJEPA) -> WorldColumn:
-    auxiliary = Auxiliary(config)
+    spec = run.read_spec()
+    auxiliary = Auxiliary(config, bins=spec.auxiliary_bins)
     auxiliary.restore(read_transitions(run.transitions))
-    held_out = make_held_out(config, run.read_spec(), auxiliary)
+    held_out = make_held_out(config, spec, auxiliary, run.held_out)
     assert isinstance(held_out, HeldOutEpisodes)
     measures = held_out.measure(model)
     if math.isnan(measures["eval/spread"]):
