@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from bisim_theory import read_transitions
-from pjepa_agent import load, run
+from pjepa_agent import load
 from pjepa_agent.cli.train import main
 from pjepa_agent.collection.dataset import collect_dataset
 from pjepa_agent.collection.frames import frames_device
@@ -16,7 +16,7 @@ from pjepa_agent.networks.decoder import Decoder
 from pjepa_agent.networks.encoder import Convolution, ResNetEncoder
 from pjepa_agent.run import train_run
 from pjepa_agent.runs.directory import RunDirectory
-from pjepa_agent.training import Interrupted, Trainer, TrainingError
+from pjepa_agent.training import Interrupted, Trainer, TrainingError, transitions
 from support.trainings import check_compiled, losses_of, with_all_parts
 from torch import nn
 
@@ -215,7 +215,7 @@ def test_transitions_that_cannot_be_written_end_the_run(tiny, tmp_path, monkeypa
     def fail(path, data):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(run, "write_transitions", fail)
+    monkeypatch.setattr(transitions, "write_transitions", fail)
     assert main(["--resume", str(directory.path), "--device", "cpu"]) == 2
     assert "No space left on device" in capsys.readouterr().err
     assert not directory.transitions.exists()
