@@ -30,7 +30,7 @@ def describe_relation(data: TransitionDataset) -> str:
 
 
 def describe_counting(data: TransitionDataset, online: bool) -> str:
-    """Say the same of the counting world, of the first 5,000 transitions, which take a third of a second.
+    """Say the same of the counting world, of the first 5,000 transitions, however many there are.
 
     Args:
         data: transitions with p of their sources; online, those that are collected before the first update.
@@ -87,7 +87,10 @@ def _protected(relation: Relation) -> str:
     values = stored_values(relation.data)
     known = values.value[values.known].reshape(int(values.known.sum()), -1)
     if len(np.unique(known, axis=0)) < 2:
-        return f"p is constant on {number:,} observations: it protects nothing."
+        return (
+            f"p is constant on {number:,} observations: it protects nothing. Collect more "
+            "(collection.transitions) where it should vary, or choose another p."
+        )
     pairs, needed = number * (number - 1) // 2, embeddings_needed(relation)
     per_level = relation.distinguished_pairs_per_level
     levels, numbers = len(per_level), ", ".join(f"{each:,}" for each in per_level[:MOST_LEVELS])
