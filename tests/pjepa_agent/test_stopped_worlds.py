@@ -85,13 +85,14 @@ def p(images, labels):
 def stopped(tmp_path, monkeypatch, press, capsys):
     """Return a stopped run of an environment and a p of a module in the current folder, and that module's file."""
     monkeypatch.chdir(tmp_path)
-    module = tmp_path / "of_the_user.py"
+    monkeypatch.delitem(sys.modules, "stopped_world", raising=False)  # that of another test of this process
+    module = tmp_path / "stopped_world.py"
     module.write_text(WORLD.replace("FACTOR", "1"))
     press("Flat")
-    options = ["--env", "of_the_user:make", "--auxiliary", "of_the_user:p", "--encoder", "support.models:Flat"]
+    options = ["--env", "stopped_world:make", "--auxiliary", "stopped_world:p", "--encoder", "support.models:Flat"]
     status, run = train(tmp_path, *options, "--collection.max-episode-steps", "12")
     assert status == 130
-    monkeypatch.delitem(sys.modules, "of_the_user")
+    monkeypatch.delitem(sys.modules, "stopped_world")
     from pjepa_agent.envs import registry
 
     registry._make_domain.cache_clear()  # as another process begins
@@ -111,7 +112,7 @@ def test_a_run_does_not_go_on_without_its_world(stopped, capsys):
     assert main(["--resume", str(run.path)]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("pjepa-train: error: ")
-    assert "of_the_user" in error
+    assert "stopped_world" in error
     assert "cannot be imported (ModuleNotFoundError" in error
     assert states_of(run) == before
 
@@ -122,8 +123,10 @@ def test_a_run_does_not_go_on_with_another_p(stopped, capsys):
     module.write_text(WORLD.replace("FACTOR", "2"))
     assert main(["--resume", str(run.path)]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert "other values than of_the_user:p now has, so the function has changed since the run began; restore" in error
+    assert (
+        "other values than stopped_world:p now has, so the function has changed since the run began; restore" in error
+    )
     assert states_of(run) == before
     module.write_text(WORLD.replace("FACTOR", "1"))
-    sys.modules.pop("of_the_user", None)
+    sys.modules.pop("stopped_world", None)
     assert main(["--resume", str(run.path)]) == 0

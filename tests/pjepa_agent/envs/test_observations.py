@@ -60,7 +60,7 @@ def test_a_world_that_cannot_be_rendered_is_observed_as_a_vector_and_that_is_sai
         ("FrozenLake-v77", {}, {}, "collection.environment='FrozenLake-v77': is not registered"),
         ("support.toy_worlds:NoSuch-v0", {}, {}, "is not registered"),
         ("no_such_module:World-v0", {}, {}, "no_such_module:World-v0: cannot be imported (ModuleNotFoundError"),
-        ("support.toy_worlds:no_such", {}, {}, "is not registered"),
+        ("support.toy_worlds:no_such", {}, {}, "support.toy_worlds has no 'no_such', and no environment of that name"),
         ("support.toy_worlds:GOAL", {}, {}, "is a int, must be a function"),
         ("support.toy_worlds:make_nothing", {}, {}, "returned a Discrete, must return a gymnasium.Env"),
         (LADDER, {"no": 1}, {}, "cannot be made with collection.arguments={'no': 1} (TypeError"),
