@@ -1,4 +1,4 @@
-"""What a monitor asks a model for: the different observations and transitions of its data, and arrays of them."""
+"""List the different observations and transitions that a monitor asks a model for, and take arrays of them."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,7 +15,7 @@ PREDICTED_AT_ONCE = 4_096
 """Most embeddings that a callable is given at a time."""
 
 Made = Any
-"""What a model made: an array, a tensor, or a callable that makes it."""
+"""An array or a tensor that a model made, or a callable that makes it."""
 
 
 class NotFiniteError(DatasetError):

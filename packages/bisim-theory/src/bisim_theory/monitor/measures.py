@@ -24,7 +24,7 @@ CLOSEST = "theorem/closest_over_median"
 ACCURACY, RATIO, RANKME = "eval/nearest_centroid_accuracy", "eval/within_across_ratio", "eval/rankme"
 
 CLASSES = "class of B_D*"
-"""What the labels are called where the classes of B_D* serve."""
+"""Name of the labels where the classes of B_D* serve."""
 
 COMPARED = 1_024
 """Most observations of which all pairs are compared for the distances within and across labels."""
@@ -32,7 +32,7 @@ COMPARED = 1_024
 
 @dataclass(frozen=True, eq=False)
 class Measures:
-    """What a model keeps of the distinctions that its data makes.
+    """Measure what a model keeps of the distinctions that its data makes.
 
     Attributes:
         numbers: the measures by name, for a logger. Of level L there are ``theorem/explained_share_L``,

@@ -156,7 +156,7 @@ class TheoremMonitor:
 
     @property
     def label(self) -> str | None:
-        """What the labels are called; None without any."""
+        """Return the name of the labels; None without any."""
         return None if self.labels is None else self._report.label or CLASSES
 
     def __str__(self) -> str:

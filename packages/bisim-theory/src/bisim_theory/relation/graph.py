@@ -46,7 +46,7 @@ class Edges:
 
     @property
     def single(self) -> bool:
-        """Whether no vertex has two edges."""
+        """Return whether no vertex has two edges."""
         return increases(self.source)
 
     def rows_of(self, vertices: Ids) -> tuple[Ids, Ids]:

@@ -1,4 +1,4 @@
-"""What data on disk states of the auxiliary function p, as queries."""
+"""Query what data on disk states of the auxiliary function p."""
 
 from dataclasses import dataclass, replace
 from typing import Any

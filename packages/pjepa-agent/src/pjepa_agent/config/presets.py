@@ -75,7 +75,7 @@ WORLD_LAPTOP: typing.Mapping[str, typing.Mapping[str, Any]] = types.MappingProxy
 
 There every transition counts, however rare: T has to tell apart successors that may lie many steps from any difference
 in p. Standardised embeddings cannot shrink under L_dyn. With the encoder's low learning rate and the small weight of
-L_dyn, T catches up with the encoder instead of the encoder merging what T does not know yet (docs/worlds.md)."""
+L_dyn, T catches up with the encoder instead of the encoder merging what T does not know yet (docs/your-world.md)."""
 
 PRESETS: typing.Mapping[str, Config] = types.MappingProxyType({"laptop": LAPTOP, "paper": PAPER})
 """Configurations of the experiment `reward` by name of the scale."""

@@ -1,4 +1,4 @@
-"""What an engine has to offer: it keeps the rows of a query as a table."""
+"""Declare what an engine offers: it keeps the rows of a query as a table."""
 
 from typing import Protocol
 
