@@ -14,9 +14,9 @@ from pjepa_agent.compute.random import random_stream
 from pjepa_agent.config.schema import Config
 from pjepa_agent.envs.base import Spec
 from pjepa_agent.envs.counting import SPEC
-from pjepa_agent.networks.actions import ScaledActions
 from pjepa_agent.networks.control import ControlHeads
 from pjepa_agent.networks.decoder import Decoder, VectorDecoder, make_decoder
+from pjepa_agent.networks.dynamics import LatentDynamics
 from pjepa_agent.networks.encoder import Simplicial
 from pjepa_agent.networks.encoders import EncoderFactory, make_encoder, standardized
 from pjepa_agent.networks.heads import TwoHotHead, VectorHead, make_head
@@ -27,7 +27,7 @@ ROWS_AT_ONCE = 128
 """Rows per forward pass on arrays. The activations stay near the processor: a fifth faster than 512."""
 
 
-class WorldModel(ScaledActions):
+class WorldModel(LatentDynamics):
     """Encoder E, dynamics T and auxiliary head P: what an objective trains.
 
     Args:
@@ -61,16 +61,6 @@ class WorldModel(ScaledActions):
     ) -> Float[Tensor, "*batch features"]:
         """Join embeddings (..., d) and actions (..., A) in the units of the data, scaled: what T is given."""
         return torch.cat([embedding, self.scaled(action).to(embedding.dtype)], -1)
-
-    def rollout(
-        self, embedding: Float[Tensor, "batch latent"], actions: Float[Tensor, "batch horizon action"]
-    ) -> Float[Tensor, "batch horizon latent"]:
-        """Apply T along h actions: embeddings (B, d) and actions (B, h, A) -> predicted embeddings (B, h, d)."""
-        predicted = []
-        for action in actions.unbind(1):
-            embedding = self.transition(embedding, action)
-            predicted.append(embedding)
-        return torch.stack(predicted, 1)
 
 
 class Absent(nn.Module):

@@ -18,7 +18,7 @@ from pjepa_agent.compute.random import random_stream
 from pjepa_agent.config.schema import Config
 from pjepa_agent.evaluation.reconstruction import module_fingerprint
 from pjepa_agent.model import PJEPA
-from pjepa_agent.networks.actions import ScaledActions
+from pjepa_agent.networks.dynamics import LatentDynamics
 from pjepa_agent.runs.checkpoint import Which, checkpoint_errors, load_checkpoint, save_checkpoint
 from pjepa_agent.runs.directory import RunDirectory, RunError
 
@@ -36,7 +36,7 @@ TRANSITIONS = 16_384
 """Transitions to fit on where the embeddings of all are not on disk."""
 
 
-class FittedDynamics(ScaledActions):
+class FittedDynamics(LatentDynamics):
     """T that was fitted to the embeddings of a frozen encoder.
 
     Args:
@@ -58,16 +58,6 @@ class FittedDynamics(ScaledActions):
         given = torch.where(action >= 0, 1.0, -1.0) if self.signs else self.scaled(action)
         predicted: Tensor = self.network(torch.cat([embedding, given.to(embedding.dtype)], -1))
         return predicted
-
-    def rollout(
-        self, embedding: Float[Tensor, "batch latent"], actions: Float[Tensor, "batch horizon action"]
-    ) -> Float[Tensor, "batch horizon latent"]:
-        """Apply T along actions."""
-        predicted = []
-        for action in actions.unbind(1):
-            embedding = self.transition(embedding, action)
-            predicted.append(embedding)
-        return torch.stack(predicted, 1)
 
 
 def fitted_dynamics(

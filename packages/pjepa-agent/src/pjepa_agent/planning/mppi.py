@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from pjepa_agent.config.fields import Between
-from pjepa_agent.planning.base import Cost, Dynamics, Plan, evaluate
-from pjepa_agent.planning.sampling import Candidates, SamplingPlanner, take_samples
+from pjepa_agent.planning.base import Plan
+from pjepa_agent.planning.sampling import Decision, SamplingPlanner, take_samples
+from pjepa_agent.planning.spaces import Distribution
 
 
 @dataclass(eq=False)
@@ -26,25 +25,12 @@ class MPPI(SamplingPlanner):
     least_deviation: Annotated[float, Between(0, 1)] = 0.05
     """Smallest standard deviation; of discrete actions, the share of uniform choices."""
 
-    @torch.no_grad()
-    def plan(
-        self, model: Dynamics, embedding: Float[Tensor, "batch latent"], cost: Cost, previous: Plan | None = None
-    ) -> Plan:
-        """Plan from embeddings (B, d). `previous` is the plan of the step before in the same environments.
-
-        Raises:
-            PlanningError: the cost is NaN, or of a wrong shape.
-        """
-        distribution = self._begin(len(embedding), embedding.device, previous)
+    def _decide(self, decision: Decision, distribution: Distribution) -> Plan:
         for _ in range(self.iterations):
-            samples = self._draw(distribution, self.samples)
-            predicted, costs = evaluate(model, embedding, self.space.values(samples), cost)
-            least, chosen = costs.topk(self.elites, 1, largest=False)
+            known = decision.evaluate(self._draw(distribution, self.samples))
+            least, chosen = known[2].topk(self.elites, 1, largest=False)
             weights = torch.softmax((least[:, :1] - least) / self.temperature, 1)
-            elites: Candidates = take_samples((samples, predicted, costs), chosen)
+            elites = take_samples(known, chosen)
             distribution = distribution.fit(elites[0], weights).at_least(self.least_deviation)
-        drawn = torch.multinomial(weights, 1, generator=self._generator(embedding.device, "execution"))
-        sample, predicted, costs = take_samples(elites, drawn)
-        memory = {"location": self.space.location(distribution)}
-        calls = self.iterations * self.samples * self.horizon
-        return Plan(self.space.values(sample)[:, 0], predicted[:, 0], costs[:, 0], calls, memory)
+        drawn = torch.multinomial(weights, 1, generator=self._generator(weights.device, "execution"))
+        return decision.plan(take_samples(elites, drawn), {"location": self.space.location(distribution)})

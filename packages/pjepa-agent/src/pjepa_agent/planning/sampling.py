@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from pjepa_agent.config.fields import Between, ConfigError, check_bounds
-from pjepa_agent.planning.base import Generators, Plan, pick_least, rows_of
+from pjepa_agent.planning.base import Cost, Dynamics, Generators, Plan, evaluate, pick_least, rows_of
 from pjepa_agent.planning.noise import colored_noise
 from pjepa_agent.planning.spaces import Distribution, Samples, Space
 
@@ -16,6 +17,42 @@ MOST_STEPS = 1_000
 
 Candidates = tuple[Tensor, Tensor, Tensor]
 """Samples (B, N, H, C), the embeddings (B, N, H, d) predicted along them, and their costs (B, N)."""
+
+
+@dataclass
+class Decision:
+    """One decision of a planner in B environments.
+
+    Attributes:
+        space: actions of the environment.
+        model: predicts.
+        embedding: (B, d) where the environments are.
+        cost: is minimised.
+        previous: plan of the step before in the same environments; None at first.
+        calls: applications of the dynamics up to now, per environment.
+    """
+
+    space: Space
+    model: Dynamics
+    embedding: Float[Tensor, "batch latent"]
+    cost: Cost
+    previous: Plan | None
+    calls: int = 0
+
+    def evaluate(self, samples: Samples) -> Candidates:
+        """Predict along samples (B, N, H, C), and return them with the predictions and the costs.
+
+        Raises:
+            PlanningError: the cost is NaN, or of a wrong shape.
+        """
+        predicted, costs = evaluate(self.model, self.embedding, self.space.values(samples), self.cost)
+        self.calls += samples.shape[1] * samples.shape[2]
+        return samples, predicted, costs
+
+    def plan(self, chosen: Candidates, memory: dict[str, Tensor]) -> Plan:
+        """Return the plan to execute one candidate of each row."""
+        samples, predicted, costs = chosen
+        return Plan(self.space.values(samples)[:, 0], predicted[:, 0], costs[:, 0], self.calls, memory)
 
 
 @dataclass(eq=False)
@@ -50,6 +87,22 @@ class SamplingPlanner:
     def sequences(self) -> int:
         """Return the most sequences that are compared at a time, per environment."""
         return self.samples + self.elites
+
+    @torch.no_grad()
+    def plan(
+        self, model: Dynamics, embedding: Float[Tensor, "batch latent"], cost: Cost, previous: Plan | None = None
+    ) -> Plan:
+        """Plan from embeddings (B, d). `previous` is the plan of the step before in the same environments.
+
+        Raises:
+            PlanningError: the cost is NaN, or of a wrong shape.
+        """
+        first = self._begin(len(embedding), embedding.device, previous)
+        return self._decide(Decision(self.space, model, embedding, cost, previous), first)
+
+    def _decide(self, decision: Decision, distribution: Distribution) -> Plan:
+        """Make a decision, beginning with a distribution."""
+        raise NotImplementedError
 
     def _begin(self, batch: int, device: torch.device, previous: Plan | None) -> Distribution:
         """Return the distribution to begin a decision with."""
