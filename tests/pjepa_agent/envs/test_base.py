@@ -2,6 +2,7 @@ import dataclasses
 import json
 
 import pytest
+from bisim_theory.data.action_codes import ActionCodes
 from bisim_theory.data.bins import Bins
 from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.envs.base import Spec, SpecError
@@ -22,6 +23,8 @@ def test_the_spec_of_the_counting_world_is_that_of_its_environment():
         SPEC,
         Spec((4,), "float32", 2, (-1.0, 0.0), (1.0, 0.5)),
         Spec((210, 160, 12), "uint8", 18),
+        Spec((4,), "float32", 2, action_codes=ActionCodes(signs=2)),
+        Spec((4,), "float32", 1, (0.0,), (1.0,), action_codes=ActionCodes(bins=Bins(3, (0.0,), (1.0,)), of_space=True)),
         Spec((4,), "float32", 2, auxiliary_bins={"heat:bins:3": Bins(3, (0.0, -0.1), (0.0, 1e-300))}),
     ],
 )
@@ -35,8 +38,9 @@ def test_a_spec_that_has_no_bins_yet_is_read(tiny, tmp_path):
     run = RunDirectory.create(tmp_path / "run", tiny())
     values = json.loads(run.spec.read_text())
     del values["auxiliary_bins"]
+    assert values.pop("action_codes") == {"sign": 1}
     run.spec.write_text(json.dumps(values))
-    assert run.read_spec() == SPEC
+    assert run.read_spec() == dataclasses.replace(SPEC, action_codes=None)
 
 
 def test_a_run_without_a_spec_is_of_the_counting_world(tiny, tmp_path):
@@ -64,10 +68,14 @@ def test_a_run_without_a_spec_is_of_the_counting_world(tiny, tmp_path):
         ({"auxiliary_bins": [1]}, "auxiliary_bins: must be an object"),
         ({"auxiliary_bins": {"a": {"count": 1, "low": [0.0], "high": [1.0]}}}, "auxiliary_bins: a: must hold count"),
         ({"auxiliary_bins": {"a": {"count": 2, "low": [0.0], "high": []}}}, "auxiliary_bins: a: must hold count"),
+        ({"action_codes": {"sign": 2}}, "action_codes: must be signs or bins of 1 numbers"),
+        ({"action_codes": {"one_hot": True}}, "action_codes: must be signs or bins of 1 numbers"),
+        ({"action_codes": {"sign": True}}, "action_codes: must be null, or hold sign or bins"),
+        ({"action_codes": "sign"}, "action_codes: must be null, or hold sign or bins"),
     ],
 )
 def test_a_damaged_spec_is_refused_in_one_line(tiny, tmp_path, change, message):
-    values = json.loads(json.dumps(dataclasses.asdict(SPEC))) | change
+    values = json.loads(json.dumps(SPEC.to_dict())) | change
     with pytest.raises(SpecError) as caught:
         Spec.from_dict(values)
     assert message in str(caught.value)

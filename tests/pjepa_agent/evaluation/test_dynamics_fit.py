@@ -1,14 +1,18 @@
 import numpy as np
 import pytest
 import torch
+from bisim_theory.data.action_codes import ActionCodes
 from pjepa_agent.evaluation import dynamics_fit
 from pjepa_agent.evaluation.dynamics_fit import FittedDynamics, fit, fitted_dynamics
 from pjepa_agent.evaluation.imagination import imagine_counts
 from pjepa_agent.model import PJEPA
 from pjepa_agent.networks.mlp import mlp
+from pjepa_agent.runs.checkpoint import load_checkpoint, save_checkpoint
 from pjepa_agent.runs.directory import RunDirectory
 from support.planned import ExactCounting, folded_embeddings
 from support.trainings import tiny
+
+SIGN = ActionCodes(signs=1)
 
 
 def steps(number=4_000):
@@ -21,10 +25,10 @@ def steps(number=4_000):
     return (table[count] + noise[0]).numpy(), (reached + noise[1]).numpy(), action.numpy()
 
 
-def make(signs):
+def make():
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return FittedDynamics(mlp(5, 64, 2, 4), signs, (-1.0,), (1.0,))
+        return FittedDynamics(mlp(5, 64, 2, 4), (-1.0,), (1.0,), SIGN)
 
 
 def accuracy(dynamics):
@@ -35,7 +39,7 @@ def accuracy(dynamics):
 
 def test_t_that_is_given_signs_imagines_many_steps_and_small_actions(monkeypatch):
     monkeypatch.setattr(dynamics_fit, "UPDATES", 600)
-    dynamics = make(signs=True)
+    dynamics = make()
     fit(dynamics, *steps(), tiny())
     found = accuracy(dynamics)
     assert min(found["uniform_actions"]["accuracy"][:3]) > 0.95
@@ -53,13 +57,16 @@ def test_a_fit_is_kept_and_used_for_its_encoder_alone(tmp_path, monkeypatch):
     from pjepa_agent.envs.registry import make_domain
 
     data = make_domain(config.collection).collect(0)
-    first = fitted_dynamics(run, config, model, data, True)
+    first = fitted_dynamics(run, config, model, data, SIGN)
     assert run.dynamics().is_file()
     monkeypatch.setattr(dynamics_fit, "fit", None)  # is not called again
-    again = fitted_dynamics(run, config, model, data, True)
+    again = fitted_dynamics(run, config, model, data, SIGN)
     embedding, action = torch.randn(3, 16), torch.rand(3, 1)
     assert torch.equal(first.transition(embedding, action), again.transition(embedding, action))
-    for other_model, signs in ((PJEPA.untrained(tiny("random")).eval(), True), (model, False)):
-        next(other_model.encoder.parameters()).data.add_(float(signs))
+    state = load_checkpoint(run.dynamics())
+    save_checkpoint(run.dynamics(), {**state, "codes": None, "signs": True})  # as earlier versions wrote it
+    fitted_dynamics(run, config, model, data, SIGN)
+    for other_model, codes in ((PJEPA.untrained(tiny("random")).eval(), SIGN), (model, None)):
+        next(other_model.encoder.parameters()).data.add_(float(codes is not None))
         with pytest.raises(TypeError):
-            fitted_dynamics(run, config, other_model, data, signs)
+            fitted_dynamics(run, config, other_model, data, codes)

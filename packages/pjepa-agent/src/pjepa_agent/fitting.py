@@ -221,7 +221,7 @@ def _prepare(
     assert training.observation is not None
     check_networks(config, spec, torch.from_numpy(as_trained(training.observation[:FEW])), make)
     check_objective(config, spec, training, make)
-    check_data(config, training)
+    check_data(config, spec, training)
     said = metadata(config, function)
     training = dataclasses.replace(training, metadata={**training.metadata, **said}, size=training.frames)
     return _Parts(config, spec, training, function.attach(measured))

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from bisim_theory.data.action_codes import ActionCodes
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -32,9 +33,9 @@ class WorldModel(LatentDynamics):
 
     Args:
         encoder: E, images (B, H, W, C) uint8 or vectors (B, k) float32 -> embeddings (B, d).
-        dynamics: T, embeddings joined with scaled actions (B, d + A) -> embeddings (B, d).
+        dynamics: T, embeddings joined with given actions (B, d + A) -> embeddings (B, d).
         head: P, embeddings (B, d) -> outputs, which `head.decode` turns into values of p.
-        low, high: (A,) bounds of actions in the data, see `ScaledActions`.
+        low, high, codes: what T is given for actions, see `GivenActions`.
     """
 
     def __init__(
@@ -44,8 +45,9 @@ class WorldModel(LatentDynamics):
         head: nn.Module,
         low: Sequence[float] | None = None,
         high: Sequence[float] | None = None,
+        codes: ActionCodes | None = None,
     ) -> None:
-        super().__init__(low, high)
+        super().__init__(low, high, codes)
         self.encoder, self.dynamics = encoder, dynamics
         self.head = typing.cast("TwoHotHead | VectorHead", head)
 
@@ -59,8 +61,8 @@ class WorldModel(LatentDynamics):
     def with_action(
         self, embedding: Float[Tensor, "*batch latent"], action: Float[Tensor, "*batch action"]
     ) -> Float[Tensor, "*batch features"]:
-        """Join embeddings (..., d) and actions (..., A) in the units of the data, scaled: what T is given."""
-        return torch.cat([embedding, self.scaled(action).to(embedding.dtype)], -1)
+        """Join embeddings (..., d) and actions (..., A) in the units of the data, scaled or coded: what T is given."""
+        return torch.cat([embedding, self.given(action).to(embedding.dtype)], -1)
 
 
 class Absent(nn.Module):
@@ -154,7 +156,8 @@ class PJEPA(WorldModel):
         )
         if network.latent_normalization == "simplicial":
             dynamics.append(Simplicial())  # T predicts what E embeds
-        super().__init__(encoder, dynamics, make_head(config.objective, network), *bounds)
+        codes = spec.action_codes if network.action == "code" else None
+        super().__init__(encoder, dynamics, make_head(config.objective, network), *bounds, codes)
         self.spec, self.latent_dim = spec, network.latent_dim
         # From random streams of their own: the initial weights of E, T and P do not depend on the readouts.
         self.control: ControlHeads | None = None
@@ -183,8 +186,9 @@ class PJEPA(WorldModel):
         parts: dict[str, Any] = dict(super().named_children())
         for name in {"encoder", "dynamics", "head"} - set(names):
             parts[name] = Absent(name)
-        core = WorldModel(parts["encoder"], parts["dynamics"], parts["head"])
+        core = WorldModel(parts["encoder"], parts["dynamics"], parts["head"], codes=self.codes)
         core.action_centre, core.action_reach = self.action_centre, self.action_reach
+        core.bin_ends = self.bin_ends
         return core
 
     @property

@@ -31,7 +31,7 @@ from pjepa_agent.runs.metrics import ACCURACY
 from pjepa_agent.runs.progress import TrainingProgress
 from pjepa_agent.runs.provenance import record_start
 from pjepa_agent.training import Trainer
-from pjepa_agent.training.requirements import check_data, check_objective
+from pjepa_agent.training.requirements import check_data, check_given_codes, check_objective
 from pjepa_agent.training.transitions import auxiliary_fingerprint, prepare_transitions
 
 logger = logging.getLogger("pjepa_agent")
@@ -107,8 +107,9 @@ def prepare(config: Config, encoder: EncoderFactory | None = None) -> Config:
         dim = shape[0] if shape else 0
         config = dataclasses.replace(config, objective=dataclasses.replace(config.objective, auxiliary_dim=dim))
     check_objective(config, domain.spec, few, encoder)
+    check_given_codes(config, domain.spec, few)
     if config.collection.dataset:
-        check_data(config, few)  # all of it is here
+        check_data(config, domain.spec, few)  # all of it is here
     return config
 
 
@@ -195,7 +196,7 @@ def _run_main_process(
         data, write = None, None
         if not config.collection.online:
             data, write = prepare_transitions(run, config, processes, collect_data)
-            check_data(config, data)
+            check_data(config, run.read_spec(), data)
         write = write if results else None
         trainer = Trainer(config, run, data, device, processes, encoder)
         _say_what_is_detached(config, trainer)

@@ -104,6 +104,8 @@ class NetworkConfig:
     """Of embeddings: layer, batch, or TD-MPC2's softmax over every eight (simplicial; T's too). The paper: none."""
     initialization: Literal["pytorch", "truncated-normal"] = "pytorch"
     """Initialisation of linear layers: PyTorch's default, or deviation 0.02 and zero bias as in the authors' code."""
+    action: Literal["value", "code"] = "value"
+    """What T is given of continuous actions: their values, as in the paper, or their codes (collection.actions)."""
     hidden_dim: Annotated[int, Between(1, 2**16)] = 512
     """Width of the hidden layers of dynamics and heads."""
     bins: Annotated[int, Between(2, 2**16)] = 101

@@ -171,6 +171,17 @@ class Numbers:
         low, high = np.where(self._bounded, self._low, found.low), np.where(self._bounded, self._high, found.high)
         return Bins(self._count, tuple(low.tolist()), tuple(high.tolist()))
 
+    @property
+    def code_meaning(self) -> ActionCodes | None:
+        """Return how codes are made of the numbers; None where bins lie over the range of the data."""
+        if self.abstraction == "sign":
+            return ActionCodes(signs=self.dim)
+        if not self._bounded.all():
+            return None
+        assert self._count is not None
+        bins = Bins(self._count, tuple(self._low.tolist()), tuple(self._high.tolist()))
+        return ActionCodes(bins=bins, of_space=True)
+
     def metadata(self, actions: NDArray[Any]) -> dict[str, Any]:
         """Say what the codes and values mean, with the range of the bins."""
         unbounded = np.flatnonzero(~self._bounded).tolist()
@@ -178,12 +189,7 @@ class Numbers:
         meaning = f"codes are {self.abstraction} of the numbers; values are the numbers, {scaled}"
         if unbounded:
             meaning += f"; components {unbounded} have no bounds, so bins lie over the range of the data"
-        signs = ActionCodes(signs=self.dim)
-        codes = (
-            signs
-            if self.abstraction == "sign"
-            else ActionCodes(bins=self._bins(self.values(actions)), of_space=not unbounded)
-        )
+        codes = self.code_meaning or ActionCodes(bins=self._bins(self.values(actions)))
         return {"action_abstraction": self.abstraction, ENTRY: codes.entry, "action_meaning": meaning}
 
 

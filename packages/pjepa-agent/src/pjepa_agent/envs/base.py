@@ -1,10 +1,11 @@
 """Interfaces of a world: where its transitions come from, and the shapes that a model is built for."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Protocol
 
 from bisim_theory import TransitionDataset
+from bisim_theory.data.action_codes import ENTRY, ActionCodes
 from bisim_theory.data.bins import Bins
 from bisim_theory.data.transitions import Frames
 from numpy.typing import NDArray
@@ -49,6 +50,8 @@ class Spec:
         action_low, action_high: (A,) bounds that actions are scaled from to [-1, 1]; None leaves them as they are.
         auxiliary_bins: bins of p by the names of its terms, over the training's transitions; empty before these are
             collected, and where p has none.
+        action_codes: how codes are made of continuous actions, by sign or by bins whose range is known before anything
+            is collected; None where it is not, and where actions are discrete.
     """
 
     observation_shape: tuple[int, ...]
@@ -57,6 +60,7 @@ class Spec:
     action_low: tuple[float, ...] | None = None
     action_high: tuple[float, ...] | None = None
     auxiliary_bins: Mapping[str, Bins] = field(default_factory=dict, hash=False)
+    action_codes: ActionCodes | None = None
 
     def __post_init__(self) -> None:
         """Raise `SpecError` unless a model can be built for the shapes, since files of strangers are read."""
@@ -73,6 +77,14 @@ class Spec:
             bounds = getattr(self, name)
             if bounds is not None and (len(bounds) != self.action_dim or not all(_is_finite(each) for each in bounds)):
                 raise SpecError(f"{name}: must be {self.action_dim} finite numbers")
+        codes = self.action_codes
+        if codes is not None and self.action_dim != (len(codes.bins.low) if codes.bins else codes.signs):
+            raise SpecError(f"action_codes: must be signs or bins of {self.action_dim} numbers")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Convert to what ``spec.json`` holds, and `from_dict` reads."""
+        codes = None if self.action_codes is None else self.action_codes.entry
+        return asdict(self) | {"action_codes": codes}
 
     @classmethod
     def from_dict(cls, values: Any) -> "Spec":
@@ -83,14 +95,15 @@ class Spec:
         """
         names = {each.name for each in fields(cls)}
         if isinstance(values, dict):
-            values = {"auxiliary_bins": {}, **values}  # which earlier versions did not write
+            values = {"auxiliary_bins": {}, "action_codes": None, **values}  # which earlier versions did not write
         if not isinstance(values, dict) or set(values) != names:
             raise SpecError(f"must hold {', '.join(sorted(names))}")
         for name, optional in (("observation_shape", False), ("action_low", True), ("action_high", True)):
             if not isinstance(values[name], list) and not (optional and values[name] is None):
                 raise SpecError(f"{name}: must be a list")
         read: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in values.items()}
-        return cls(**read | {"auxiliary_bins": _read_bins(values["auxiliary_bins"])})
+        bins, codes = _read_bins(values["auxiliary_bins"]), _read_codes(values["action_codes"])
+        return cls(**read | {"auxiliary_bins": bins, "action_codes": codes})
 
     @property
     def images(self) -> bool:
@@ -108,6 +121,13 @@ def _read_bins(entries: Any) -> dict[str, Bins]:
             raise SpecError(f"auxiliary_bins: {name}: must hold count, and as many finite numbers low and high")
         found[name] = bins
     return found
+
+
+def _read_codes(entry: Any) -> ActionCodes | None:
+    codes = ActionCodes.of({ENTRY: entry})
+    if codes is None and entry is not None:
+        raise SpecError("action_codes: must be null, or hold sign or bins")
+    return codes
 
 
 class Collector(Protocol):

@@ -8,6 +8,7 @@ import counting_env
 import gymnasium
 import numpy as np
 from bisim_theory import TransitionDataset
+from bisim_theory.data.action_codes import ActionCodes
 from counting_env import rules
 from counting_env.arguments import Arguments
 from counting_env.drawing import SHAPES
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from pjepa_agent.config.schema import COUNTING, CollectionConfig, ObjectiveConfig
 from pjepa_agent.envs.base import Function, Spec
 
-SPEC = Spec((64, 64, 3), "uint8", 1)
+SPEC = Spec((64, 64, 3), "uint8", 1, action_codes=ActionCodes(signs=1))
 """Shapes of the counting world. Runs of version 0.1, which had no other world, have no file that says so."""
 
 

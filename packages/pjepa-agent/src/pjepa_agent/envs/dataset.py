@@ -1,11 +1,13 @@
 """A dataset as a world: transitions of other people, in any format that bisim-check reads."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from bisim_theory import DatasetError, TransitionDataset, read_transitions
+from bisim_theory.data.action_codes import ActionCodes
 from bisim_theory.formats.actions import CONTINUOUS
 
 from pjepa_agent.config.schema import CollectionConfig, ObjectiveConfig
@@ -72,7 +74,8 @@ class DatasetDomain:
             )
         bounds = None if "one_hot_codes" in self.data.metadata else (values.min(0), values.max(0))
         low, high = (None, None) if bounds is None else (tuple(map(float, each)) for each in bounds)
-        return Spec(tuple(shape), "uint8" if image else "float32", values.shape[1], low, high)
+        name, dim = "uint8" if image else "float32", values.shape[1]
+        return Spec(tuple(shape), name, dim, low, high, action_codes=_codes_of_numbers(self.data.metadata, dim))
 
     def collector(self, seed: int) -> Collector:
         """Refuse: a dataset does not act.
@@ -114,3 +117,11 @@ class DatasetDomain:
         data = read_transitions(path, actions="sign")
         assert data.action_value is not None
         return data if data.action_value.shape[1] == 1 else read_transitions(path, actions="bins:3")
+
+
+def _codes_of_numbers(metadata: Mapping[str, Any], dim: int) -> ActionCodes | None:
+    """Return how codes are made of the numbers (dim,) of an action; None where they are not, or it is not said."""
+    codes = ActionCodes.of(metadata)
+    if codes is None:
+        return None
+    return codes if dim == (len(codes.bins.low) if codes.bins else codes.signs) else None

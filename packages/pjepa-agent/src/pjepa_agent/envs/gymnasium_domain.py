@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.schema import CollectionConfig, ObjectiveConfig
-from pjepa_agent.envs.actions import Actions, make_actions
+from pjepa_agent.envs.actions import Actions, Numbers, make_actions
 from pjepa_agent.envs.base import Collector, Function, Spec, SpecError
 from pjepa_agent.envs.environment import Environment, Maker
 from pjepa_agent.envs.episodes import Episode, EpisodeCollector
@@ -62,7 +62,8 @@ class GymnasiumDomain:
         assert space.shape is not None
         shape = tuple(int(each) for each in space.shape)
         try:
-            return Spec(shape, str(space.dtype), actions.dim, actions.low, actions.high)
+            codes = actions.code_meaning if isinstance(actions, Numbers) else None
+            return Spec(shape, str(space.dtype), actions.dim, actions.low, actions.high, action_codes=codes)
         except SpecError as error:
             raise ConfigError(f"{self._name}: cannot be learnt: {error}") from error
 

@@ -3,11 +3,13 @@
 import contextlib
 import copy
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from bisim_theory import TransitionDataset, read_representation
+from bisim_theory.data.action_codes import ActionCodes
 from bisim_theory.progress import ProgressCallback, progress_bar, silent
 from jaxtyping import Float
 from numpy.typing import NDArray
@@ -41,27 +43,35 @@ class FittedDynamics(LatentDynamics):
 
     Args:
         network: embeddings joined with actions (B, d + A) -> embeddings (B, d).
-        signs: the network is given the signs of actions, -1 or 1, instead of their values.
-        low, high: (A,) bounds of actions in the data, see `ScaledActions`.
+        low, high, codes: what the network is given for actions, see `GivenActions`.
     """
 
     def __init__(
-        self, network: nn.Module, signs: bool, low: tuple[float, ...] | None, high: tuple[float, ...] | None
+        self,
+        network: nn.Module,
+        low: tuple[float, ...] | None,
+        high: tuple[float, ...] | None,
+        codes: ActionCodes | None = None,
     ) -> None:
-        super().__init__(low, high)
-        self.network, self.signs = network, signs
+        super().__init__(low, high, codes)
+        self.network = network
 
     def transition(
         self, embedding: Float[Tensor, "batch latent"], action: Float[Tensor, "batch action"]
     ) -> Float[Tensor, "batch latent"]:
         """Apply T once, to actions in the units of the data."""
-        given = torch.where(action >= 0, 1.0, -1.0) if self.signs else self.scaled(action)
-        predicted: Tensor = self.network(torch.cat([embedding, given.to(embedding.dtype)], -1))
+        given = self.given(action).to(embedding.dtype)
+        predicted: Tensor = self.network(torch.cat([embedding, given], -1))
         return predicted
 
 
 def fitted_dynamics(
-    run: RunDirectory, config: Config, model: PJEPA, data: TransitionDataset, signs: bool, at: Which = "last"
+    run: RunDirectory,
+    config: Config,
+    model: PJEPA,
+    data: TransitionDataset,
+    codes: ActionCodes | None,
+    at: Which = "last",
 ) -> FittedDynamics:
     """Return T fitted to the embeddings of a run's frozen encoder, from ``checkpoints/dynamics.pt`` if it is there.
 
@@ -70,19 +80,19 @@ def fitted_dynamics(
         config: of the run.
         model: of the run.
         data: its transitions, with observations.
-        signs: give T the signs of actions.
+        codes: how codes are made of actions, which T is then given; None gives it the values.
         at: the checkpoint that the model is from.
 
     Raises:
         RunError: the representation does not match the run.
     """
     path, encoder = run.dynamics(at), module_fingerprint(model.encoder)
-    dynamics = FittedDynamics(copy.deepcopy(model.dynamics), signs, model.spec.action_low, model.spec.action_high).to(
-        model.device
-    )
+    entry = None if codes is None else codes.entry
+    bounds = model.spec.action_low, model.spec.action_high
+    dynamics = FittedDynamics(copy.deepcopy(model.dynamics), *bounds, codes).to(model.device)
     with contextlib.suppress(RunError):  # a missing, damaged or outdated file is replaced
         state = load_checkpoint(path, model.device)
-        if state.get("encoder") == encoder and state.get("signs") == signs:
+        if state.get("encoder") == encoder and _codes_entry(state, model.spec.action_dim) == entry:
             with checkpoint_errors(path):
                 dynamics.network.load_state_dict(state["dynamics"])
             return dynamics.eval()
@@ -92,10 +102,17 @@ def fitted_dynamics(
     with progress_bar("fitting T") as progress:
         fit(dynamics, source, successor, data.action_value[rows], config, progress)
     try:
-        save_checkpoint(path, {"dynamics": dynamics.network.state_dict(), "encoder": encoder, "signs": signs})
+        save_checkpoint(path, {"dynamics": dynamics.network.state_dict(), "encoder": encoder, "codes": entry})
     except OSError as error:
         logger.warning("%s: cannot be kept (%s)", path, error.strerror)
     return dynamics
+
+
+def _codes_entry(state: Mapping[str, Any], dim: int) -> Any:
+    """Return how codes were made of the actions (dim,) of a fit, as its file has it; earlier ones have ``signs``."""
+    if "signs" in state:
+        return ActionCodes(signs=dim).entry if state["signs"] else None
+    return state.get("codes")
 
 
 def fit(

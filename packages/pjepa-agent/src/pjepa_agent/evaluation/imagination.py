@@ -173,7 +173,7 @@ def _mean_error(predicted: Floats, expected: Floats, spread: Floats) -> float | 
 def _magnitude(model: PJEPA, data: TransitionDataset) -> float:
     """Return the mean of |a|, scaled as T is given it."""
     values = torch.from_numpy(np.asarray(data.action_value, np.float32)).to(model.device)
-    return float(model.scaled(values).abs().mean())
+    return float(model.given(values).abs().mean())
 
 
 def _by_magnitude(magnitude: Floats, right: NDArray[np.bool_]) -> list[dict[str, Any]]:

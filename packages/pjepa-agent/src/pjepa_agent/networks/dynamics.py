@@ -4,10 +4,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pjepa_agent.networks.actions import ScaledActions
+from pjepa_agent.networks.actions import GivenActions
 
 
-class LatentDynamics(ScaledActions):
+class LatentDynamics(GivenActions):
     """A module that predicts the embeddings along actions, a step at a time."""
 
     def transition(

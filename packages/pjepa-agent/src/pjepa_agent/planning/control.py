@@ -123,15 +123,16 @@ class _Control:
         return Answer(found, episodes, self.problems.goals, self.classify)
 
     def _measure_refitted(self) -> dict[str, Any]:
-        """Plan with T refitted on the frozen encoder, and given the signs of actions where these are their codes."""
+        """Plan with T refitted on the frozen encoder, and given the codes of actions where these are continuous."""
         data = self.task.data
         if data is None or data.action_value is None:
             raise RunError(f"{self.run.transitions}: has no observations and action values, to which T is fitted")
         actions = self.acting.actions
-        signs = isinstance(actions, Numbers) and actions.abstraction == "sign"
-        dynamics = fitted_dynamics(self.run, self.config, self.model, data, signs, self.at)
+        codes = actions.code_meaning if isinstance(actions, Numbers) else None
+        dynamics = fitted_dynamics(self.run, self.config, self.model, data, codes, self.at)
         policy = PlannedPolicy(self.model, self._planner(), functools.partial(self.task.cost, STEP), dynamics)
-        return {"given": "signs" if signs else "values"} | self._measure("planning with T refitted", policy)[1]
+        given = "values" if codes is None else "bins" if codes.bins else "signs"
+        return {"given": given} | self._measure("planning with T refitted", policy)[1]
 
     @functools.cached_property
     def classify(self) -> Callable[[NDArray[Any]], list[str]] | None:

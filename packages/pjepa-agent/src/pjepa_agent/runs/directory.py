@@ -86,7 +86,7 @@ class RunDirectory:
             run.path.mkdir(parents=True, exist_ok=True)
             run.checkpoint.parent.mkdir()  # of two processes at once, one makes it
             run.figures.mkdir(exist_ok=True)
-            write_json(run.spec, dataclasses.asdict(spec))
+            write_json(run.spec, spec.to_dict())
             if held_out is not None:
                 write_transitions(run.held_out, held_out)
             write_json(run.config, config.to_dict())  # last, since it makes the directory a run
@@ -145,7 +145,7 @@ class RunDirectory:
         """
         spec = self.read_spec()
         if bins and not spec.auxiliary_bins:
-            write_json(self.spec, dataclasses.asdict(dataclasses.replace(spec, auxiliary_bins=bins)))
+            write_json(self.spec, dataclasses.replace(spec, auxiliary_bins=bins).to_dict())
 
     def discard(self) -> None:
         """Remove what `create` and a start have written, so that the path is free again, unless something is trained.

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import torch
 from bisim_theory import DatasetError, TransitionDataset
+from bisim_theory.data.action_codes import ActionCodes
 from bisim_theory.data.parts import take_frames, take_rows
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from pjepa_agent.config.imports import describe_error
 from pjepa_agent.config.schema import Config
 from pjepa_agent.envs.base import Spec
 from pjepa_agent.model import PJEPA
+from pjepa_agent.networks.actions import GivenActions
 from pjepa_agent.networks.encoders import EncoderFactory
 from pjepa_agent.objectives.base import Batch, EncoderObjective, Setup, Terms, weighted_sum
 from pjepa_agent.objectives.registry import CLASSES, check_horizon, make_objective, make_settings, objective_class
@@ -48,11 +50,12 @@ def action_codes(data: TransitionDataset | None, processes: Processes) -> tuple[
     return tuple(processes.broadcast(of_rank_0).tolist())
 
 
-def check_data(config: Config, data: TransitionDataset) -> None:
-    """Raise `DatasetError` unless the data has what the configured objective needs; warn where it can learn nothing.
+def check_data(config: Config, spec: Spec, data: TransitionDataset) -> None:
+    """Raise `DatasetError` unless the data has what the configuration needs; warn where it can learn nothing.
 
     Args:
         config: of the run.
+        spec: shapes of the world.
         data: the transitions of the training.
 
     Raises:
@@ -67,11 +70,39 @@ def check_data(config: Config, data: TransitionDataset) -> None:
         logger.warning("reward: is %g in all %d transitions, so %s learns nothing of it", reward[0], len(reward), who)
     if "action" in needs:
         _check_actions(data, who)
+    check_given_codes(config, spec, data)
     horizon = config.objective.horizon
     if horizon > 1 and longest_sequence(data) < horizon:
         raise DatasetError(
             f"{who}: needs sequences of {horizon} transitions (objective.horizon), and the longest here has "
             f"{longest_sequence(data)}; lower objective.horizon, or give longer episodes, in order"
+        )
+
+
+def check_given_codes(config: Config, spec: Spec, data: TransitionDataset) -> None:
+    """Raise `DatasetError` unless T can be given the codes of the data's actions, where it shall be.
+
+    Args:
+        config: of the run.
+        spec: shapes of the world.
+        data: transitions with the numbers of their actions.
+    """
+    if config.network.action == "value" or data.action_value is None:
+        return
+    made = ActionCodes.of(data.metadata)
+    if spec.action_codes is None and made is not None and made.bins is not None:
+        raise DatasetError(
+            "network.action=code: actions have no bounds, so their bins are not known before all are collected; choose "
+            "collection.actions=sign, bound the environment's actions, or leave network.action=value"
+        )
+    values = torch.tensor(np.asarray(data.action_value, np.float32))
+    given = GivenActions(spec.action_low, spec.action_high, spec.action_codes).given(values).numpy()
+    _, first, which = np.unique(data.action, return_index=True, return_inverse=True)
+    of_code = given[first]
+    if (given != of_code[which]).any() or len(np.unique(of_code, axis=0)) < len(first):
+        raise DatasetError(
+            "network.action=code: the data does not say how its action codes are made of its action values "
+            "(action_codes in the metadata), so T cannot be given them; leave network.action=value"
         )
 
 
