@@ -25,7 +25,7 @@ FLOORS = {
     ],
     "pjepa_agent": [
         ["__main__"],
-        ["cli", "fitting"],
+        ["cli", "fitting", "integrations"],
         ["run"],
         ["figures", "training"],
         ["planning"],

@@ -13,15 +13,23 @@ from pjepa_agent.planning.spaces import Continuous, Discrete
 
 if TYPE_CHECKING:
     from pjepa_agent.planning.control import Answer, plan_run
+    from pjepa_agent.planning.goals import arrival_scale
 
 __all__ = [
     "CEM", "ICEM", "MPPI", "Answer", "Continuous", "Cost", "Discrete", "Dynamics", "Exhaustive", "GoalCost",
-    "ImportedCost", "Plan", "Planner", "PlanningError", "RewardCost", "plan_run",
+    "ImportedCost", "Plan", "Planner", "PlanningError", "RewardCost", "arrival_scale", "plan_run",
 ]  # fmt: skip
+
+
+_HOMES = {
+    "Answer": "pjepa_agent.planning.control",
+    "plan_run": "pjepa_agent.planning.control",
+    "arrival_scale": "pjepa_agent.planning.goals",
+}
 
 
 def __getattr__(name: str) -> Any:
     # Planners know neither runs nor worlds, which whoever wants a planner alone need not import.
-    if name in ("Answer", "plan_run"):
-        return getattr(importlib.import_module("pjepa_agent.planning.control"), name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

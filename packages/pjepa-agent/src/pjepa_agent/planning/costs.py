@@ -49,7 +49,28 @@ def _powers(value: Tensor, discount: float) -> Tensor:
     return discount ** torch.arange(value.shape[-1], device=value.device, dtype=value.dtype)
 
 
-class RewardCost:
+class ValueCost:
+    """Cost of the values of predicted embeddings: minus their first arrival or their sum, discounted.
+
+    Args:
+        discount: of a step.
+        ends: the episode ends where the value is 1, see `first_arrival`; False sums the values of all steps.
+    """
+
+    def __init__(self, discount: float, ends: bool) -> None:
+        self.discount, self.ends = discount, ends
+
+    def value(self, predicted: Predicted) -> Float[Tensor, "batch samples horizon"]:
+        """Return the value of every predicted embedding."""
+        raise NotImplementedError
+
+    def __call__(self, predicted: Predicted, actions: Actions) -> Costs:
+        """Return minus the discounted value along the predictions."""
+        total = first_arrival if self.ends else discounted_sum
+        return total(self.value(predicted), self.discount)
+
+
+class RewardCost(ValueCost):
     """Cost of what P decodes from predicted embeddings, where P predicts the reward.
 
     Args:
@@ -57,23 +78,21 @@ class RewardCost:
         discount: of a step.
         step: that values are rounded to multiples of; 0 leaves them as they are. The tail of P far from any reward can
             rank actions by differences of 1e-7.
-        ends: the episode ends where the value is 1, see `first_arrival`; False sums the values of all steps.
+        ends: see `ValueCost`.
     """
 
     def __init__(self, model: Valued, discount: float = 0.95, step: float = STEP, ends: bool = True) -> None:
-        self._head, self._discount, self._step = model.head, discount, step
-        self._total = first_arrival if ends else discounted_sum
+        super().__init__(discount, ends)
+        self._head, self._step = model.head, step
 
-    def __call__(self, predicted: Predicted, actions: Actions) -> Costs:
-        """Return minus the discounted value of P along the predictions."""
+    def value(self, predicted: Predicted) -> Float[Tensor, "batch samples horizon"]:
+        """Return what P decodes."""
         decoded: Tensor = self._head.decode(self._head(predicted.flatten(0, 2)))
         value = decoded.reshape(predicted.shape[:3])
-        if self._step:
-            value = (value / self._step).round() * self._step
-        return self._total(value, self._discount)
+        return (value / self._step).round() * self._step if self._step else value
 
 
-class GoalCost:
+class GoalCost(ValueCost):
     """Cost of the first arrival at an embedding: exp(-distance^2 / tau^2) counts as having arrived.
 
     The sum of distances would be wrong where the embedding is folded, so that observations far away are near.
@@ -87,13 +106,13 @@ class GoalCost:
     def __init__(self, goal: Float[Tensor, "batch latent"], tau: float, discount: float = 0.95) -> None:
         if not tau > 0:
             raise PlanningError(f"tau={tau}: must be positive; all embeddings of the run may coincide")
-        self._goal, self._tau, self._discount = goal, tau, discount
+        super().__init__(discount, True)
+        self._goal, self._tau = goal, tau
 
-    def __call__(self, predicted: Predicted, actions: Actions) -> Costs:
-        """Return minus the discounted value of the first arrival."""
+    def value(self, predicted: Predicted) -> Float[Tensor, "batch samples horizon"]:
+        """Return the share of having arrived."""
         goal = self._goal.to(predicted)[:, None, None]
-        squared = (predicted - goal).square().sum(-1)
-        return first_arrival((-squared / self._tau**2).exp(), self._discount)
+        return (-(predicted - goal).square().sum(-1) / self._tau**2).exp()
 
 
 class ImportedCost:

@@ -25,6 +25,9 @@ from pjepa_agent.planning.problems import (
 COUNTS = 9
 """Counts of the counting world."""
 
+MEASURED = 250
+"""Transitions from which the length of a latent step is measured."""
+
 
 def find_goal(
     config: Config,
@@ -99,6 +102,28 @@ def read_goal(name: str, spec: Spec) -> NDArray[Any]:
             f"{spec.observation_dtype} as the model's observations are"
         )
     return found
+
+
+def arrival_scale(model: PJEPA, data: TransitionDataset) -> float:
+    """Return tau of `costs.GoalCost`: half of the median length of a latent step that changes the observation.
+
+    Args:
+        model: encodes.
+        data: transitions with observations, of which the first `MEASURED` are taken.
+
+    Raises:
+        PlanningError: there is no such step.
+    """
+    rows = np.arange(min(len(data), MEASURED))
+    frames: Any = data.observation
+    if frames is None:
+        raise PlanningError("the transitions have no observations, from which the length of a step is measured")
+    source, successor = np.asarray(frames[data.source[rows]]), np.asarray(frames[data.successor[rows]])
+    changed = (source != successor).reshape(len(rows), -1).any(1)
+    if not changed.any():
+        raise PlanningError(f"the first {len(rows)} transitions change no observation; collect others")
+    steps = model.encode(successor[changed]) - model.encode(source[changed])
+    return float(steps.norm(dim=1).median()) / 2
 
 
 def _number(goal: int | str | None) -> int | None:

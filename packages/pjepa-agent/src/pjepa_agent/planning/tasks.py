@@ -16,13 +16,10 @@ from pjepa_agent.model import PJEPA
 from pjepa_agent.planning import problems as making
 from pjepa_agent.planning.base import Cost, PlanningError
 from pjepa_agent.planning.costs import STEP, GoalCost, ImportedCost, RewardCost
-from pjepa_agent.planning.goals import find_goal
+from pjepa_agent.planning.goals import arrival_scale, find_goal
 from pjepa_agent.planning.problems import Problem, Problems
 from pjepa_agent.planning.question import EPISODES, Question
 from pjepa_agent.runs.directory import RunDirectory, RunError
-
-MEASURED = 250
-"""Transitions from which the length of a latent step is measured."""
 
 
 class RunTask:
@@ -126,15 +123,7 @@ class RunTask:
 
     @functools.cached_property
     def _tau(self) -> float:
-        """Half of the median distance of embeddings between which a step lies that changed the observation."""
         data = self.data
         if data is None:
             raise RunError(f"{self._run.transitions}: has no observations, from which the length of a step is measured")
-        frames: Any = data.observation
-        rows = np.arange(min(len(data), MEASURED))
-        source, successor = np.asarray(frames[data.source[rows]]), np.asarray(frames[data.successor[rows]])
-        changed = (source != successor).reshape(len(rows), -1).any(1)
-        if not changed.any():
-            raise RunError(f"{self._run.transitions}: its first {len(rows)} transitions change no observation")
-        steps = self._model.encode(successor[changed]) - self._model.encode(source[changed])
-        return float(steps.norm(dim=1).median()) / 2
+        return arrival_scale(self._model, data)

@@ -1,0 +1,1 @@
+"""Other people's planners with a trained model. Each module imports theirs when it is imported, never before."""
