@@ -50,10 +50,13 @@ def corridor(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("planner", ["exhaustive", "icem"])
 def test_exact_dynamics_solve_all_72_pairs_of_start_and_goal_image(counting, planner):
-    found = control.plan_run(counting.path, task="goal", planner=planner, episodes=72).numbers
+    found = control.plan_run(counting.path, task="goal", goal="all", planner=planner, episodes=72).numbers
     assert (found["episodes"], found["success"], found["trivial_left_out"]) == (72, 1, 9)
     assert found["optimal"] == 1 if planner == "exhaustive" else found["optimal"] > 0.95
     assert [row["episodes"] for row in found["by_optimum"]] == [16, 14, 12, 10, 8, 6, 4, 2]
+    assert [(row["goal"], row["episodes"], row["success"]) for row in found["by_goal"]] == [
+        (str(count), 8, 1) for count in range(9)
+    ]
     assert found["unrounded"] is None
 
 

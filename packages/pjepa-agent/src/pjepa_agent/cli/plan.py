@@ -29,9 +29,9 @@ def make_parser() -> Parser:
         help="reach the reward that P predicts, or a goal observation (default: reward)",
     )  # fmt: skip
     parser.add_argument(
-        "--goal", metavar="N|FILE",
+        "--goal", metavar="N|FILE|all",
         help="goal: number of a held-out observation, in the counting world a count; or a file (.npy or an image). "
-        "Without it, all counts, or held-out observations in turn",
+        "all, which is the default: every pair of a start and another goal, elsewhere held-out observations in turn",
     )  # fmt: skip
     parser.add_argument("--planner", choices=PLANNERS, default="icem", help="how to plan (default: icem)")
     parser.add_argument(

@@ -34,7 +34,7 @@ from pjepa_agent.planning.episodes import (
 )
 from pjepa_agent.planning.question import Question
 from pjepa_agent.planning.registry import action_space, make_planner, planner_settings
-from pjepa_agent.planning.summary import by_optimum, optimum_summary, summarize
+from pjepa_agent.planning.summary import by_goal, by_optimum, optimum_summary, summarize
 from pjepa_agent.planning.tasks import RunTask
 from pjepa_agent.runs.checkpoint import Which, load
 from pjepa_agent.runs.directory import RunDirectory, RunError
@@ -119,6 +119,7 @@ class _Control:
             "random_policy": chance,
             "optimum": optimum_summary(episodes) | {"from": self.problems.optimum_from},
             "by_optimum": by_optimum(episodes),
+            "by_goal": by_goal(episodes, self.problems.goal_names),
         }
         return Answer(found, episodes, self.problems.goals, self.classify)
 

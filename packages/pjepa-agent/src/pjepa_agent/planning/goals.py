@@ -25,6 +25,9 @@ from pjepa_agent.planning.problems import (
 COUNTS = 9
 """Counts of the counting world."""
 
+ALL = "all"
+"""Name of all goals, which are those without a name too."""
+
 MEASURED = 250
 """Transitions from which the length of a latent step is measured."""
 
@@ -46,7 +49,7 @@ def find_goal(
         acting: the world.
         model: names the count of an image of the counting world that is given as a file.
         data: transitions of the run, in which the fewest steps are searched.
-        goal: number of a held-out observation, in the counting world a count; a file; or None for all.
+        goal: number of a held-out observation, in the counting world a count; a file; or None or `ALL` for all.
         episodes: number of problems; None for the default, in the counting world in whole rounds of its pairs.
         default: number of problems.
         seed: fixes them.
@@ -54,6 +57,7 @@ def find_goal(
     Raises:
         PlanningError: there is no such goal.
     """
+    goal = None if goal == ALL else goal
     number = _number(goal)
     image = read_goal(str(goal), model.spec) if goal is not None and number is None else None
     if acting.counting:

@@ -25,7 +25,8 @@ class Question:
 
     Attributes:
         task: ``reward``, or ``goal`` for observations to be reached.
-        goal: held-out observation by number (in the counting world a count), or the file of one; None for all.
+        goal: held-out observation by number (in the counting world a count), or the file of one; None or
+            ``all`` for all.
         planner: name in `PLANNERS`.
         horizon: steps that are predicted; None for those of the task.
         episodes: number; None for `EPISODES`.

@@ -74,14 +74,34 @@ def summarize(
 
 def by_optimum(episodes: Sequence[Episode]) -> list[dict[str, Any]]:
     """Return success and share of optimal episodes for each number of fewest steps."""
+    known = [each for each in episodes if each.problem.optimum is not None]
+    return _by("optimum", known, [each.problem.optimum for each in known])
+
+
+def by_goal(episodes: Sequence[Episode], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return success and share of optimal episodes for each goal.
+
+    Args:
+        episodes: of one policy.
+        names: (G,) names of the goals; several may have the same.
+    """
+    aimed = [each for each in episodes if each.problem.goal is not None]
+    return _by("goal", aimed, [names[each.problem.goal or 0] for each in aimed])
+
+
+def _by(title: str, episodes: Sequence[Episode], keys: Sequence[Any]) -> list[dict[str, Any]]:
+    """Summarise the episodes of each key, a number or its digits, in their order."""
+    groups: dict[Any, list[Episode]] = {key: [] for key in sorted(set(keys), key=lambda key: (len(str(key)), str(key)))}
+    for key, episode in zip(keys, episodes, strict=True):
+        groups[key].append(episode)
     found = []
-    for steps in sorted({each.problem.optimum for each in episodes if each.problem.optimum is not None}):
-        rows = [each for each in episodes if each.problem.optimum == steps]
+    for key, rows in groups.items():
+        known = [row for row in rows if row.optimal is not None]
         found.append({
-            "optimum": steps,
+            title: key,
             "episodes": len(rows),
-            "success": sum(each.reached for each in rows) / len(rows),
-            "optimal": sum(bool(each.optimal) for each in rows) / len(rows),
+            "success": sum(row.reached for row in rows) / len(rows),
+            "optimal": sum(bool(row.optimal) for row in known) / len(known) if known else None,
         })  # fmt: skip
     return found
 
