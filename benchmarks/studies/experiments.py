@@ -18,7 +18,7 @@ from pjepa_agent.runs.checkpoint import load
 from pjepa_agent.runs.directory import RunDirectory
 
 from benchmarks.studies.records import Records
-from benchmarks.studies.study import Measures, Study, add_lanes, study_parser
+from benchmarks.studies.study import T_GIVEN_VALUES, Measures, Study, add_lanes, study_parser
 from benchmarks.tables import markdown, spread
 
 GEOMETRY = {
@@ -38,7 +38,7 @@ UNTRAINED = "untrained"
 COARSE = "silhouette of 0-2, 3-5, 6-8"
 """Column of the silhouette of the three groups that the paper's Figure 2 shows for the auxiliary loss alone."""
 
-VARIANTS = {name: ["--experiment", name] for name in EXPERIMENTS}
+VARIANTS = {name: ["--experiment", name, *T_GIVEN_VALUES] for name in EXPERIMENTS}
 """Options of `pjepa-train` by the name of the experiment."""
 
 

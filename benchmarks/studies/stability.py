@@ -10,7 +10,7 @@ from pjepa_agent.evaluation.compactness import table
 from pjepa_agent.figures.curves import draw_group_curves
 
 from benchmarks.studies.records import Records
-from benchmarks.studies.study import Study, add_curve_options, list_variants, settings, study_parser
+from benchmarks.studies.study import T_GIVEN_VALUES, Study, add_curve_options, list_variants, settings, study_parser
 
 EVERY = 50
 """Updates between two evaluations; training does not depend on it."""
@@ -41,9 +41,11 @@ LEVERS = {
     "sigreg": settings("objective.regularizer=sigreg", "objective.regularizer_weight=0.1"),
     "vicreg": settings("objective.regularizer=vicreg", "objective.regularizer_weight=1"),
 }
-"""Options of `pjepa-train` that change one thing of the default. All encode as many observations as it does."""
+"""Options of `pjepa-train` that change one thing of the default as it was, with T given values.
 
-VARIANTS = {name: [*lever, *settings(f"evaluation.every={EVERY}")] for name, lever in LEVERS.items()}
+All encode as many observations as it does."""
+
+VARIANTS = {name: [*T_GIVEN_VALUES, *lever, *settings(f"evaluation.every={EVERY}")] for name, lever in LEVERS.items()}
 """The options of each lever, with an evaluation every `EVERY` updates."""
 
 

@@ -152,6 +152,10 @@ def settings(*assignments: str) -> list[str]:
     return [part for each in assignments for part in ("--set", each)]
 
 
+T_GIVEN_VALUES = settings("network.action=value", "optimization.frozen_encoder=0", "ablation.latent_noise=0")
+"""Options of runs that were recorded when T was given values of actions, without noise, and no encoder was frozen."""
+
+
 def study_parser(description: str | None, name: str, seeds: str = "10-12") -> argparse.ArgumentParser:
     """Return a parser with the options that all studies have."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -18,18 +18,29 @@ from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.runs.metrics import ACCURACY
 
 from benchmarks.studies.records import Records
-from benchmarks.studies.study import Measures, Study, add_curve_options, list_variants, settings, study_parser
+from benchmarks.studies.study import (
+    T_GIVEN_VALUES,
+    Measures,
+    Study,
+    add_curve_options,
+    list_variants,
+    settings,
+    study_parser,
+)
 from benchmarks.tables import markdown, spread
 
-COMMON = settings(
-    "network.normalization=none",
-    "network.stem=pooled",
-    "network.initialization=truncated-normal",
-    "objective.transition_weight=2",
-    "objective.transition_warmup=0.25",
-    "optimization.encoder_learning_rate_factor=0.08",
-    "evaluation.every=100",
-)
+COMMON = [
+    *T_GIVEN_VALUES,
+    *settings(
+        "network.normalization=none",
+        "network.stem=pooled",
+        "network.initialization=truncated-normal",
+        "objective.transition_weight=2",
+        "objective.transition_warmup=0.25",
+        "optimization.encoder_learning_rate_factor=0.08",
+        "evaluation.every=100",
+    ),
+]
 """The paper's encoder and weight of L_dyn in the laptop preset's recipe, at half its learning rate for the encoder."""
 
 HE = settings("ablation.convolution_gain=1.414")

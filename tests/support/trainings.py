@@ -5,7 +5,13 @@ import dataclasses
 import pytest
 import torch
 from pjepa_agent.config.presets import make_config
-from pjepa_agent.config.schema import CollectionConfig, EvaluationConfig, NetworkConfig, OptimizationConfig
+from pjepa_agent.config.schema import (
+    AblationConfig,
+    CollectionConfig,
+    EvaluationConfig,
+    NetworkConfig,
+    OptimizationConfig,
+)
 from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training import Trainer
 
@@ -19,6 +25,7 @@ def tiny(experiment="reward", **optimization):
         optimization=OptimizationConfig(
             **{"updates": 12, "batch_size": 16, "warmup": 2, "autocast": False} | optimization
         ),
+        ablation=AblationConfig(),
         evaluation=EvaluationConfig(
             every=5, reference_per_count=4, scored_per_count=30, transitions=120, probe_per_count=0
         ),

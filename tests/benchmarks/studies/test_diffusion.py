@@ -15,7 +15,7 @@ from support.small import SMALL_OPTIONS
 from torch import nn
 
 from benchmarks.studies import diffusion
-from benchmarks.studies.study import settings
+from benchmarks.studies.study import T_GIVEN_VALUES, settings
 
 
 @pytest.mark.slow
@@ -23,7 +23,9 @@ def test_a_run_is_continued_in_each_way_from_one_state(tmp_path, monkeypatch):
     """Without a rate nothing moves; without a loss the other alone is minimised; nothing is written into the run."""
     path = tmp_path / "run"
     config = configure(
-        make_parser().parse_args([*SMALL_OPTIONS, *settings("optimization.schedule=constant"), "--updates", "3"])
+        make_parser().parse_args(
+            [*SMALL_OPTIONS, *T_GIVEN_VALUES, *settings("optimization.schedule=constant"), "--updates", "3"]
+        )
     )
     run, data = RunDirectory.create(path, config), collect_dataset(config)
     write_transitions(run.transitions, data)

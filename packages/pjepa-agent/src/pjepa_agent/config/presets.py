@@ -9,6 +9,8 @@ from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.schema import (
     COUNTING,
     EXPERIMENTS,
+    RANDOM_AUXILIARIES,
+    AblationConfig,
     CollectionConfig,
     Config,
     EvaluationConfig,
@@ -19,6 +21,7 @@ from pjepa_agent.config.schema import (
 )
 
 LAPTOP = Config(
+    network=NetworkConfig(action="code"),
     objective=ObjectiveConfig(transition_weight=0.5, transition_warmup=1.0),
     optimization=OptimizationConfig(
         updates=1_000,
@@ -27,12 +30,16 @@ LAPTOP = Config(
         encoder_learning_rate_factor=0.15,
         clip=1.0,
         averaging_age=0.2,
+        frozen_encoder=0.125,
     ),
     evaluation=EvaluationConfig(every=125, batch_norm_samples=1_024),
+    ablation=AblationConfig(latent_noise=0.5),
 )
 """Minutes on two cores. The warm-up of L_dyn lets the encoder learn p before observations are merged; its lower
 learning rate keeps dynamics and head ahead of it; the clip bounds rare batches with a large L_p; and averaged weights,
-with recomputed batch statistics, are compact while the trained ones still fluctuate."""
+with recomputed batch statistics, are compact while the trained ones still fluctuate. T is given what the theory speaks
+of, the sign of the action, and learns at the end on the embeddings that are kept. The noise on what T and P are given
+takes the place of what T could not know of small actions, without which clusters are less compact."""
 
 PAPER = Config(
     preset="paper",
@@ -65,10 +72,11 @@ WORLD = CollectionConfig(transitions=20_000, max_episode_steps=0, action_repeat=
 
 WORLD_LAPTOP: typing.Mapping[str, typing.Mapping[str, Any]] = types.MappingProxyType(
     {
-        "network": {"latent_normalization": "batch"},
+        "network": {"latent_normalization": "batch", "action": "value"},
         "objective": {"transition_weight": 0.01},
-        "optimization": {"encoder_learning_rate_factor": 0.02, "sampling": "balanced"},
+        "optimization": {"encoder_learning_rate_factor": 0.02, "sampling": "balanced", "frozen_encoder": 0.0},
         "evaluation": {"transitions": 5_000},
+        "ablation": {"latent_noise": 0.0},
     }
 )
 """What the laptop preset has in other worlds in place of `LAPTOP`'s, by section and field.
@@ -92,6 +100,15 @@ _EXPERIMENT_OPTIMIZATION: dict[tuple[str, str], dict[str, Any]] = {
     ("paper", "reward-only"): {"learning_rate": 1e-5, "encoder_learning_rate_factor": 1.0},
 }
 
+
+_FOR_OTHER_OBJECTIVES: dict[str, dict[str, Any]] = {
+    "optimization": {"frozen_encoder": 0.0},
+    "ablation": {"latent_noise": 0.0},
+}
+"""What the laptop preset has for P-JEPA alone is left out for other objectives; in `PAPER` it is so already."""
+
+_WITHOUT_NOISE: dict[str, dict[str, Any]] = {"ablation": {"latent_noise": 0.0}}
+"""A random p of many values has to be told of embeddings in all directions, which noise would hide."""
 
 _OBJECTIVE_RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "deepmdp": {"optimization": {"clip": 20.0}},
@@ -144,6 +161,10 @@ def make_config(
     if experiment not in EXPERIMENTS:
         raise ConfigError(f"experiment={experiment!r}: must be one of {', '.join(EXPERIMENTS)}")
     base = PRESETS[preset]
+    if (objective or "pjepa") != "pjepa":
+        base = _changed(base, _FOR_OTHER_OBJECTIVES)
+    elif experiment == "random" or auxiliary in RANDOM_AUXILIARIES:
+        base = _changed(base, _WITHOUT_NOISE)
     recipe = _OBJECTIVE_RECIPES.get(objective or "", {})
     losses = _EXPERIMENT_OBJECTIVES[experiment] | ({} if auxiliary is None else {"auxiliary": auxiliary})
     losses |= recipe.get("objective", {}) | ({} if objective is None else {"name": objective})
@@ -172,10 +193,19 @@ def _in_another_world(preset: Config, objective: str) -> Config:
 
     What was chosen there for P-JEPA's two losses is left out for other objectives.
     """
-    if preset is not LAPTOP:
+    if preset.preset != "laptop":
         return preset
     changes = WORLD_LAPTOP
     if objective != "pjepa":
-        changes = {"optimization": {"sampling": "balanced"}, "evaluation": WORLD_LAPTOP["evaluation"]}
-    sections = {name: dataclasses.replace(getattr(preset, name), **fields) for name, fields in changes.items()}
-    return dataclasses.replace(preset, **sections)
+        changes = {
+            "network": {"action": "value"},
+            "optimization": {"sampling": "balanced"},
+            "evaluation": WORLD_LAPTOP["evaluation"],
+        }
+    return _changed(preset, changes)
+
+
+def _changed(config: Config, changes: typing.Mapping[str, typing.Mapping[str, Any]]) -> Config:
+    """Return a configuration with some fields changed, by section."""
+    sections = {name: dataclasses.replace(getattr(config, name), **fields) for name, fields in changes.items()}
+    return dataclasses.replace(config, **sections)

@@ -197,8 +197,15 @@ class OptimizationConfig:
     """Adam's epsilon. Steps are proportional to gradients that are much smaller."""
     averaging_age: Annotated[float, Between(0, 0.5)] = 0.0
     """Mean age of the averaged weights that are evaluated, as a share of the updates so far; 0: not averaged."""
+    frozen_encoder: Annotated[float, Between(0, 0.9)] = 0.0
+    """Share of the updates, the last ones, whose encoder is the frozen average; T and P learn on at a new cosine."""
     autocast: bool = True
     """Compute the forward pass in bfloat16, on a device that has it."""
+
+    @property
+    def joint_updates(self) -> int:
+        """Updates that train the encoder, at least one; it is frozen in the others."""
+        return max(self.updates - round(self.frozen_encoder * self.updates), 1)
 
 
 @dataclass(frozen=True)

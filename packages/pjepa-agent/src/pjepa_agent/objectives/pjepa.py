@@ -49,10 +49,11 @@ class PJEPAObjective(EncoderObjective):
         """
         encoded = self.encode_raw(model, batch)
         embedding = encoded.float()
-        start = _with_noise(embedding[0], embedding, self.latent_noise)
+        noise = self.latent_noise if model.encoder.training else 0.0  # not where a frozen encoder is learnt from
+        start = _with_noise(embedding[0], embedding, noise)
         losses = {
             "transition": self._transition_loss(model, batch, start, reached_embeddings(embedding)),
-            "auxiliary": self._auxiliary_loss(model, batch, start, embedding[1:]),
+            "auxiliary": self._auxiliary_loss(model, batch, start, embedding[1:], noise),
         }
         if self.objective.regularizer != "none":
             losses["regularizer"] = REGULARIZERS[self.objective.regularizer](encoded.flatten(0, 1))
@@ -86,6 +87,7 @@ class PJEPAObjective(EncoderObjective):
         batch: Batch,
         source: Float[Tensor, "batch latent"],
         reached: Float[Tensor, "horizon batch latent"],
+        noise: float,
     ) -> Float[Tensor, ""]:
         """L_p: loss of P on embeddings (B, d) against the values p of the sources.
 
@@ -93,7 +95,7 @@ class PJEPAObjective(EncoderObjective):
         without a known p do not.
         """
         if "auxiliary_known" in batch:
-            noisy = [_with_noise(each, reached, self.latent_noise) for each in reached]
+            noisy = [_with_noise(each, reached, noise) for each in reached]
             source = torch.cat([source, *noisy])
         if not self.objective.auxiliary_reaches_encoder:
             source = source.detach()

@@ -50,6 +50,10 @@ class AveragedWeights:
         self._update = update
         self._averaged.update_parameters(model)
 
+    def copy(self, model: PJEPA) -> None:
+        """Replace the average by the weights of a model whose encoder is frozen: from then on there is none."""
+        self.model.load_state_dict(model.state_dict())
+
     def state_dict(self) -> dict[str, Any]:
         """Return the averaged parameters and buffers, by the names that they have in the model."""
         return self.model.state_dict()

@@ -13,14 +13,17 @@ from pjepa_agent.config.schema import OptimizationConfig
 def learning_rate_factor(update: int, config: OptimizationConfig) -> float:
     """Return the share of the largest learning rate at an update, counted from 0.
 
-    A linear warm-up is followed by a cosine to zero at the last update, or by one.
+    A linear warm-up is followed by a cosine to zero at the last update that trains the encoder, or by one. Over the
+    updates with a frozen encoder there is another cosine from one to zero.
     """
-    warmup = min(config.warmup, config.updates - 1)
+    joint = config.joint_updates
+    warmup = min(config.warmup, joint - 1)
     if update < warmup:
         return (update + 1) / warmup
     if config.schedule == "constant":
         return 1.0
-    progress = (update - warmup) / max(config.updates - warmup, 1)
+    start, end = (warmup, joint) if update < joint else (joint, config.updates)
+    progress = (update - start) / max(end - start, 1)
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 

@@ -81,7 +81,8 @@ class Trainer:
         self.objective = make_objective(setup).to(device)
         trained = self.objective.trains
         core, readouts = self.model.with_parts({"encoder", *trained}), self.model.readouts_beside(trained)
-        self.train_step = self._prepared(TrainStep(core, self.objective))
+        self._core = core
+        self.train_step: nn.Module | None = self._prepared(TrainStep(core, self.objective))
         rates = {"encoder": optimization.encoder_learning_rate_factor}
         modules = {**dict(core.named_children()), "objective": self.objective}
         self.optimizer = Optimizer([modules], optimization, rates, fused, decay)
@@ -103,6 +104,9 @@ class Trainer:
         )
         self.checkpoints = Checkpoints(run, config.evaluation.checkpoints, device, processes)
         self.checkpoints.restore(self.state)
+        self._frozen_after = optimization.joint_updates if optimization.frozen_encoder else math.inf
+        if self.update > self._frozen_after:
+            self._freeze_encoder()
         self.metrics = open_metrics(run, self.update, config.best_column)
 
     @property
@@ -182,14 +186,23 @@ class Trainer:
         self.replay.collect_until(update)
         batch = self.replay.sample()
         self._release_graphs()
+        if self.update == self._frozen_after:
+            self._settle_encoder()
+            self._freeze_encoder()
+        frozen = self.update >= self._frozen_after
+        if frozen:
+            self.model.encoder.eval()
 
+        assert self.train_step is not None
         with self._objective_random(), self._autocast():
             terms = self.train_step(dict(batch.items()))
-        weights = self.objective.weights_at(update / self.config.optimization.updates)
+        weights = self.objective.weights_at(min(update / self.config.optimization.joint_updates, 1.0))
         total = weighted_sum(terms.losses, weights)
         self.finite.add(update, self._name, total, self.optimizer.step(total), batch)
         self.objective.after_step(self.model)
-        if self.averaged is not None:
+        if self.averaged is not None and frozen:
+            self.averaged.copy(self.model)
+        elif self.averaged is not None:
             self.averaged.update(self.model, update)
 
         losses = {"total": total, **terms.losses}
@@ -214,6 +227,20 @@ class Trainer:
             self.finite.add(update, " + ".join(losses), total, optimizer.step(total), batch)
         self.readout_objective.after_step(self.readouts)
         return losses
+
+    def _settle_encoder(self) -> None:
+        """Take the averaged weights, with batch statistics of their own, as those of the trained model."""
+        if self.averaged is not None:
+            self.model.load_state_dict(self.averaged.state_dict())
+        self._renew_batch_statistics(self.model)
+        for buffer in self.model.encoder.buffers():
+            buffer.copy_(self.processes.broadcast(buffer))
+
+    def _freeze_encoder(self) -> None:
+        """Train the other parts alone from now on."""
+        self.model.encoder.requires_grad_(False)
+        self.train_step = None  # before another is made, which may hook the same parameters
+        self.train_step = self._prepared(TrainStep(self._core, self.objective))
 
     def _prepared(self, step: nn.Module) -> nn.Module:
         """Compile the forward pass and wrap it in DDP, as configured."""
@@ -263,11 +290,17 @@ class Trainer:
         return dict(zip(names, self.processes.mean(means).tolist(), strict=True))
 
     def renew_batch_statistics(self) -> None:
-        """Take batch statistics anew for the very weights that are evaluated, if configured and after an update."""
-        count = self.config.evaluation.batch_norm_samples
-        if count and self.update:
+        """Take batch statistics anew for the very weights that are evaluated, if configured and after an update.
+
+        Those of a frozen encoder are kept.
+        """
+        if self.update and self.update <= self._frozen_after:
+            self._renew_batch_statistics(self.evaluated)
+
+    def _renew_batch_statistics(self, model: PJEPA) -> None:
+        if count := self.config.evaluation.batch_norm_samples:
             images = self.replay.observations(count)
-            renew_batch_statistics(self.evaluated.encoder, images, 2 * self.config.optimization.batch_size)
+            renew_batch_statistics(model.encoder, images, 2 * self.config.optimization.batch_size)
 
     def _save_best(self) -> None:
         if self.processes.is_main and self.metrics.best_row(self.config.best_column)["update"] == self.update:
