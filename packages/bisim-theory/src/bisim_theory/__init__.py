@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from bisim_theory.theorem.check import TheoremCheck, Tolerance, check_theorem
     from bisim_theory.theorem.nearest import nearest_distinguished
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Checked",
     "Comparison",

@@ -12,6 +12,8 @@ import gymnasium
 from counting_env.env import CountingEnv
 from counting_env.vector_env import CountingVectorEnv
 
+__version__ = "0.1.0"
+
 __all__ = ["CountingEnv", "CountingVectorEnv"]
 
 gymnasium.register(

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pjepa_agent.runs.checkpoint import load
     from pjepa_agent.runs.directory import RunDirectory
 
+__version__ = "0.1.0"
+
 __all__ = ["PJEPA", "Config", "RunDirectory", "fit", "load", "make_config", "train"]
 
 _HOMES = {
