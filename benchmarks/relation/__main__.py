@@ -11,6 +11,7 @@ import platform
 import numpy as np
 
 from benchmarks.relation.distances import smallest
+from benchmarks.relation.engines import engines
 from benchmarks.relation.growth import covered, general, growth
 from benchmarks.relation.inputs import QUICK, Sizes
 from benchmarks.relation.measuring import row, table
@@ -20,6 +21,7 @@ PARTS = {
     "growth": ("Trajectories: one observed action a source", growth),
     "covered": ("Full coverage: two actions a source, as many behaviours or a tenth", covered),
     "general": ("Two actions a source, coverage 0.8, random successors and p", general),
+    "engines": ("Backends of bisim-check, on a folder of Parquet files", engines),
     "distances": ("The smallest distance over R_D*", smallest),
     "peers": ("Peers", peers),
 }
@@ -34,6 +36,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--growth", type=int, nargs="+", metavar="N", help="transitions of the part growth, such as 100000000"
     )
+    parser.add_argument("--engines", type=int, nargs="+", metavar="N", help="transitions of the part engines")
+    parser.add_argument("--backends", nargs="+", metavar="NAME", help="backends of that part (default: memory duckdb)")
+    parser.add_argument("--memory", metavar="SIZE", help="memory that its backends may take (default: 600MB)")
     return parser
 
 
@@ -42,7 +47,8 @@ def main() -> None:
     arguments = make_parser().parse_args()
     sizes, rounds = (QUICK, 1) if arguments.quick else (Sizes(), 3)
     rounds = arguments.rounds or rounds
-    sizes = sizes._replace(growth=tuple(arguments.growth)) if arguments.growth else sizes
+    given = {name: getattr(arguments, name) for name in ("growth", "engines", "backends", "memory")}
+    sizes = sizes._replace(**{name: value for name, value in given.items() if value})
     print(f"Python {platform.python_version()}, NumPy {np.__version__}, {os.cpu_count()} cores; medians of {rounds}.")
     asked = []
     for name, (title, part) in PARTS.items():

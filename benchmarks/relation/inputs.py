@@ -28,14 +28,17 @@ class Sizes(NamedTuple):
     paige_tarjan: tuple[int, ...] = (10_000, 50_000)
     storm: tuple[int, ...] = (10_000, 50_000, 500_000)
     covered: tuple[int, ...] = (50_000, 500_000, 5_000_000)
+    engines: tuple[int, ...] = (10_000, 100_000, 1_000_000, 10_000_000)
+    backends: tuple[str, ...] = ("memory", "duckdb")
+    memory: str = "600MB"
 
 
-QUICK = Sizes((1_000, 3_000), 3_000, (200, 400), 2_000, 1_000, 30, 100, 60, (500,), (500,), (500,))
+QUICK = Sizes((1_000, 3_000), 3_000, (200, 400), 2_000, 1_000, 30, 100, 60, (500,), (500,), (500,), (1_000,))
 
 
-def trajectories(held: int, transitions: int) -> TransitionDataset:
+def trajectories(held: int, transitions: int, seed: int = 0) -> TransitionDataset:
     """Make episodes of 16 steps of a random policy on counts 0..8, each observation an occurrence, p = [count == 4]."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     episodes = -(-transitions // EPISODE)
     action = np.repeat(rng.integers(2, size=(episodes, EPISODE // held)).astype(np.int8), held, axis=1)
     count = np.empty((episodes, EPISODE + 1), np.int8)

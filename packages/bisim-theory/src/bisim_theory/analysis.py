@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory import _aliases
-from bisim_theory.data import numbering
 from bisim_theory.data.auxiliary import Values, stored_values, with_auxiliary
 from bisim_theory.data.auxiliary_functions import auxiliary_values, describe_auxiliary, offered
 from bisim_theory.data.contradiction import NoWellTrainedModelError
@@ -145,7 +144,7 @@ def relate(
             representation.check_against(with_auxiliary(data, p))
         _require_function(representation, ids)
 
-    rows = join(data, numbering.ids(data.frames) if ids is None else ids)
+    rows = join(data, ids)
     conflicts = find_conflicts(rows) if content is None or ids is None else content.found
     if len(conflicts) and not folding:
         raise DatasetError(_conflicts_message(conflicts, identity))

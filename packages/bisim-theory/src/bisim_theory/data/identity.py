@@ -58,12 +58,12 @@ def identify_by_content(data: TransitionDataset, ids: Ids | None = None) -> Tran
     return with_auxiliary(joined, stored_values(data, ids))
 
 
-def join(data: TransitionDataset, ids: Ids) -> TransitionDataset:
-    """Replace ids of observations by those of `ids` (F,), and leave p out, which may then be ambiguous."""
+def join(data: TransitionDataset, ids: Ids | None) -> TransitionDataset:
+    """Replace ids of observations by those of `ids` (F,), if given; leave p out, which may then be ambiguous."""
     return replace(
         data,
-        source=ids[data.source],
-        successor=ids[data.successor],
+        source=data.source if ids is None else ids[data.source],
+        successor=data.successor if ids is None else ids[data.successor],
         auxiliary=None,
         observation_auxiliary=None,
         observation_auxiliary_known=None,

@@ -122,6 +122,48 @@ def to_numpy(what: str, column: Any) -> NDArray[Any]:
     return np.concatenate(arrays)
 
 
+class Filled:
+    """An array (rows, ...) that is filled in pieces. Whole numbers take 32 bits as long as they fit.
+
+    Args:
+        rows: number of rows of all pieces together.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self._rows, self._end = rows, 0
+        self._array: NDArray[Any] | None = None
+
+    @property
+    def array(self) -> NDArray[Any]:
+        """Return the array, after the last piece."""
+        return np.empty(0, np.int32) if self._array is None else self._array
+
+    def add(self, what: str, piece: NDArray[Any]) -> None:
+        """Append a piece.
+
+        Raises:
+            DatasetError: its rows have another shape than those before; `what` names the column.
+        """
+        kind = _narrowed(piece)
+        if self._array is None:
+            self._array = np.empty((self._rows, *piece.shape[1:]), kind)
+        if piece.shape[1:] != self._array.shape[1:]:
+            raise DatasetError(f"{what}: has rows of different lengths")
+        if kind != self._array.dtype:
+            self._array = self._array.astype(np.promote_types(kind, self._array.dtype), copy=False)
+        self._array[self._end : self._end + len(piece)] = piece
+        self._end += len(piece)
+
+
+def _narrowed(piece: NDArray[Any]) -> np.dtype[Any]:
+    """Return the type of a piece, or int32 in place of wider whole numbers that fit it."""
+    if piece.dtype.kind not in "iu" or piece.dtype.itemsize < 4 or not piece.size:
+        return piece.dtype
+    narrow = np.iinfo(np.int32)
+    fits = narrow.min <= int(piece.min()) and int(piece.max()) <= narrow.max
+    return np.dtype(np.int32) if fits else piece.dtype
+
+
 def _width(what: str, piece: Any) -> int:
     """Return the length of the lists of a piece, all the same."""
     import pyarrow.types as types

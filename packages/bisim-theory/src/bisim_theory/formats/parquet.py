@@ -7,6 +7,7 @@ names. What is known of observations is in the folder ``observations``: a row fo
 - ``content``: 32 bytes, a 256-bit digest of what was observed. Equal digests count as equal observations.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bisim_theory.data.numbering import ids
 from bisim_theory.data.transitions import DatasetError, TransitionDataset
-from bisim_theory.formats.arrow import ParquetFile, is_numeric, to_numpy
+from bisim_theory.formats.arrow import Filled, ParquetFile, is_numeric, to_numpy
 from bisim_theory.formats.episodes import RESERVED, fit_labels
 from bisim_theory.formats.limits import check_expansion, first_line, read_json, shown, stored_bytes, usable_name
 from bisim_theory.formats.registry import Format
@@ -25,6 +27,9 @@ TRANSITIONS, OBSERVATIONS, METADATA = "transitions", "observations", "metadata.j
 REQUIRED = ("source", "action", "successor")
 STEP = ("auxiliary", "reward", "terminated", "truncated", "episode")
 P, CONTENT, DIGEST_BYTES = "observation_auxiliary", "content", 32
+
+ROWS_AT_ONCE = 1 << 18
+"""Rows of part files that are in memory as they are stored; arrays of whole numbers are narrower."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +48,23 @@ class Table:
     types: dict[str, Any]
     left_out: list[str] = field(default_factory=list)
 
-    def read(self, names: list[str]) -> dict[str, Any]:
-        """Read columns as Arrow columns, all rows."""
-        import pyarrow
+    def batches(self) -> Iterator[dict[str, Any]]:
+        """Read all columns in pieces of at most `ROWS_AT_ONCE` rows, as Arrow arrays by name."""
         import pyarrow.parquet
 
-        try:
-            parts = [pyarrow.parquet.read_table(path, columns=names, partitioning=None) for path in self.files]
-            return dict(zip(names, pyarrow.concat_tables(parts).select(names).columns, strict=True))
-        except Exception as error:  # a damaged file can raise almost anything
-            raise DatasetError(f"{self.files[0].parent}: is damaged ({first_line(error)})") from None
+        names = list(self.types)
+        for path, rows in zip(self.files, self.rows, strict=True):
+            try:
+                file = pyarrow.parquet.ParquetFile(path, memory_map=False, pre_buffer=False)
+                for batch in file.iter_batches(ROWS_AT_ONCE, columns=names, use_threads=False):
+                    rows -= len(batch)
+                    yield {name: batch.column(name) for name in names}
+            except DatasetError:
+                raise
+            except Exception as error:  # a damaged file can raise almost anything
+                raise DatasetError(f"{path}: is damaged ({first_line(error)})") from None
+            if rows:
+                raise DatasetError(f"{path}: is damaged (it has {-rows:+,} rows beside those that it declares)")
 
 
 @dataclass(frozen=True)
@@ -192,12 +204,13 @@ def read_parquet(path: Path, actions: str | None = None) -> TransitionDataset:
     numbers = sum(sum(table.rows) * len(table.types) for table in tables)
     stored = stored_bytes(*(each for table in tables for each in table.files))
     check_expansion(str(path), 8 * numbers, 0, stored)
-    columns: dict[str, Any] = {
-        name: to_numpy(f"{path}: {name}", column)
-        for name, column in folder.transitions.read(list(folder.transitions.types)).items()
-    }
+    columns = {name: Filled(sum(folder.transitions.rows)) for name in folder.transitions.types}
+    for batch in folder.transitions.batches():
+        for name, column in batch.items():
+            columns[name].add(f"{path}: {name}", to_numpy(f"{path}: {name}", column))
+    fields: dict[str, Any] = {name: filled.array for name, filled in columns.items()}
     try:
-        return TransitionDataset(**columns, **_observed(folder))
+        return TransitionDataset(**fields, **_observed(folder))
     except DatasetError as error:
         raise DatasetError(f"{path}: {error}") from None
 
@@ -207,45 +220,51 @@ def _observed(folder: ParquetFolder) -> dict[str, Any]:
     table, metadata = folder.observations, folder.metadata
     if table is None:
         return {"metadata": metadata}
-    columns = table.read(list(table.types))
-    where = f"{folder.path / OBSERVATIONS}"
-    ids = to_numpy(f"{where}: id", columns.pop("id"))
-    order = np.argsort(ids, kind="stable")
-    if (ids[order] != np.arange(len(ids))).any():
-        raise DatasetError(f"{where}: id: must number the observations 0 to {len(ids) - 1}, each once")
-    values: dict[str, Any] = {"size": len(ids)}
+    where, rows = f"{folder.path / OBSERVATIONS}", sum(table.rows)
+    columns, known = {name: Filled(rows) for name in table.types}, Filled(rows)
+    for batch in table.batches():
+        for name, column in batch.items():
+            if name == P:
+                known.add(where, column.is_valid().to_numpy(zero_copy_only=False))
+            columns[name].add(f"{where}: {name}", _numbers(f"{where}: {name}", name, column))
+    names = columns.pop("id").array
+    order: Any = slice(None)
+    if (names != ids(rows)).any():
+        order = np.argsort(names, kind="stable")
+        if (names[order] != ids(rows)).any():
+            raise DatasetError(f"{where}: id: must number the observations 0 to {rows - 1}, each once")
+    values: dict[str, Any] = {"size": rows}
     if P in columns:
-        values |= _known(where, columns.pop(P), order)
+        if not known.array.any():
+            raise DatasetError(f"{where}: {P}: is unknown (null) everywhere; leave the column out")
+        values |= {P: columns.pop(P).array[order], f"{P}_known": known.array[order]}
     if CONTENT in columns:
-        values["observation"] = _digests(where, columns.pop(CONTENT))[order]
-    given = {name: to_numpy(f"{where}: {name}", column)[order] for name, column in columns.items()}
-    labels, unfit = fit_labels(given)
+        values["observation"] = columns.pop(CONTENT).array[order]
+    labels, unfit = fit_labels({name: filled.array[order] for name, filled in columns.items()})
     if unfit:
         metadata = {**metadata, "labels_left_out": unfit}
     return {**values, "labels": labels, "metadata": metadata}
 
 
-def _known(where: str, column: Any, order: NDArray[np.int64]) -> dict[str, Any]:
-    """Return p of observations and where it is known."""
-    known = column.is_valid().to_numpy()
-    if not known.any():
-        raise DatasetError(f"{where}: {P}: is unknown (null) everywhere; leave the column out")
-    some = to_numpy(f"{where}: {P}", column.drop_null())
+def _numbers(what: str, name: str, column: Any) -> NDArray[Any]:
+    """Return the numbers of a column of observations; unknown values of p become 0, and digests 32 bytes."""
+    if name == CONTENT:
+        return _digests(what, column)
+    if name != P or not column.null_count:
+        return to_numpy(what, column)
+    some, known = to_numpy(what, column.drop_null()), column.is_valid().to_numpy(zero_copy_only=False)
     value = np.zeros((len(known), *some.shape[1:]), some.dtype)
     value[known] = some
-    return {P: value[order], f"{P}_known": known[order]}
+    return value
 
 
-def _digests(where: str, column: Any) -> NDArray[np.uint8]:
+def _digests(what: str, column: Any) -> NDArray[np.uint8]:
     """Return digests as (F, 32) bytes."""
-    import pyarrow
-
     if column.null_count:
-        raise DatasetError(f"{where}: {CONTENT}: a value is missing (null); digest every observation")
-    whole = pyarrow.concat_arrays(column.chunks) if column.num_chunks else pyarrow.array([], column.type)
-    begin = whole.offset * DIGEST_BYTES
-    buffer = np.frombuffer(whole.buffers()[1], np.uint8)[begin : begin + len(whole) * DIGEST_BYTES]
-    return buffer.reshape(-1, DIGEST_BYTES).copy()
+        raise DatasetError(f"{what}: a value is missing (null); digest every observation")
+    begin = column.offset * DIGEST_BYTES
+    buffer = np.frombuffer(column.buffers()[1], np.uint8)[begin : begin + len(column) * DIGEST_BYTES]
+    return buffer.reshape(-1, DIGEST_BYTES)
 
 
 FORMAT = Format("a folder of Parquet files", is_parquet_folder, read_parquet, extra="parquet")

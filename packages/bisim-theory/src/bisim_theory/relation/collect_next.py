@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory._aliases import former_parameters
-from bisim_theory.data.numbering import pair_key
+from bisim_theory.data.numbering import blocks, count, id_type, ids, increases, number, order_of, pair_key
 from bisim_theory.data.terminals import ended
-from bisim_theory.data.transitions import Ids
+from bisim_theory.data.transitions import Ids, TransitionDataset
 from bisim_theory.relation.base import Relation
 
 CLASSES = 1_500
@@ -62,7 +62,7 @@ def collect_next(
             where only equal ids are equal observations.
     """
     if content is None:
-        content = np.arange(relation.data.frames)
+        content = ids(relation.data.frames)
     return suggest(relation, KindsInMemory(relation, labels, content), most)
 
 
@@ -109,41 +109,86 @@ class KindsInMemory:
 
     def __init__(self, relation: Relation, labels: NDArray[Any], content: Ids) -> None:
         self.content, self.data, behaviour = content, relation.data, relation.behaviour
-        label = relation.label_codes(labels)
-        kinds, kind_of, self.size = np.unique(
-            np.stack([behaviour.class_of, label], 1), axis=0, return_inverse=True, return_counts=True
-        )
-        self.of_class, self.label = kinds[:, 0], kinds[:, 1]
-        self.members = relation.observations[np.argsort(kind_of.reshape(-1), kind="stable")]
+        label, of_class = relation.label_codes(labels), behaviour.class_of
+        kind_of, first = _kinds(of_class, behaviour.classes, label)
+        self.of_class, self.label = of_class[first].astype(np.int64), label[first].astype(np.int64)
+        self.size = count(kind_of, len(first))
+        self.members = relation.observations[order_of(kind_of, len(first))]
         self.first_member = np.concatenate([[0], np.cumsum(self.size)])
-        # What was done, as one number of observation and action, and a row of the data for each.
-        self.codes = len(behaviour.actions)
-        action = np.searchsorted(behaviour.actions, self.data.action)
-        self.done, self.row_of_done = np.unique(pair_key(self.data.source, action, self.codes), return_index=True)
+        self._done = _Done(self.data, behaviour.actions)
         # Nothing follows an observation that ended its episode.
         self.ended = np.zeros(self.data.frames, bool)
         self.ended[ended(self.data)] = True
-        self.actable = np.bincount(kind_of.reshape(-1), ~self.ended[relation.observations], len(kinds)) > 0
+        self.actable = np.zeros(len(first), bool)
+        self.actable[kind_of[~self.ended[relation.observations]]] = True
 
     def example(self, kind: int, action: int, asked: set[tuple[int, int | None]]) -> tuple[int, int | None] | None:
         """Find a source of a kind from which the action is untried, else one with its observed successor."""
         begin, end = self.first_member[kind : kind + 2]
         members = self.members[begin:end]
         members = members[~self.ended[members]]
-        key = pair_key(members, np.asarray(action), self.codes)
-        row = np.minimum(np.searchsorted(self.done, key), len(self.done) - 1)
-        tried = self.done[row] == key
+        row = self._done.rows(members, action)
+        tried = row >= 0
         if not tried.all():
             places, after = members[~tried], action
             found: list[tuple[int, int | None]] = [(x, None) for x in places.tolist()]
         else:
-            places, after = self.data.successor[self.row_of_done[row]], None
+            places, after = self.data.successor[row], None
             found = list(zip(members.tolist(), places.tolist(), strict=True))
         for content, example in zip(self.content[places].tolist(), found, strict=True):
             if (content, after) not in asked:
                 asked.add((content, after))
                 return example
         return None
+
+
+def _kinds(of_class: Ids, classes: int, label: Ids) -> tuple[Ids, Ids]:
+    """Number the combinations of class and label that occur, sorted by class, then by label.
+
+    Args:
+        of_class: (n,) class 0..`classes` - 1.
+        classes: number of classes.
+        label: (n,) codes from 0 on.
+
+    Returns:
+        (n,) the number of each, and (K,) the first position of each number.
+    """
+    labels = int(label.max()) + 1
+    key = pair_key(of_class, label, labels)
+    found, first = number(key, classes * labels)
+    order = np.argsort(key[first])
+    del key
+    rank = np.empty(len(first), found.dtype)
+    rank[order] = np.arange(len(first))
+    for block in blocks(len(found)):
+        found[block] = rank[found[block]]
+    return found, first[order]
+
+
+class _Done:
+    """What was done: the (observation, action) pairs of transitions, and a row of each.
+
+    Args:
+        data: the transitions.
+        actions: (A,) the action codes that occur, sorted.
+    """
+
+    def __init__(self, data: TransitionDataset, actions: Ids) -> None:
+        self.codes, below = len(actions), data.frames * len(actions)
+        self.key: Ids = np.empty(len(data), id_type(below + 1))
+        for block in blocks(len(data)):
+            self.key[block] = pair_key(data.source[block], np.searchsorted(actions, data.action[block]), self.codes)
+        self.order: Ids | None = None
+        if not increases(self.key):
+            self.order = order_of(self.key, below)
+            self.key = self.key[self.order]
+
+    def rows(self, observations: Ids, action: int) -> Ids:
+        """Return the first row of each observation under an action, by its index; -1 where it was not done."""
+        key = pair_key(observations, np.asarray(action), self.codes)
+        place = np.minimum(np.searchsorted(self.key, key), len(self.key) - 1)
+        row = place if self.order is None else self.order[place]
+        return np.where(self.key[place] == key, row, -1)
 
 
 class _GainSearch:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory._aliases import former_parameters
+from bisim_theory.data.numbering import blocks, id_type
 from bisim_theory.data.transitions import Ids
 from bisim_theory.relation.base import Relation
 from bisim_theory.relation.closure import Closure
@@ -143,11 +144,20 @@ def _by_label(between: ClassTransitions, classes: int, label_of_class: NDArray[A
 
 def class_transitions(relation: Relation) -> ClassTransitions:
     """Collect the transitions between classes of behaviour, and to observations that are never sources."""
-    data, behaviour, names = relation.data, relation.behaviour, relation.representative
-    vertex = np.full(data.frames, -1)
-    vertex[names[behaviour.observations]] = behaviour.class_of
-    source, successor = vertex[names[data.source]], vertex[names[data.successor]]
-    loose = successor < 0
-    reached = np.unique(np.stack([names[data.successor[loose]], source[loose], data.action[loose]], 1), axis=0)
-    kept = np.unique(np.stack([source[~loose], data.action[~loose], successor[~loose]], 1), axis=0)
-    return ClassTransitions.of(behaviour, kept, reached)
+    data, behaviour = relation.data, relation.behaviour
+    names = behaviour.representative
+
+    def named(ids: Ids) -> Ids:
+        return ids if names is None else names[ids]
+
+    class_of: Ids = np.full(data.frames, -1, id_type(behaviour.classes))
+    class_of[named(behaviour.observations)] = behaviour.class_of
+    reached = []
+    for block in blocks(len(data)):
+        successor = named(data.successor[block])
+        loose = np.flatnonzero(class_of[successor] < 0)
+        source, action = class_of[named(data.source[block][loose])], data.action[block][loose]
+        reached.append(np.unique(np.stack([successor[loose], source, action], 1), axis=0))
+    edges = behaviour.edges
+    kept = np.stack([edges.source, behaviour.actions[edges.action], edges.successor], 1)
+    return ClassTransitions.of(behaviour, kept, np.unique(np.concatenate(reached), axis=0))
