@@ -40,7 +40,10 @@ def write_trajectories(folder: Path, transitions: int) -> Path:
             "successor": data.successor + np.int32(observations),
             "auxiliary": data.auxiliary,
         }
-        known = {"id": np.arange(observations, observations + data.frames, dtype=np.int32), "count": data.labels["count"]}
+        known = {
+            "id": np.arange(observations, observations + data.frames, dtype=np.int32),
+            "count": data.labels["count"],
+        }
         for name, columns in (("transitions", rows), ("observations", known)):
             pyarrow.parquet.write_table(pyarrow.table(columns), folder / name / f"part-{number:04}.parquet")
         observations += data.frames
