@@ -191,7 +191,13 @@ def failing(observations):
     raise KeyError("no\nsuch")
 
 
+def config(environment, **fields):
+    """Make the configuration of an environment that is collected 300 transitions of."""
+    return CollectionConfig(
+        environment=environment, **{"max_episode_steps": 0, "action_repeat": 1, "transitions": 300} | fields
+    )
+
+
 def domain(environment=LADDER, **fields):
     """Make the domain of an environment, by default the registered ladder with 300 transitions."""
-    given = {"max_episode_steps": 0, "action_repeat": 1, "transitions": 300} | fields
-    return make_domain(CollectionConfig(environment=environment, **given))
+    return make_domain(config(environment, **fields))

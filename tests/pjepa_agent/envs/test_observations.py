@@ -1,12 +1,20 @@
 """What is observed of a Gymnasium environment, and which environments are refused."""
 
+import copy
+import re
+
+import gymnasium
 import numpy as np
 import pytest
+from bisim_theory import DatasetError
+from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 from pjepa_agent.config.fields import ConfigError
+from pjepa_agent.envs.gymnasium_domain import GymnasiumDomain
 from pjepa_agent.envs.observations import resize
-from support.toy_worlds import LADDER, domain
+from support import toy_worlds
+from support.toy_worlds import LADDER, config, domain
 
 MAKE = "support.toy_worlds:make"
 
@@ -78,7 +86,7 @@ def test_a_world_that_cannot_be_rendered_is_observed_as_a_vector_and_that_is_sai
             "observes a Box space of (6, 4, 3) float32 and cannot be rendered (TypeError",
         ),
         (MAKE, {"observes": "dict"}, {}, "observes a Dict space and cannot be rendered"),
-        (MAKE, {"observes": "tuple"}, {}, "choose collection.observation=render, or =vector to flatten it"),
+        (MAKE, {"observes": "tuple"}, {}, "choose collection.observation=vector, of 4 numbers, or name a module"),
         (LADDER, {"observes": "dict"}, {"observation": "image"}, "has no image to observe but a Dict space"),
         (LADDER, {"observes": "channels first"}, {}, "have 14 channels, at most 12 are allowed"),
         (LADDER, {}, {"stack": 5}, "images (6, 4, 3) in a stack of 5 have 15 channels, at most 12"),
@@ -108,6 +116,60 @@ def test_an_environment_that_cannot_be_used_is_refused_in_one_line(environment, 
         _ = domain(environment, arguments=arguments, **fields).spec
 
 
+@pytest.mark.parametrize("asked", ["auto", "image", "render", "vector"])
+@pytest.mark.parametrize("environment", [LADDER, MAKE, "support.toy_worlds:make_humans"])
+@pytest.mark.parametrize("observes", ["dict", "tuple", "floats", "vector", "channels first", "image"])
+def test_all_that_a_refusal_proposes_works(environment, observes, asked, monkeypatch):
+    arguments = {"observes": observes}
+    try:
+        domain(environment, arguments=arguments, observation=asked).collect(0)
+        return
+    except ConfigError as error:
+        said = str(error)
+    settings = re.findall(r"choose collection\.observation=(\w+)", said)
+    for setting in settings:
+        domain(environment, arguments=arguments, observation=setting).collect(0)
+    wrappers = re.findall(r"(gymnasium\.wrappers\.TransformObservation\(.*\))", said)
+    assert settings or wrappers
+    for wrapper in wrappers:
+        inner = toy_worlds.Ladder(observes)
+        made = lambda: eval(wrapper, {"env": copy.copy(inner), "gymnasium": gymnasium})  # noqa: B023, E731
+        monkeypatch.setattr(toy_worlds, "mended", made, raising=False)
+        data = GymnasiumDomain(config("support.toy_worlds:mended", observation="auto")).collect(0)
+        expected = {"tuple": (4,), "channels first": (8, 14, 3)}.get(observes, toy_worlds.SHAPE)
+        assert data.observation.shape[1:] == expected
+        if observes in ("dict", "floats"):  # no pixel is lost but by rounding
+            image = domain(LADDER, arguments={"observes": "image"}).collect(0).observation[0]
+            np.testing.assert_allclose(data.observation[0].astype(int), image, atol=1)
+
+
+def test_numbers_of_another_type_than_their_space_says_are_not_cut_off(monkeypatch):
+    halves = lambda: gymnasium.wrappers.TransformObservation(  # noqa: E731
+        toy_worlds.Ladder(), lambda image: image / 2, spaces.Box(0, 255, toy_worlds.SHAPE, np.uint8)
+    )
+    monkeypatch.setattr(toy_worlds, "halves", halves, raising=False)
+    name = "support.toy_worlds:halves"
+    data = GymnasiumDomain(config(name, observation="vector")).collect(0)
+    whole = domain(LADDER, observation="vector").collect(0)
+    np.testing.assert_array_equal(data.observation[0], whole.observation[0] / 2)
+    with pytest.raises(DatasetError, match=r"float64, .*must be uint8 .*, as its observation_space says; name"):
+        GymnasiumDomain(config(name, observation="image")).collect(0)
+
+
+def test_a_picture_that_cannot_be_used_gives_way_to_a_vector(caplog):
+    data = domain(arguments={"observes": "vector", "fault": "float picture"}).collect(0)
+    assert data.observation.shape[1:] == (3,)
+    assert "cannot be rendered (observed (6, 4, 3) float64, and images must be uint8" in caplog.text
+
+
+@pytest.mark.parametrize(("stack", "said"), [(5, "stack=4, or collection.grayscale=true"), (13, "stack=4")])
+def test_a_stack_of_too_many_channels_is_refused_with_one_that_fits(stack, said):
+    with pytest.raises(ConfigError) as caught:
+        domain(stack=stack).collect(0)
+    assert str(caught.value).endswith(f"; choose collection.{said}")
+    domain(stack=4).collect(0)
+
+
 @pytest.mark.parametrize(("name", "value"), [("size", 32), ("grayscale", True)])
 def test_what_only_images_have_is_not_asked_of_a_vector(name, value):
     with pytest.raises(ConfigError, match=f"collection.{name}={value}: is of images, and a vector of .* is observed"):
@@ -122,7 +184,7 @@ def test_spaces_that_differ_each_time_are_refused_in_one_line():
 
 
 def test_a_vector_that_is_too_long_to_learn_is_refused():
-    with pytest.raises(ConfigError, match=r"cannot be learnt: observation_shape: must be .* \(65537,\)"):
+    with pytest.raises(ConfigError, match=r"of \(65537,\) float32 has no vector of at most 65536 numbers; name"):
         _ = domain("support.toy_worlds:make_huge").spec
 
 

@@ -13,6 +13,7 @@ from bisim_theory.data.auxiliary import Values, with_auxiliary
 from bisim_theory.data.auxiliary_functions import BINS, auxiliary_bins, auxiliary_values, returned_values, round_values
 from bisim_theory.data.auxiliary_names import NAMES, Term, parse_auxiliary
 from bisim_theory.data.bins import Bins
+from bisim_theory.data.imported import describe_error
 from bisim_theory.data.transitions import DatasetError, Frames, TransitionDataset, chunks
 from numpy.typing import NDArray
 from torch import nn
@@ -77,7 +78,7 @@ class Auxiliary:
         except ConfigError:
             raise
         except (Exception, SystemExit) as error:  # a function of the user's can raise anything
-            raise ConfigError(f"auxiliary {self.name}: raised {type(error).__name__}: {error}") from error
+            raise ConfigError(f"auxiliary {self.name}: raised {describe_error(error)}") from error
         try:
             values = returned_values(self.name, returned, frames.shape[0])
         except DatasetError as error:

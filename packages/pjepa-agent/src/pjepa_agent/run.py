@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from bisim_theory import TransitionDataset, write_transitions
+from bisim_theory.data.imported import describe_error
 from bisim_theory.files import write_json
 
 from pjepa_agent.auxiliary import Auxiliary
@@ -286,10 +287,7 @@ def _write_results(run: RunDirectory, data: TransitionDataset, trainer: Trainer)
     except OSError:  # a full disk, on which the report would not fit either
         raise
     except Exception as error:  # no picture is worth the report of a finished training
-        reason = " ".join(str(error).split())
-        logger.warning(
-            "%s: cannot be drawn (%s: %s); the run is whole without", run.figures, type(error).__name__, reason
-        )
+        logger.warning("%s: cannot be drawn (%s); the run is whole without", run.figures, describe_error(error))
 
 
 def _write_figures(run: RunDirectory, trainer: Trainer) -> None:

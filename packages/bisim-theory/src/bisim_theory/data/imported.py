@@ -3,12 +3,24 @@
 import contextlib
 import importlib
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from bisim_theory.data.transitions import DatasetError
+
+MEANINGS: dict[type[BaseException], str] = {
+    NotImplementedError: "not implemented",
+    AssertionError: "an assertion does not hold",
+    MemoryError: "too little memory",
+    StopIteration: "there is nothing more",
+    TimeoutError: "took too long",
+    EOFError: "ended too early",
+    SystemExit: "it ended the program",
+}
+"""What errors mean that have no message."""
 
 
 def import_module(name: str, purpose: str) -> ModuleType:
@@ -66,5 +78,16 @@ def _refusal(name: str, purpose: str, error: BaseException) -> DatasetError:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return type and message of an error in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    """Return type and message of an error in one line.
+
+    An error without a message is said with what it means, where that is known, and the line that raised it.
+    """
+    name, text = type(error).__name__, " ".join(str(error).split())
+    if isinstance(error, KeyError) and len(error.args) == 1 and text == repr(error.args[0]) and " " not in text:
+        return f"{name}: {text} is missing"
+    if text:
+        return f"{name}: {text}"
+    meaning = next((said for kind, said in MEANINGS.items() if isinstance(error, kind)), "without a message")
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f", at {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+    return f"{name} ({meaning}{where})"

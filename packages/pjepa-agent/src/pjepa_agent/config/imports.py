@@ -32,11 +32,6 @@ def import_function(name: str, purpose: str) -> Callable[..., Any]:
         return imported.import_function(name, purpose)
 
 
-def describe_error(error: BaseException) -> str:
-    """Put an error of the user's code into one line: its type and its message."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
 @contextlib.contextmanager
 def _as_config_error() -> Iterator[None]:
     from bisim_theory.data.transitions import DatasetError

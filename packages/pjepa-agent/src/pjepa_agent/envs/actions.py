@@ -16,6 +16,12 @@ from pjepa_agent.envs.base import LARGEST_BOUND, LARGEST_SIZE
 
 Ids = NDArray[np.int64]
 
+SINGLE = (
+    "has a single action, so that nothing can be learnt of actions; name a module:function that returns the "
+    "environment with two at least, one of which may do nothing"
+)
+"""What is said of a space of one action."""
+
 
 class Actions(Protocol):
     """Codes and values of the actions of a space.
@@ -206,7 +212,7 @@ def make_actions(space: gymnasium.Space[Any], abstraction: str, name: str) -> Ac
     """
     if isinstance(space, spaces.Box):
         if bool((space.low == space.high).all()):
-            raise ConfigError(f"{name}: has a single action, so that nothing can be learnt of actions")
+            raise ConfigError(f"{name}: {SINGLE}")
         return Numbers(space, abstraction)
     if isinstance(space, spaces.Discrete):
         choices = Choices(np.array([space.n]), np.array([space.start]))
@@ -224,7 +230,7 @@ def make_actions(space: gymnasium.Space[Any], abstraction: str, name: str) -> Ac
         raise ConfigError(f"collection.actions={abstraction!r}: {name} has discrete actions; leave it auto")
     combinations = math.prod(choices.counts.tolist())
     if combinations == 1:
-        raise ConfigError(f"{name}: has a single action, so that nothing can be learnt of actions")
+        raise ConfigError(f"{name}: {SINGLE}")
     if combinations > np.iinfo(np.int64).max or choices.dim > LARGEST_SIZE:
         raise ConfigError(
             f"{name}: has {combinations} actions, too many for an integer code and {LARGEST_SIZE} one-hot values; name "

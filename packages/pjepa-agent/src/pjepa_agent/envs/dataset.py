@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 from bisim_theory import DatasetError, TransitionDataset, read_transitions
 from bisim_theory.data.action_codes import ActionCodes
+from bisim_theory.data.transitions import MOST_CHANNELS
 from bisim_theory.formats.actions import CONTINUOUS
 
 from pjepa_agent.config.schema import CollectionConfig, ObjectiveConfig
 from pjepa_agent.envs.base import Collector, Function, Spec
 from pjepa_agent.envs.splits import with_action_values
 from pjepa_agent.envs.terminals import absorb_terminals
-
-MOST_CHANNELS = 12
-"""Largest number of channels of an image: four colour images in a stack."""
 
 ROWS_ENOUGH = 64
 """Transitions among which there is more than one action."""

@@ -7,7 +7,6 @@ from typing import Any
 import gymnasium
 import numpy as np
 from bisim_theory.data.imported import describe_error
-from gymnasium import spaces
 from numpy.typing import NDArray
 
 from pjepa_agent.config.fields import ConfigError
@@ -18,6 +17,12 @@ Environment = gymnasium.Env[Any, Any]
 
 PURPOSE = "collection.environment"
 """Beginning of every message about an environment."""
+
+NO_ARGUMENT = ("render_mode", "takes no arguments", "takes no keyword arguments")
+"""Parts of Python's messages by which a constructor is known that takes no render mode."""
+
+DISPLAY = "give it what it needs, such as a display (xvfb-run) or MUJOCO_GL=egl"
+"""What helps many environments to draw."""
 
 
 class Maker:
@@ -51,7 +56,7 @@ class Maker:
             try:
                 return self._called(arguments | {"render_mode": "rgb_array"})
             except TypeError as error:
-                if "render_mode" not in str(error):
+                if not any(part in str(error) for part in NO_ARGUMENT):
                     raise
                 return self._called(arguments)  # its constructor does not take the mode; `render` may know what to do
         except ConfigError:
@@ -120,12 +125,15 @@ def _line(error: Exception) -> str:
 
 
 class CannotRenderError(Exception):
-    """An environment renders no images, or not on this machine."""
+    """An environment renders no images, or not on this machine.
 
+    Attributes:
+        remedy: what may help; empty where nothing is known.
+    """
 
-def is_image(space: gymnasium.Space[Any]) -> bool:
-    """Return whether observations of a space are images: uint8 of two or three axes."""
-    return isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) in (2, 3)
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        super().__init__(reason)
+        self.remedy = remedy
 
 
 def render_image(environment: Environment) -> NDArray[Any]:
@@ -149,15 +157,23 @@ def render_first(maker: Maker, modes: Sequence[str]) -> NDArray[Any]:
 
     Raises:
         CannotRenderError: it does not render images, or not here; the message says why.
-        ConfigError: the environment cannot be made at all.
     """
     if modes and "rgb_array" not in modes:
         raise CannotRenderError(f"it has the render modes {', '.join(map(str, modes))}, and rgb_array is needed")
     try:
         environment = maker.make(render=True)
         environment.reset(seed=0)
+    except ConfigError as error:
+        raise CannotRenderError(str(error).removeprefix(f"{maker.name}: "), DISPLAY) from error
+    except (Exception, SystemExit) as error:  # graphics libraries raise what they like where there is no display
+        raise CannotRenderError(describe_error(error), DISPLAY) from error
+    try:
         image = render_image(environment)
         environment.close()
-    except (Exception, SystemExit) as error:  # graphics libraries raise what they like where there is no display
+    except TypeError as error:
         raise CannotRenderError(describe_error(error)) from error
+    except NotImplementedError as error:  # Gymnasium's own render() says nothing
+        raise CannotRenderError(describe_error(error) if str(error) else "it has no render()") from error
+    except (Exception, SystemExit) as error:
+        raise CannotRenderError(describe_error(error), DISPLAY) from error
     return image

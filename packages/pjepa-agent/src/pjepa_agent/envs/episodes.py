@@ -107,7 +107,10 @@ class _Slot(gymnasium.Wrapper[Any, Any, Any, Any]):
             observation, reward, terminated, truncated, info = self.env.step(action)
             reward = float(reward)
             if not np.isfinite(reward):
-                raise ObservationError(f"gave the reward {reward}, which is not finite")
+                raise ObservationError(
+                    f"gave the reward {reward}, which is not finite; name a module:function that returns the "
+                    "environment in gymnasium.wrappers.TransformReward, which makes it so"
+                )
             self._keep(observation, info)
         except (Exception, SystemExit) as error:  # an environment can raise anything
             raise self._refuse(error) from error
@@ -124,7 +127,9 @@ class _Slot(gymnasium.Wrapper[Any, Any, Any, Any]):
             self.episode.states.append(np.array(self._remembered.state))
 
     def _refuse(self, error: BaseException) -> DatasetError:
-        said = str(error) if isinstance(error, ObservationError) else f"raised {describe_error(error)}"
+        said = str(error)
+        if not isinstance(error, ObservationError):
+            said = f"raised {describe_error(error)}; mend it there, no transitions are kept"
         where = f"step {len(self.episode) + 1}" if self.episode.observations else "the reset"
         return DatasetError(f"{self._name}: at {where} of episode {self.episode.number + 1}: {said}")
 

@@ -7,17 +7,17 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from bisim_theory.data.transitions import MOST_CHANNELS
 from gymnasium import spaces
 from gymnasium.wrappers import FrameStackObservation, GrayscaleObservation, TransformObservation
 from numpy.typing import NDArray
 
 from pjepa_agent.config.fields import ConfigError
-from pjepa_agent.envs.environment import CannotRenderError, Environment, Maker, is_image, render_first, render_image
+from pjepa_agent.envs.base import LARGEST_SIZE
+from pjepa_agent.envs.environment import CannotRenderError, Environment, Maker, render_first, render_image
+from pjepa_agent.envs.proposals import ANY_WRAPPER, is_image, propose_wrapper, vector_length, with_float_boxes
 
 logger = logging.getLogger("pjepa_agent")
-
-MOST_CHANNELS = 12
-"""Largest number of channels of an image, or of a stack of images."""
 
 
 class ObservationError(ValueError):
@@ -43,7 +43,8 @@ class Observer:
         plain = maker.make()
         self._space, self._modes = plain.observation_space, plain.metadata.get("render_modes") or []
         plain.close()
-        self.reason = ""
+        self._floats, self._length = with_float_boxes(self._space), vector_length(self._space)
+        self.reason, self._remedy = "", ""
         self._rendered: NDArray[Any] | None = None
         self.kind = self._choose_kind()
         if self.kind == "vector":
@@ -71,28 +72,54 @@ class Observer:
         return self._stacked(self._gray(environment))
 
     def _choose_kind(self) -> str:
-        kind = self._config.observation
-        if kind == "image" and not is_image(self._space):
-            raise ConfigError(
-                f"{self._maker.name}: has no image to observe but {_describe(self._space)}; {self._advice}"
-            )
+        kind, name = self._config.observation, self._maker.name
         if kind in ("auto", "image") and is_image(self._space):
             return "image"
+        if kind == "image":
+            raise ConfigError(f"{name}: has no image to observe but {_describe(self._space)}; {self._proposals()}")
         if kind in ("auto", "render"):
-            try:
-                self._rendered = render_first(self._maker, self._modes)
+            if self._renders():
                 return "render"
-            except CannotRenderError as error:
-                self.reason = str(error)
             if kind == "render":
-                raise ConfigError(
-                    f"{self._maker.name}: cannot be rendered ({self.reason}); choose collection.observation=vector, or "
-                    "give it what it needs, such as a display (xvfb-run) or MUJOCO_GL=egl"
-                )
+                raise ConfigError(f"{name}: cannot be rendered ({self.reason}); {self._proposals()}")
+        if kind == "auto" and not _is_flat(self._space):
+            raise ConfigError(
+                f"{name}: observes {_describe(self._space)} and cannot be rendered ({self.reason}); {self._proposals()}"
+            )
+        if self._length is None:
+            raise ConfigError(
+                f"{name}: {_describe(self._space)} has no vector of at most {LARGEST_SIZE} numbers; {self._proposals()}"
+            )
         if kind == "auto":
-            self._check_vector_is_meant()
-            _warn_once(f"{self._maker.name} cannot be rendered ({self.reason}), so its vector is observed")
+            _warn_once(f"{name} cannot be rendered ({self.reason}), so its vector is observed")
         return "vector"
+
+    def _renders(self) -> bool:
+        """Try whether the environment renders an image, and if it does not, keep the reason."""
+        try:
+            rendered = render_first(self._maker, self._modes)
+            as_image(rendered, self._config.size)
+        except (CannotRenderError, ObservationError) as error:
+            self.reason = str(error)
+            self._remedy = getattr(error, "remedy", "make its render() return uint8 from 0 to 255")
+            return False
+        self._rendered = rendered
+        return True
+
+    def _proposals(self) -> str:
+        """Say what would work in place of what is configured, each of which is tried or read off the space."""
+        asked, found = self._config.observation, []
+        shape = self._space.shape or ()
+        if is_image(self._space) and asked != "image" and (len(shape) == 2 or shape[2] <= MOST_CHANNELS):
+            found.append("choose collection.observation=image")
+        if asked in ("image", "vector") and self._renders():
+            found.append("choose collection.observation=render")
+        if self._length is not None and asked != "vector":
+            found.append(f"choose collection.observation=vector, of {self._length} numbers")
+        if asked != "vector" and self._remedy:
+            found.append(self._remedy)
+        wrapper = propose_wrapper(self._space)
+        return ", or ".join(found if found and wrapper == ANY_WRAPPER else [*found, wrapper])
 
     def _check_nothing_is_of_images(self) -> None:
         """Raise `ConfigError` where a setting asks for something that only images have."""
@@ -105,47 +132,35 @@ class Observer:
                     "choose collection.observation=render"
                 )
 
-    @property
-    def _advice(self) -> str:
-        return (
-            "choose collection.observation=render, or =vector to flatten it, or name a module:function that returns "
-            "the environment in a wrapper, as gymnasium.wrappers has them"
-        )
-
-    def _check_vector_is_meant(self) -> None:
-        space = self._space
-        flat = isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary)
-        if not flat and not (isinstance(space, spaces.Box) and len(space.shape) <= 2):
-            raise ConfigError(
-                f"{self._maker.name}: observes {_describe(space)} and cannot be rendered ({self.reason}); "
-                f"{self._advice}"
-            )
-
     def _vector_space(self) -> spaces.Box:
-        try:
-            flat = spaces.flatten_space(self._space)
-        except NotImplementedError:  # Gymnasium's answer for spaces without a fixed size
-            flat = None
-        if not isinstance(flat, spaces.Box) or flat.shape == (0,):
-            raise ConfigError(f"{self._maker.name}: {_describe(self._space)} has no vector; {self._advice}")
-        return spaces.Box(-np.inf, np.inf, flat.shape, np.float32)
+        assert self._length is not None
+        return spaces.Box(-np.inf, np.inf, (self._length,), np.float32)
 
     def _vector(self, observation: Any) -> NDArray[np.float32]:
-        flat = np.asarray(spaces.flatten(self._space, observation))
-        expected = self._vector_space().shape
-        if flat.shape != expected:
-            raise ObservationError(f"observed {flat.shape[0]} numbers where its space has {expected[0]}")
+        flat = np.asarray(spaces.flatten(self._floats, observation))
+        if flat.shape != (self._length,):
+            raise ObservationError(f"observed {flat.shape[0]} numbers where its space has {self._length}")
         with np.errstate(over="ignore"):
             vector = flat.astype(np.float32)
         if not np.isfinite(vector).all():
-            raise ObservationError("observed a number that is not finite, or too large for float32")
+            raise ObservationError(
+                "observed a number that is not finite, or too large for float32; name a module:function that returns "
+                "the environment in gymnasium.wrappers.TransformObservation, which clips such numbers"
+            )
         return vector
 
     def _picture(self, environment: Environment) -> Callable[[Any], NDArray[np.uint8]]:
         size = self._config.size
         if self.kind == "render":
             return lambda observation: as_image(render_image(environment), size)
-        return lambda observation: as_image(observation, size)
+
+        def image(observation: Any) -> NDArray[np.uint8]:
+            try:
+                return as_image(observation, size)
+            except ObservationError as error:
+                raise ObservationError(f"{error}{_mend_type(np.asarray(observation))}") from None
+
+        return image
 
     def _image_shape(self, picture: Callable[[Any], NDArray[np.uint8]]) -> tuple[int, ...]:
         """Return the shape (H, W, C) of the first image; later ones are held against it."""
@@ -153,10 +168,7 @@ class Observer:
             assert self._space.shape is not None
             return picture(np.zeros(self._space.shape, np.uint8)).shape
         assert self._rendered is not None
-        try:
-            return as_image(self._rendered, self._config.size).shape
-        except ObservationError as error:
-            raise ConfigError(f"{self._maker.name}: cannot be rendered ({error})") from error
+        return as_image(self._rendered, self._config.size).shape
 
     def _gray(self, environment: Environment) -> Environment:
         shape = environment.observation_space.shape
@@ -173,8 +185,7 @@ class Observer:
         if len(shape) == 3 and shape[2] * stack > MOST_CHANNELS:
             raise ConfigError(
                 f"{self._maker.name}: images {shape} in a stack of {stack} have {shape[2] * stack} channels, at most "
-                f"{MOST_CHANNELS} are allowed; set collection.stack or collection.grayscale, or if the channels come "
-                "first, name a module:function that returns the environment with them last"
+                f"{MOST_CHANNELS} are allowed; {self._propose_fewer(shape[2])}"
             )
         if stack == 1:
             return environment
@@ -188,6 +199,15 @@ class Observer:
             lambda frames: np.moveaxis(frames, 0, -2).reshape(joined),
             spaces.Box(low, high, joined, space.dtype),
         )
+
+    def _propose_fewer(self, channels: int) -> str:
+        """Say how an image, or a stack of images, gets fewer channels."""
+        stack = self._config.stack
+        if channels > MOST_CHANNELS:  # of one image
+            return propose_wrapper(self._space) if self.kind == "image" else ANY_WRAPPER
+        fewer = f"choose collection.stack={MOST_CHANNELS // channels}"
+        gray = channels == 3 and stack <= MOST_CHANNELS
+        return f"{fewer}, or collection.grayscale=true" if gray else fewer
 
 
 @functools.cache
@@ -203,10 +223,7 @@ def as_image(value: Any, size: int) -> NDArray[np.uint8]:
     """
     image = np.asarray(value)
     if image.dtype != np.uint8:
-        raise ObservationError(
-            f"observed {image.shape} {image.dtype}, and images must be uint8 from 0 to 255; choose "
-            "collection.observation=vector, or name a module:function that returns the environment with such images"
-        )
+        raise ObservationError(f"observed {image.shape} {image.dtype}, and images must be uint8 from 0 to 255")
     if image.ndim == 2:
         image = image[..., None]
     if image.ndim != 3 or 0 in image.shape:
@@ -232,13 +249,34 @@ def _transformed(environment: Environment, function: Callable[[Any], NDArray[Any
     def checked(observation: Any) -> NDArray[Any]:
         result = function(observation)
         if result.shape != space.shape:
+            sized = "set collection.size, or " if len(result.shape) == 3 and result.shape[2:] == space.shape[2:] else ""
             raise ObservationError(
-                f"observed {result.shape} where it began with {space.shape}; set collection.size, or name a "
-                "module:function that returns the environment with observations of one shape"
+                f"observed {result.shape} where it began with {space.shape}; {sized}name a module:function that "
+                "returns the environment with observations of one shape"
             )
         return result
 
     return TransformObservation(environment, checked, space)
+
+
+def _is_flat(space: gymnasium.Space[Any]) -> bool:
+    """Return whether observations are plain numbers, of which a vector is meant where nothing is rendered."""
+    flat = isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary)
+    return flat or (isinstance(space, spaces.Box) and len(space.shape) <= 2)
+
+
+def _mend_type(image: NDArray[Any]) -> str:
+    """Say what to do with an image of another type than its space says; nothing of one of that type."""
+    if image.dtype == np.uint8:
+        return ""
+    numbers = image.dtype.kind in "iufb" and image.size > 0
+    if not numbers or image.min() < 0 or image.max() > 255:
+        return ", as its observation_space says; make it return such images"
+    seen = "(255 * seen)" if image.max() <= 1 else "seen"
+    return (
+        ", as its observation_space says; name a module:function that returns gymnasium.wrappers.TransformObservation("
+        f"env, lambda seen: {seen}.astype('uint8'), env.observation_space)"
+    )
 
 
 def _describe(space: gymnasium.Space[Any]) -> str:

@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Callable
 
 import torch
+from bisim_theory.data.imported import describe_error
 from torch import Tensor, nn
 
 from pjepa_agent.config.fields import ConfigError
-from pjepa_agent.config.imports import describe_error, import_function
+from pjepa_agent.config.imports import import_function
 from pjepa_agent.config.schema import GIVEN, Config, NetworkConfig
 from pjepa_agent.envs.base import Spec
 from pjepa_agent.networks.encoder import ResNetEncoder, latent_norm

@@ -4,9 +4,11 @@ import functools
 import importlib
 from typing import Any
 
+from bisim_theory.data.imported import describe_error
+
 from pjepa_agent.compute.random import random_stream
 from pjepa_agent.config.fields import ConfigError, check_bounds, from_dict
-from pjepa_agent.config.imports import describe_error, import_module
+from pjepa_agent.config.imports import import_module
 from pjepa_agent.config.schema import Config
 from pjepa_agent.objectives.base import NEEDS, EncoderObjective, Setup
 

@@ -75,7 +75,7 @@ class WandbLogger:
                 settings=settings, id=identifier, resume="allow" if mode == "online" else None,
             )  # fmt: skip
         except (wandb.errors.UsageError, wandb.errors.AuthenticationError) as error:
-            reason = str(error).splitlines()[0]
+            reason = (str(error) or type(error).__name__).splitlines()[0]
             raise RunError(f"--wandb {mode}: {reason}; use --wandb offline or disabled") from None
         except Exception as error:  # its classes differ between releases, and sockets raise their own
             self._give_up(error)

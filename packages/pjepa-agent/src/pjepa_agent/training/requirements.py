@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from bisim_theory import DatasetError, TransitionDataset
 from bisim_theory.data.action_codes import ActionCodes
+from bisim_theory.data.imported import describe_error
 from bisim_theory.data.parts import take_frames, take_rows
 from torch import Tensor
 
 from pjepa_agent.collection.replay import DatasetReplay
 from pjepa_agent.compute.processes import Processes
 from pjepa_agent.config.fields import ConfigError
-from pjepa_agent.config.imports import describe_error
 from pjepa_agent.config.schema import Config
 from pjepa_agent.envs.base import Spec
 from pjepa_agent.model import PJEPA
