@@ -252,7 +252,7 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class AblationConfig:
-    """Deviations from the paper that studies compare (docs/stability.md), and that other objectives make."""
+    """Deviations from the paper, of studies (docs/stability.md), the laptop preset and other objectives."""
 
     pixel_offset: Annotated[float, Between(-1e3, 1e3)] = -0.5
     """Value of a black pixel after scaling; white is one more. The paper has -0.5."""
