@@ -245,6 +245,36 @@ def test_a_pair_is_looked_at_with_its_witness(tmp_path, capsys):
     assert second == {"pair": [2, 2], "level": 0, "witness": None, "cannot_collapse": False}
 
 
+def test_wanted_labels_choose_an_auxiliary_function(tmp_path, capsys):
+    chain = {name: value for name, value in CHAIN.items() if name != "auxiliary"}
+    long = "a label of a very long name that has a line of its own"
+    path = write(tmp_path / "d.npz", chain, reward=[0, 0, 1, 1], count=[0, 1, 2, 3], **{long: [0, 1, 0, 1]})
+    options = ["--want", f"count,{long}", "--json", tmp_path / "out.json", "--html", tmp_path / "out.html"]
+    status, out, err = run(capsys, path, *options)
+    assert (status, err) == (0, "")
+    part = out[out.index("Auxiliary functions by what they protect") :].split("\n\n")[0].splitlines()
+    assert max(map(len, part)) <= 80
+    choice = json.loads((tmp_path / "out.json").read_text())["choice"]
+    assert choice["wanted"] == ["count", long]
+    assert choice["best"] == "reward"
+    first = choice["candidates"][0]
+    assert (first["name"], first["share"], first["wanted_labels"]) == ("reward", 1.0, [])
+    assert first["protected_pairs_per_level"] == [2, 3, 1]
+    assert first["codes_forced"] == {"at_least": 4, "exact": True}
+    assert {each["name"] for each in choice["candidates"] if each["wanted_labels"]} == {"count", long}
+    assert choice["unprotected"]["without_labels"]["pairs"] == 0
+    assert "reward protects 1.000 of the pairs that differ in count" in " ".join(" ".join(part).split())
+    assert "Ranked by the share of these pairs" in (tmp_path / "out.html").read_text()
+    model = write(tmp_path / "transitions.npz", CHAIN, count=[0, 0, 1, 1])
+    for wrong, said in (("colour", "has no label 'colour'; it has count"), ("count:bins:x", "K of bins:K")):
+        status, out, err = run(capsys, model, "--want", wrong)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert said in err
+    status, _, err = run(capsys, model, "--want", "count", "--backend", "duckdb")
+    assert status == 2
+    assert "use --backend memory" in err
+
+
 def test_auxiliary_functions_are_compared_before_any_training(tmp_path, capsys):
     write(tmp_path / "transitions.npz", CHAIN, count=[0, 1, 2, 3])
     write(tmp_path / "representation.npz", model(noise=5))  # it was trained with another p, so it is not used

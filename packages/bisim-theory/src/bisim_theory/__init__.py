@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bisim_theory.monitor.theorem_monitor import TheoremMonitor
     from bisim_theory.outcome import Checked, Impossible, RelationOnly, Report
     from bisim_theory.relation.base import Relation
+    from bisim_theory.relation.choice import Choice, choose_auxiliary
     from bisim_theory.relation.closure import cannot_collapse
     from bisim_theory.relation.collect_next import collect_next
     from bisim_theory.relation.comparison import Comparison, compare
@@ -41,6 +42,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Checked",
+    "Choice",
     "Comparison",
     "DatasetError",
     "EmbeddingsNeeded",
@@ -61,6 +63,7 @@ __all__ = [
     "auxiliary_values",
     "cannot_collapse",
     "check_theorem",
+    "choose_auxiliary",
     "collect_next",
     "compare",
     "distance_bounds",
@@ -89,6 +92,8 @@ _HOMES = {
     "TheoremCheck": "bisim_theory.theorem.check",
     "Tolerance": "bisim_theory.theorem.check",
     "check_theorem": "bisim_theory.theorem.check",
+    "Choice": "bisim_theory.relation.choice",
+    "choose_auxiliary": "bisim_theory.relation.choice",
     "Comparison": "bisim_theory.relation.comparison",
     "compare": "bisim_theory.relation.comparison",
     "NoWellTrainedModelError": "bisim_theory.data.contradiction",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bisim_theory import _aliases
 from bisim_theory.data.auxiliary import Values, stored_values, with_auxiliary
 from bisim_theory.data.auxiliary_functions import auxiliary_values, describe_auxiliary, offered
+from bisim_theory.data.candidates import candidate_columns
 from bisim_theory.data.contradiction import NoWellTrainedModelError
 from bisim_theory.data.folding import Conflicts, find_conflicts, fold
 from bisim_theory.data.identity import ContentNote, choose_identity, describe_content, join
@@ -18,9 +19,11 @@ from bisim_theory.data.labels import default_label, label_names, label_values
 from bisim_theory.data.representation import Representation, RepresentationError
 from bisim_theory.data.terminals import absorb
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
+from bisim_theory.data.wanted import read_wanted
 from bisim_theory.outcome import Checked, Impossible, Outcome, PairNote, Related, RelationOnly, Report
 from bisim_theory.progress import ProgressCallback, silent
 from bisim_theory.relation.base import Relation
+from bisim_theory.relation.choice import rank_auxiliaries
 from bisim_theory.relation.closure import cannot_collapse
 from bisim_theory.relation.collect_next import Suggestion, collect_next
 from bisim_theory.relation.comparison import compare, values_of
@@ -56,6 +59,7 @@ def analyse(
     auxiliary: str | None = None,
     tolerance: Tolerance | None = None,
     candidates: Sequence[str] = (),
+    wanted: str | Sequence[str] | None = None,
     pairs: Sequence[tuple[int, int]] = (),
     label: str | None = None,
     terminal: str = "leaf",
@@ -72,6 +76,8 @@ def analyse(
         auxiliary: name of p; None uses the stored values, else the first candidate.
         tolerance: thresholds for well-trained and collapsed; None uses the defaults.
         candidates: names of auxiliary functions to compare; see `bisim_theory.compare`.
+        wanted: labels by whose differences auxiliary functions are ranked; see `bisim_theory.choose_auxiliary`. The
+            best one is p where none is stored, chosen or compared.
         pairs: ids of pairs of observations to inspect.
         label: name of the ground truth, or several names separated by commas; None takes ``count``, else the only
             label of one integer per observation, else none.
@@ -89,6 +95,7 @@ def analyse(
         folding,
         auxiliary=auxiliary,
         candidates=candidates,
+        wanted=wanted,
         label=label,
         terminal=terminal,
         progress_bar=progress_bar,
@@ -118,6 +125,7 @@ def relate(
     *,
     auxiliary: str | None = None,
     candidates: Sequence[str] = (),
+    wanted: str | Sequence[str] | None = None,
     label: str | None = None,
     terminal: str = "leaf",
     progress_bar: ProgressBar = lambda title: nullcontext(silent),
@@ -134,15 +142,14 @@ def relate(
         content = describe_content(data, label, progress)
     identity = choose_identity(data, identity, folding, content)
     ids = content.ids if content is not None and identity == "content" else None
-    name = _name_of_auxiliary(data, auxiliary, candidates)
+    read = None if wanted is None else read_wanted(data, wanted)
+    columns = None if read is None else candidate_columns(data, read, [*filter(None, [auxiliary]), *candidates], ids)
     values = values_of(data, candidates, ids)
-    p = _values_of_auxiliary(data, name, values, ids)
-    if representation is not None:
-        if isinstance(p, NoWellTrainedModelError):
-            representation.check_rows(data)
-        else:
-            representation.check_against(with_auxiliary(data, p))
-        _require_function(representation, ids)
+    undecided = read is not None and auxiliary is None and not candidates and "auxiliary" not in offered(data)
+    name = None if undecided else _name_of_auxiliary(data, auxiliary, candidates)
+    p = None if undecided else _values_of_auxiliary(data, name, values, ids)
+    if p is not None:
+        _check_representation(data, representation, p, ids)
 
     rows = join(data, ids)
     conflicts = find_conflicts(rows) if content is None or ids is None else content.found
@@ -154,6 +161,14 @@ def relate(
     if values:
         with progress_bar("comparing") as progress:
             comparison = compare(rows, values, labels, folding, progress)
+    choice = None
+    if read is not None and columns is not None:
+        with progress_bar("ranking") as progress:
+            choice = rank_auxiliaries(rows, read, columns, None if content is None else content.ids, folding, progress)
+    if p is None and choice is not None:
+        name = choice.usable
+        p = _values_of_auxiliary(data, name, values, ids)
+        _check_representation(data, representation, p, ids)
     left_out = None
     if representation is not None and terminals is not None and terminals.rows:
         representation = None
@@ -167,11 +182,13 @@ def relate(
         label=label,
         auxiliary_meaning=describe_auxiliary(data, name),
         comparison=comparison,
+        choice=choice,
         terminals=terminals,
         left_out=left_out,
     )
     try:
-        if isinstance(p, NoWellTrainedModelError):
+        if not isinstance(p, Values):
+            assert p is not None
             raise p
         outcome = replace(outcome, data=with_auxiliary(rows, p, name))
         with progress_bar("folding") as progress:
@@ -218,6 +235,19 @@ def _values_of_auxiliary(
         return values[name] if name in values else auxiliary_values(data, name, ids)
     except NoWellTrainedModelError as error:
         return error
+
+
+def _check_representation(
+    data: TransitionDataset, representation: Representation | None, p: Values | NoWellTrainedModelError, ids: Ids | None
+) -> None:
+    """Raise `RepresentationError` where a model's arrays do not fit the data, p or the identity of observations."""
+    if representation is None:
+        return
+    if isinstance(p, NoWellTrainedModelError):
+        representation.check_rows(data)
+    else:
+        representation.check_against(with_auxiliary(data, p))
+    _require_function(representation, ids)
 
 
 def _require_function(representation: Representation, ids: Ids | None) -> None:

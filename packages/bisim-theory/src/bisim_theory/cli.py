@@ -80,6 +80,12 @@ def make_parser() -> Parser:
         "stored or chosen",
     )
     parser.add_argument(
+        "--want",
+        metavar="A,B,...",
+        help="rank auxiliary functions (columns, those of --compare, combinations of two) by the share of the pairs "
+        "that differ in these labels which each protects, as in --want count,shape; LABEL:bins:K makes one coarser",
+    )
+    parser.add_argument(
         "--label",
         metavar="NAME",
         help="label that serves as ground truth, or several: A,B (default: count, else the only whole-number label)",
@@ -183,7 +189,7 @@ def _check(options: argparse.Namespace) -> "Report":
     # The model in the folder was trained with the stored p, so it cannot be checked with another one.
     stored = data.auxiliary is not None or data.observation_auxiliary is not None
     of_model = (None, "auxiliary", data.metadata.get("auxiliary"))
-    other_p = bool(candidates) or (stored and options.auxiliary not in of_model)
+    other_p = bool(candidates) or options.want is not None or (stored and options.auxiliary not in of_model)
     default = None if other_p else representation_path
     given = default if options.representation is None else options.representation
     representation = None if given is None else read_representation(given)
@@ -196,6 +202,7 @@ def _check(options: argparse.Namespace) -> "Report":
             auxiliary=options.auxiliary,
             tolerance=tolerance,
             candidates=candidates,
+            wanted=options.want,
             pairs=[(x, y) for x, y in options.pair],
             label=options.label,
             terminal=options.terminal,
@@ -209,6 +216,8 @@ def _check(options: argparse.Namespace) -> "Report":
 
 def _only_in_memory(options: argparse.Namespace, representation: Path | None) -> str | None:
     """Return the option that only the backend in memory answers, or None."""
+    if options.want is not None:
+        return "which auxiliary function protects wanted labels (--want)"
     if options.representation is not None or (representation is not None and options.compare is None):
         return "what a model keeps apart (--representation)"
     return None

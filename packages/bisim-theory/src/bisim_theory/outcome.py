@@ -19,6 +19,7 @@ from bisim_theory.data.representation import Representation
 from bisim_theory.data.terminals import Terminals
 from bisim_theory.data.transitions import Ids, TransitionDataset
 from bisim_theory.relation.base import Relation
+from bisim_theory.relation.choice import Choice
 from bisim_theory.relation.collect_next import Suggestion
 from bisim_theory.relation.comparison import Comparison
 from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded
@@ -81,6 +82,7 @@ class Outcome:
         label: names of the labels that serve as ground truth, separated by commas, or None.
         auxiliary_meaning: what p is, in words.
         comparison: candidates for p side by side; None unless requested.
+        choice: candidates for p ranked by what they protect of wanted labels; None unless requested.
         terminals: what became of terminal observations; None where they stay leaves.
         left_out: input that was found and not used, and why; None if there is none.
         backend: what computed the classes of behaviour, ``"memory"`` or the name of an engine.
@@ -95,6 +97,7 @@ class Outcome:
     label: str | None
     auxiliary_meaning: str = ""
     comparison: Comparison | None = None
+    choice: Choice | None = None
     terminals: Terminals | None = None
     left_out: str | None = None
     backend: str = "memory"

@@ -1,7 +1,7 @@
 """Auxiliary functions p by name, among which a user can choose before training."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,10 +37,14 @@ def auxiliary_values(
         DatasetError: the dataset does not offer it; the message lists those that it offers.
         NoWellTrainedModelError: an observation has two values.
     """
-    parts = [settle(data, _statements(data, term, ids, bins or {}), ids) for term in _terms(data, name)]
+    return together([settle(data, _statements(data, term, ids, bins or {}), ids) for term in terms_of(data, name)])
+
+
+def together(parts: Sequence[Values]) -> Values:
+    """Return several functions of the observation as one, which is known where all of them are."""
     if len(parts) == 1:
         return parts[0]
-    columns = [exact(part.value).reshape(data.frames, -1) for part in parts]
+    columns = [exact(part.value).reshape(len(part.value), -1) for part in parts]
     return Values(np.concatenate(columns, 1), np.logical_and.reduce([part.known for part in parts]))
 
 
@@ -56,7 +60,7 @@ def auxiliary_bins(data: TransitionDataset, name: str) -> dict[str, Bins]:
     occurs = np.zeros(data.frames, bool)
     occurs[data.source] = occurs[data.successor] = True
     found = {}
-    for term in _terms(data, name):
+    for term in terms_of(data, name):
         if term.bins is not None:
             statements = _exact_statements(data, term, None)
             found[term.name] = Bins.of(_columns(statements)[occurs[statements.observation]], term.bins)
@@ -80,7 +84,7 @@ def describe_auxiliary(data: TransitionDataset, name: str | None) -> str:
     Raises:
         DatasetError: the dataset does not offer it.
     """
-    terms = [Term("auxiliary", "auxiliary")] if name is None else _terms(data, name)
+    terms = [Term("auxiliary", "auxiliary")] if name is None else terms_of(data, name)
     return "; ".join(_describe(data, term) for term in terms)
 
 
@@ -101,7 +105,7 @@ def _is_stored(data: TransitionDataset) -> bool:
     return data.auxiliary is not None or data.observation_auxiliary is not None
 
 
-def _terms(data: TransitionDataset, name: str) -> list[Term]:
+def terms_of(data: TransitionDataset, name: str) -> list[Term]:
     """Read a name; that of the stored p, and those of labels, are taken as they are."""
     stored = data.metadata.get("auxiliary") if _is_stored(data) else None
     return [Term(name, name)] if name == stored else parse_auxiliary(name, data.labels)

@@ -77,6 +77,14 @@ class Relation(ABC):
             code: (n,) one integer for each of `observations`.
         """
 
+    @abstractmethod
+    def equal_label_pairs_per_level(self, code: Ids) -> list[int]:
+        """Count the unordered pairs of observations with equal codes that enter R_D* at level 1, 2, ...
+
+        Args:
+            code: (n,) one integer for each of `observations`.
+        """
+
     @functools.cached_property
     @abstractmethod
     def intransitive_triple(self) -> tuple[int, int, int] | None:
@@ -117,14 +125,26 @@ class Relation(ABC):
         Only of an exact relation, since a sample has pairs of observations alone.
         """
         behaviour = self.behaviour
-        first = np.sort(behaviour.order[behaviour.ends - behaviour.sizes])
-        one_each = replace(
+        return self.among(np.sort(behaviour.order[behaviour.ends - behaviour.sizes]))
+
+    def among(self, positions: Ids) -> "Relation":
+        """Return the relation over some of the observations, of which pairs are then counted; some class may have none.
+
+        What leads from one observation to another stays as it is, so the levels of pairs do.
+
+        Args:
+            positions: (m,) positions in `observations`, sorted.
+        """
+        if len(positions) == len(self.observations):
+            return self
+        behaviour = self.behaviour
+        some = replace(
             behaviour,
-            observations=behaviour.observations[first],
-            is_source=behaviour.is_source[first],
-            class_of=behaviour.class_of[first],
+            observations=behaviour.observations[positions],
+            is_source=behaviour.is_source[positions],
+            class_of=behaviour.class_of[positions],
         )
-        return replace(cast(Any, self), behaviour=one_each)
+        return replace(cast(Any, self), behaviour=some)
 
     def apart(self, a: Ids, b: Ids) -> NDArray[np.bool_]:
         """Return (len(a), len(b)) whether classes of behaviour are distinguished; `a` and `b` are sorted."""

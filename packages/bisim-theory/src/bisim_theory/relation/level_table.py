@@ -176,16 +176,29 @@ class TableRelation(Relation):
 
     def equal_label_pairs(self, code: Ids) -> int:
         """Count the unordered pairs in R_D* of observations with equal codes (n,)."""
-        order = np.lexsort((self.behaviour.class_of, code))
-        ends = np.flatnonzero(np.diff(code[order], append=code.max() + 1)) + 1
         pairs = 0
-        for members in np.split(self.behaviour.class_of[order], ends[:-1]):
-            classes, sizes = np.unique(members, return_counts=True)
+        for classes, sizes in self._classes_by_label(code):
             for start in range(0, len(classes), TABLE_ROWS):
                 rows = slice(start, start + TABLE_ROWS)
                 related = self.apart(classes[rows], classes).astype(np.float64) @ sizes  # up to n: exact
                 pairs += int(related.astype(np.int64) @ sizes[rows])
         return pairs // 2
+
+    def equal_label_pairs_per_level(self, code: Ids) -> list[int]:
+        """Count the unordered pairs in R_D* of observations with equal codes (n,), by level from 1."""
+        counts = np.zeros(int(self.table.max()) + 1, np.int64)
+        for classes, sizes in self._classes_by_label(code):
+            for each, size in zip(classes.tolist(), sizes.tolist(), strict=True):
+                row = self.table[each, classes]
+                counts += size * np.bincount(row, sizes, len(counts)).astype(np.int64)  # sums up to n: exact in float64
+        return (counts[1:] // 2).tolist()
+
+    def _classes_by_label(self, code: Ids) -> Iterator[tuple[Ids, Ids]]:
+        """Yield for each code the classes that have it, sorted, and how many of its observations each has."""
+        order = np.lexsort((self.behaviour.class_of, code))
+        ends = np.flatnonzero(np.diff(code[order], append=code.max() + 1)) + 1
+        for members in np.split(self.behaviour.class_of[order], ends[:-1]):
+            yield np.unique(members, return_counts=True)
 
     def pairs_at(self, level: int) -> Pairs:
         """Return all unordered pairs of observations that enter R_D* at a level."""

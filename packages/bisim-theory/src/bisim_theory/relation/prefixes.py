@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -178,12 +178,22 @@ def pairs_apart(common: NDArray[np.int32], *counts: Ids) -> list[int]:
         common: (m - 1,) common prefixes of neighbours in sorted order.
         counts: (m,) numbers of observations, each of which gets an answer of its own.
     """
-    r, at_p, found = rectangles(common), common % 2 == 0, []
-    start, middle, stop = r.start[at_p], r.middle[at_p], r.stop[at_p]
+    return [int(pairs.sum()) for pairs in _products(common, common % 2 == 0, *counts)]
+
+
+def pairs_apart_per_level(common: NDArray[np.int32], *counts: Ids) -> list[list[int]]:
+    """Count the pairs in R_D* of sorted observations by level; arguments as for `pairs_apart`."""
+    at_p = common % 2 == 0
+    return [pairs_per_level(levels_of(common[at_p]), pairs) for pairs in _products(common, at_p, *counts)]
+
+
+def _products(common: NDArray[np.int32], at: NDArray[np.bool_], *counts: Ids) -> Iterator[Ids]:
+    """Yield for each of `counts` the number of pairs of observations that part at each of some boundaries."""
+    r = rectangles(common)
+    start, middle, stop = r.start[at], r.middle[at], r.stop[at]
     for each in counts:
         before = np.concatenate([[0], np.cumsum(each, dtype=np.int64)])
-        found.append(int(((before[middle] - before[start]) * (before[stop] - before[middle])).sum()))
-    return found
+        yield (before[middle] - before[start]) * (before[stop] - before[middle])
 
 
 def pairs_per_level(levels: Ids, pairs: Ids) -> list[int]:

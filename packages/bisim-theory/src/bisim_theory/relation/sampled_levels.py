@@ -1,7 +1,7 @@
 """R_D* without a table: exact levels of single pairs by search, numbers of pairs estimated from a sample."""
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,15 @@ class SampledRelation(Relation):
         classes = zip(behaviour.class_of[x].tolist(), behaviour.class_of[y].tolist(), strict=True)
         return cls(behaviour, x, y, np.array([walk(behaviour, a, b) for a, b in classes]))
 
+    def among(self, positions: Ids) -> "SampledRelation":
+        """Return the relation over some of the observations, with the sampled pairs among those."""
+        of = np.full(len(self.observations), -1)
+        of[positions] = np.arange(len(positions))
+        x, y = of[self.x], of[self.y]
+        kept = (x >= 0) & (y >= 0)
+        behaviour = super().among(positions).behaviour
+        return replace(self, behaviour=behaviour, x=x[kept], y=y[kept], levels=self.levels[kept])
+
     def class_levels(self, a: Ids, b: Ids) -> NDArray[Any]:
         """Return the levels of pairs of classes, elementwise, by one search for each."""
         a, b = np.broadcast_arrays(a, b)
@@ -54,7 +63,7 @@ class SampledRelation(Relation):
 
     def _estimate(self, sampled: int) -> int:
         n = len(self.observations)
-        return round(n * (n - 1) / 2 * sampled / len(self.levels))
+        return round(n * (n - 1) / 2 * sampled / max(len(self.levels), 1))
 
     @functools.cached_property
     def distinguished_pairs_per_level(self) -> list[int]:
@@ -64,6 +73,11 @@ class SampledRelation(Relation):
     def equal_label_pairs(self, code: Ids) -> int:
         """Estimate the number of unordered pairs in R_D* of observations with equal codes (n,)."""
         return self._estimate(int(((code[self.x] == code[self.y]) & (self.levels > 0)).sum()))
+
+    def equal_label_pairs_per_level(self, code: Ids) -> list[int]:
+        """Estimate the number of unordered pairs in R_D* of observations with equal codes (n,), by level from 1."""
+        equal = np.bincount(self.levels[code[self.x] == code[self.y]], minlength=1)
+        return [self._estimate(number) for number in equal[1:].tolist()]
 
     def pairs_at(self, level: int) -> Pairs:
         """Return the sampled pairs of a level."""

@@ -22,6 +22,7 @@ from bisim_theory.relation.prefixes import (
     count_by_label,
     levels_of,
     pairs_apart,
+    pairs_apart_per_level,
     positive_levels,
 )
 from bisim_theory.relation.refinement import group
@@ -78,6 +79,11 @@ class TrajectoryRelation(Relation):
         """Count the unordered pairs in R_D* of observations with equal codes (n,)."""
         label, place, counts = count_by_label(self.behaviour.class_of, self.behaviour.classes, code)
         return pairs_apart(between_labels(self.prefixes, label, place), counts)[0]
+
+    def equal_label_pairs_per_level(self, code: Ids) -> list[int]:
+        """Count the unordered pairs in R_D* of observations with equal codes (n,), by level from 1."""
+        label, place, counts = count_by_label(self.behaviour.class_of, self.behaviour.classes, code)
+        return pairs_apart_per_level(between_labels(self.prefixes, label, place), counts)[0]
 
     def pairs_at(self, level: int) -> Pairs:
         """Return all unordered pairs of observations that enter R_D* at a level."""

@@ -29,7 +29,7 @@ from bisim_theory.relation.prefixes import (
     combine,
     count_by_label,
     levels_of,
-    pairs_apart,
+    pairs_apart_per_level,
     pairs_per_level,
     rectangles,
 )
@@ -181,15 +181,20 @@ class UnknownInitialRelation(Relation):
 
     def equal_label_pairs(self, code: Ids) -> int:
         """Count the unordered pairs in R_D* of observations with equal codes (n,)."""
+        return sum(self.equal_label_pairs_per_level(code))
+
+    def equal_label_pairs_per_level(self, code: Ids) -> list[int]:
+        """Count the unordered pairs in R_D* of observations with equal codes (n,), by level from 1."""
         label, of_class, counts = count_by_label(self.behaviour.class_of, self.behaviour.classes, code)
         is_known = of_class < self.known
         common = between_labels(self.whole, label[is_known], of_class[is_known])
-        (pairs,) = pairs_apart(common, counts[is_known])
+        (pairs,) = pairs_apart_per_level(common, counts[is_known])
         place = self._place[of_class]
         order = np.lexsort((place, label))
         common = between_labels(self.tails, label[order], place[order])
-        everything, of_known = pairs_apart(common, counts[order], np.where(is_known, counts, 0)[order])
-        return pairs + everything - of_known
+        everything, of_known = pairs_apart_per_level(common, counts[order], np.where(is_known, counts, 0)[order])
+        per_level = itertools.zip_longest(pairs, everything, of_known, fillvalue=0)
+        return [known + every - both for known, every, both in per_level]
 
     @functools.cached_property
     def _component(self) -> Ids:

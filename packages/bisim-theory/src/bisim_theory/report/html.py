@@ -10,7 +10,9 @@ import numpy as np
 from bisim_theory.data.transitions import DatasetError
 from bisim_theory.files import atomic_write
 from bisim_theory.outcome import Checked, Impossible, RelationOnly, Report
+from bisim_theory.relation.choice import Choice
 from bisim_theory.report import charts, tables
+from bisim_theory.report import choice as ranking
 from bisim_theory.report.actions import MOST_NAMED, code_meanings, describe_codes, named_codes
 from bisim_theory.report.auxiliary import count_values, offer_alternatives, warn_of_own_values
 from bisim_theory.report.witness_images import witness_images
@@ -80,9 +82,20 @@ def to_html(report: Report, title: str) -> str:
         values["comparison_chart"] = charts.comparison(report.comparison)
         labelled = report.label is not None
         values["candidate_rows"] = [tables.candidate_row(each, labelled) for each in report.comparison.candidates]
+    if report.choice is not None:
+        values |= _choice(report, report.choice)
     if isinstance(report, Checked):
         values |= _theorem(report.check, report.label)
     return _environment().get_template("report.html.j2").render(values)
+
+
+def _choice(report: Report, choice: Choice) -> dict[str, Any]:
+    return {
+        "choice_headline": ranking.headline(choice),
+        "choice_head": [*ranking.HEAD, "wanted label in it"],
+        "choice_rows": ranking.table_rows(choice.candidates),
+        "choice_sentences": ranking.sentences(report, choice),
+    }
 
 
 @functools.cache

@@ -9,6 +9,7 @@ from bisim_theory.relation.comparison import Candidate, Comparison
 from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded
 from bisim_theory.report.actions import code_meanings, describe_codes
 from bisim_theory.report.auxiliary import count_values
+from bisim_theory.report.choice import choice_values
 from bisim_theory.report.reading import describe_reading
 from bisim_theory.theorem.check import QUANTILES, LevelCheck, TheoremCheck
 
@@ -52,6 +53,7 @@ NAMES = (
     "collect_next",
     "pairs",
     "comparison",
+    "choice",
     "hypothesis",
     "conclusion",
     "no_well_trained_model",
@@ -95,6 +97,7 @@ def _outcome(report: Report) -> dict[str, Any]:
         "auxiliary_known": None if values is None else values.known,
         "label": report.label,
         "comparison": None if report.comparison is None else _comparison(report.comparison),
+        "choice": None if report.choice is None else choice_values(report, report.choice),
         "verdict": report.verdict,
     }
 

@@ -11,6 +11,7 @@ from bisim_theory.relation.comparison import Candidate, Comparison
 from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded
 from bisim_theory.report.actions import MOST_NAMED, code_meanings, describe_codes, named_codes
 from bisim_theory.report.auxiliary import count_values, describe_p, offer_alternatives, warn_of_own_values
+from bisim_theory.report.choice import choice_lines
 from bisim_theory.report.reading import describe_reading
 from bisim_theory.theorem.check import LevelCheck, TheoremCheck
 from bisim_theory.theorem.verdict import unexplained_notes, verdict_sentence
@@ -30,6 +31,8 @@ def to_text(report: Report) -> str:
     sections = [_data_lines(report)]
     if report.comparison is not None:
         sections.append(_comparison_lines(report.comparison, report.label))
+    if report.choice is not None:
+        sections.append(choice_lines(report, report.choice))
     if isinstance(report, Impossible):
         sections.append(_contradiction_lines(report))
     else:

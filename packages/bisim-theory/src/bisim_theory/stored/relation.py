@@ -97,6 +97,10 @@ class StoredRelation(Relation):
         """Not offered: labels of observations on disk are counted by `equal_pairs`."""
         raise DatasetError("labels of observations on disk are no array; use `equal_pairs`")
 
+    def equal_label_pairs_per_level(self, code: Ids) -> list[int]:
+        """Not offered, as `equal_label_pairs`."""
+        raise DatasetError("labels of observations on disk are no array; use `equal_pairs`")
+
     def equal_pairs(self, kinds: Kinds) -> int:
         """Count the unordered pairs in R_D* of observations with equal labels."""
         return equal_label_pairs(self.over_classes, kinds.of_class, kinds.label, kinds.size)
