@@ -17,7 +17,7 @@ from support.models import Flat
 from support.small import SMALL
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("packages/*/README.md")), *sorted(ROOT.glob("docs/*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("packages/*/README.md")), *sorted(ROOT.glob("docs/**/*.md"))]
 PARSERS = {
     "bisim-check": bisim_check_parser,
     "pjepa-curves": pjepa_curves_parser,

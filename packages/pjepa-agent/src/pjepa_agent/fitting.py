@@ -67,8 +67,9 @@ def fit(
 ) -> PJEPA:
     """Train a model on data, and return it in its best state.
 
-    >>> model = fit(data, auxiliary="reward", encoder=my_module, run="runs/mine")     # doctest: +SKIP
-    >>> z = model.encode(data.observation[:10])                                       # doctest: +SKIP
+    Examples:
+        >>> model = fit(data, auxiliary="reward", encoder=my_module, run="runs/mine")     # doctest: +SKIP
+        >>> z = model.encode(data.observation[:10])                                       # doctest: +SKIP
 
     Progress is a bar on a terminal, and elsewhere, as in a notebook, a line per evaluation of the logger
     ``pjepa_agent``, on standard error unless logging shows it already. To silence it, set the level of that logger.

@@ -47,11 +47,12 @@ class TheoremMonitor:
 
     The relation is computed once, here. A call takes what a model makes of the data and returns its `Measures`:
 
-    >>> data = TransitionDataset([0, 1, 2], [0, 0, 0], [1, 2, 2], [0, 0, 1], observation=np.eye(3))
-    >>> monitor = TheoremMonitor(data)
-    >>> measures = monitor(lambda o: o[:, :2], lambda z, a: z, lambda z: z[:, 0])
-    >>> measures.collapsed_pairs, measures.pair.ids
-    (0, (0, 2))
+    Examples:
+        >>> data = TransitionDataset([0, 1, 2], [0, 0, 0], [1, 2, 2], [0, 0, 1], observation=np.eye(3))
+        >>> monitor = TheoremMonitor(data)
+        >>> measures = monitor(lambda o: o[:, :2], lambda z, a: z, lambda z: z[:, 0])
+        >>> measures.collapsed_pairs, measures.pair.ids
+        (0, (0, 2))
 
     To be embedded are `observations`; then T predicts what follows each of `sources` under its row of `actions`, and P
     predicts p of each of `observations`, all in evaluation mode, with nothing random. Observations and transitions that

@@ -67,9 +67,10 @@ def plan_run(
 ) -> Answer:
     """Plan with the trained model of a run, in its world, and measure how well that goes.
 
-    >>> from pjepa_agent.planning import plan_run
-    >>> answer = plan_run("runs/NAME", task="goal", episodes=72)             # doctest: +SKIP
-    >>> answer.numbers["success"], answer.numbers["random_policy"]["success"]    # doctest: +SKIP
+    Examples:
+        >>> from pjepa_agent.planning import plan_run
+        >>> answer = plan_run("runs/NAME", task="goal", episodes=72)             # doctest: +SKIP
+        >>> answer.numbers["success"], answer.numbers["random_policy"]["success"]    # doctest: +SKIP
 
     Args:
         run: a run directory.

@@ -180,8 +180,9 @@ def load(
 ) -> PJEPA:
     """Load the trained model of a run directory, in evaluation mode.
 
-    >>> model = load("runs/NAME")                 # doctest: +SKIP
-    >>> z = model.encode(images)                  # doctest: +SKIP
+    Examples:
+        >>> model = load("runs/NAME")                 # doctest: +SKIP
+        >>> z = model.encode(images)                  # doctest: +SKIP
 
     Args:
         run: a run directory.
