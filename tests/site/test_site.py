@@ -83,9 +83,9 @@ def test_every_link_leads_to_a_page_and_an_anchor(pages, site):
                 continue
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
             target = target / "index.html" if target.is_dir() else target
-            if not target.is_relative_to(site.resolve()) or not target.is_file():
-                broken.append((str(path.relative_to(site)), link))
-            elif parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].anchors:
+            exists = target.is_relative_to(site.resolve()) and target.is_file()
+            anchors = {"", *pages[target].anchors} if exists and target in pages else {unquote(parts.fragment)}
+            if not exists or unquote(parts.fragment) not in anchors:
                 broken.append((str(path.relative_to(site)), link))
     assert not broken
 
