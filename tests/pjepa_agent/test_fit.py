@@ -34,13 +34,13 @@ ANY_WIDTH = {name: value for name, value in SMALL.items() if name != "network.la
 class Interrupting(Flat):
     """Press Ctrl-C as the given forward pass in training mode begins."""
 
-    passes = 0
+    passes, number = 0, signal.SIGINT
 
     def forward(self, images):
         if self.training and torch.is_grad_enabled():
             type(self).passes += 1
             if self.passes == 9:
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(self.number)
         return super().forward(images)
 
 
@@ -149,6 +149,30 @@ def test_an_episode_of_one_frame_changes_nothing(tmp_path, data, first):
     fit(data, data.labels["place"], run=tmp_path / "plain", settings=SMALL, updates=2)
     fit(more, more.labels["place"], run=tmp_path / "more", settings=SMALL, updates=2)
     assert rows_of(tmp_path / "plain") == rows_of(tmp_path / "more")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_scheduler_ends_a_script_that_has_saved_and_goes_on_as_one_left_alone(
+    tmp_path, data, number, monkeypatch, capsys
+):
+    def train(name):
+        return fit(data, "reward", Interrupting(), run=tmp_path / name, settings=ANY_WIDTH, updates=12, seed=3)
+
+    torch.manual_seed(0)
+    Interrupting.passes = 100
+    train("whole")
+    monkeypatch.setattr(Interrupting, "number", number)
+    before = signal.getsignal(number)
+    torch.manual_seed(0)
+    Interrupting.passes = 0
+    with pytest.raises(SystemExit) as ended:
+        train("parts")
+    assert ended.value.code == 128 + number
+    assert f"{number.name}: saved after " in capsys.readouterr().err
+    assert signal.getsignal(number) == before
+    assert not (tmp_path / "parts" / "report.json").exists()
+    train("parts")
+    assert rows_of(tmp_path / "whole") == rows_of(tmp_path / "parts")
 
 
 def test_without_a_run_nothing_is_left(tmp_path, data, monkeypatch):

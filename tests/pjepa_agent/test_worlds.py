@@ -91,6 +91,25 @@ def test_many_frames_stay_in_the_dataset(tmp_path, dataset, monkeypatch, caplog)
     assert bisim_check([str(run.path)]) in (1, 3)
 
 
+def test_settings_of_an_environment_are_said_to_change_nothing_of_a_dataset(tmp_path, dataset, caplog):
+    options = ["--data", dataset, "--auxiliary", "reward", "--collection.environments", "3"]
+    assert train(tmp_path, *options, updates=1)[0] == 0
+    assert (
+        "collection.transitions=300, collection.environments=3: are of an environment and change nothing here"
+        in caplog.text
+    )
+
+
+@pytest.mark.parametrize(("size", "said"), [(0, True), (64, False)])
+def test_images_that_take_long_are_said_with_how_to_make_them_small(tmp_path, size, said, caplog, monkeypatch):
+    monkeypatch.setattr("pjepa_agent.training.transitions.LARGE", 16)
+    options = ["--env", "support.corridor:Corridor-v0", "--auxiliary", "terminated", "--collection.size", size]
+    with caplog.at_level(logging.INFO, "pjepa_agent"):
+        assert train(tmp_path, *options, updates=1)[0] == 0
+    assert ("images of 12 x 20 are 0.00022 GB in all and have 0 times the pixels" in caplog.text) == said
+    assert ("collection.size=64 resizes them" in caplog.text) == said
+
+
 def test_a_dataset_is_read_once(tmp_path, dataset, monkeypatch):
     from pjepa_agent.envs import dataset as module
 

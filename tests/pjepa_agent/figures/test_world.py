@@ -15,7 +15,7 @@ from pjepa_agent.envs.terminals import absorb_terminals
 from pjepa_agent.evaluation.held_out_episodes import HeldOutEpisodes
 from pjepa_agent.figures.arrangement import LEVELS, arrange, order_by_levels
 from pjepa_agent.figures.figure_two import WorldColumn, draw_figure_two, measures_text
-from pjepa_agent.figures.strips import draw_strips, find_strips, pictures_of
+from pjepa_agent.figures.strips import _vector, draw_strips, find_strips, pictures_of
 from pjepa_agent.figures.world import panel, principal_components, spaced, write_world_figures
 from pjepa_agent.model import PJEPA
 from pjepa_agent.runs.metrics import ACCURACY, LEAST_EXPLAINED, MetricsFile
@@ -145,7 +145,11 @@ def test_strips_follow_the_witness_to_where_p_differs():
             for here, action, there in zip(path, pair.witness, path[1:], strict=False):
                 row = (held_out.relation.data.source == here) & (held_out.relation.data.action == action)
                 assert set(held_out.relation.data.successor[row].tolist()) == {there}
-    assert [pair.level for pair in find_strips(held_out, model, 2).pairs] == [1, len(levels)]
+    assert "not shown" not in texts(strips)[1][0]
+    ends = find_strips(held_out, model, 2)
+    assert [pair.level for pair in ends.pairs] == [1, len(levels)]
+    assert len(levels) > 3
+    assert texts(ends)[1][0].endswith(f"\nnot shown: levels 2 to {len(levels) - 1} of {len(levels)}")
 
 
 def texts(strips, size=(4.7, 3.4)):
@@ -175,6 +179,21 @@ def test_vectors_are_said_in_numbers():
     assert "(vectors, so in numbers)" in said[0]
     assert not axes.images
     assert any(each.startswith("x  (0, 0, 0") for each in said) or any(each.startswith("x  (1, 0") for each in said)
+
+
+@pytest.mark.parametrize(
+    ("observations", "said"),
+    [
+        (np.eye(9), ["one-hot: number 3 of 0 to 8", "one-hot: number 8 of 0 to 8"]),
+        (np.arange(81).reshape(9, 9), ["(27, 28, 29, 30, 31, 32, \N{HORIZONTAL ELLIPSIS} 3 more)"]),
+        (np.eye(9)[:, :5], ["(0, 0, 0, 1, 0)", "(0, 0, 0, 0, 0)"]),
+        (2 * np.eye(9), ["(0, 0, 0, 2, 0, 0, \N{HORIZONTAL ELLIPSIS} 3 more)"]),
+    ],
+)
+def test_of_a_long_vector_it_is_said_what_is_not_written(observations, said):
+    written = [_vector(row) for row in observations]
+    assert written[3] == said[0]
+    assert said[-1] in written
 
 
 def test_p_that_protects_nothing_is_said():

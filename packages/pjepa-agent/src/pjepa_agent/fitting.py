@@ -98,6 +98,7 @@ def fit(
         RunError: the directory is used, or holds another run.
         TrainingError: a loss is no longer finite.
         KeyboardInterrupt: Ctrl-C; the state is saved first, if `run` is given.
+        SystemExit: SIGTERM or SIGHUP, with `run` given, and the status of pjepa-train, once the state is saved.
     """
     settings = settings if isinstance(settings, Config) else _as_overrides(settings)
     name, make = (None, None) if encoder is None else find_encoder(encoder)
@@ -319,7 +320,7 @@ def _check_same(path: Path, given: TransitionDataset) -> None:
 def _train(
     directory: RunDirectory, parts: _Parts, device: torch.device, make: EncoderFactory | None, kept: bool
 ) -> None:
-    """Train to the end. Ctrl-C saves the state of a run that is kept, and is raised again."""
+    """Train to the end. A signal to stop saves the state of a run that is kept, and then ends what it would end."""
     with _interruption() if kept else contextlib.nullcontext([]) as received:
         try:
             train_run(
@@ -332,15 +333,17 @@ def _train(
                 results=kept,
             )
         except Interrupted as interrupted:
-            raise KeyboardInterrupt(
-                f"saved after {interrupted.update} updates; the same call goes on with the run {directory.path}"
-            ) from None
+            said = f"saved after {interrupted.update} updates; the same call goes on with the run {directory.path}"
+            if received[0] == signal.SIGINT:
+                raise KeyboardInterrupt(said) from None
+            logger.warning("%s: %s", signal.Signals(received[0]).name, said)
+            raise SystemExit(128 + received[0]) from None
 
 
 def _interruption() -> contextlib.AbstractContextManager[list[int]]:
-    """Collect Ctrl-C, which only the main thread can."""
+    """Collect the signals that stop a training, which only the main thread can."""
     main = threading.current_thread() is threading.main_thread()
-    return collected_signals((signal.SIGINT,)) if main else contextlib.nullcontext([])
+    return collected_signals() if main else contextlib.nullcontext([])
 
 
 @contextlib.contextmanager

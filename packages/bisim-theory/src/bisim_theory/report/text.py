@@ -255,8 +255,9 @@ def _hypothesis_lines(check: TheoremCheck) -> list[str]:
     lines += [f"  {name}: {', '.join(f'{v:.4g}' for v in values)}" for name, values in residuals if values is not None]
     if check.auxiliary_share is not None:
         lines.append(
-            f"  level-1 pairs with e_p(x) + e_p(y) < |p(x) - p(y)|: {check.auxiliary_share:.4%} "
-            f"(compared with: {check.tolerance.auxiliary:.4g}{', sampled' if check.levels[0].sampled else ''})"
+            f"  level-1 pairs with e_p(x) + e_p(y) < |p(x) - p(y)|: {check.auxiliary_share:.4g} of them"
+            f"{', sampled' if check.levels[0].sampled else ''}; {check.tolerance.auxiliary:.4g} would be a P that is "
+            "good enough by itself, which decides nothing"
         )
     if check.levels:
         lines += _level_table(check)

@@ -34,12 +34,14 @@ class Strips:
         frames: observations (...) by id.
         stack: observations of the environment that make up one, along the channels of images.
         images: whether observations are images.
+        levels: number of levels of R_D*, of which `pairs` may leave out those in the middle.
     """
 
     pairs: list[WitnessStrip]
     frames: dict[int, NDArray[Any]]
     stack: int
     images: bool
+    levels: int
 
 
 def find_strips(held_out: HeldOutEpisodes, model: PJEPA, most: int) -> Strips:
@@ -58,7 +60,9 @@ def find_strips(held_out: HeldOutEpisodes, model: PJEPA, most: int) -> Strips:
         pairs.append(witness_strip(lookup, title, pair, level.level, witness, representation.embedding))
     ids = {path[step] for pair in pairs for path in (pair.x, pair.y) for step in pair.shown}
     stack = held_out.config.collection.stack
-    return Strips(pairs, {each: np.asarray(frames[each]) for each in sorted(ids)}, stack, held_out.spec.images)
+    return Strips(
+        pairs, {each: np.asarray(frames[each]) for each in sorted(ids)}, stack, held_out.spec.images, len(check.levels)
+    )
 
 
 def pictures_of(frame: NDArray[np.uint8], stack: int) -> list[NDArray[np.uint8]]:
@@ -114,6 +118,19 @@ def draw_strips(axes: Axes, strips: Strips, size: tuple[float, float]) -> None:
 def _title(strips: Strips) -> str:
     if not strips.pairs:
         return "No pair of observations is distinguished:\np protects nothing here."
+    return _about(strips) + _left_out(strips)
+
+
+def _left_out(strips: Strips) -> str:
+    """Name the levels that no pair is shown of."""
+    missing = sorted(set(range(1, strips.levels + 1)) - {pair.level for pair in strips.pairs})
+    if not missing:
+        return ""
+    said = f"level {missing[0]}" if len(missing) == 1 else f"levels {missing[0]} to {missing[-1]}"
+    return f"\nnot shown: {said} of {strips.levels}"
+
+
+def _about(strips: Strips) -> str:
     if not strips.images:
         return "pairs of each level along their witness\n(vectors, so in numbers)"
     history = min(len(_first_pictures(strips)) - 1, EARLIER)
@@ -216,6 +233,10 @@ def _joined(pair: WitnessStrip) -> str:
 
 
 def _vector(values: NDArray[Any]) -> str:
+    """Write a vector: a longer one that is one-hot by the place of the one, from 0, another by its first numbers."""
+    number = len(values)
+    if number > NUMBERS and np.count_nonzero(values) == 1 and values.max() == 1:
+        return f"one-hot: number {int(values.argmax())} of 0 to {number - 1}"
     text = ", ".join(f"{value:.3g}" for value in values[:NUMBERS].tolist())
-    more = ", \N{HORIZONTAL ELLIPSIS}" if len(values) > NUMBERS else ""
+    more = f", \N{HORIZONTAL ELLIPSIS} {number - NUMBERS} more" if number > NUMBERS else ""
     return f"({text}{more})"

@@ -14,7 +14,8 @@ from bisim_theory.data.auxiliary_functions import stored_bins
 
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.compute.processes import Processes
-from pjepa_agent.config.schema import Config
+from pjepa_agent.config.presets import WORLD
+from pjepa_agent.config.schema import CollectionConfig, Config
 from pjepa_agent.envs.registry import make_domain
 from pjepa_agent.evaluation.before_training import describe_counting, describe_relation
 from pjepa_agent.runs.directory import RunDirectory, RunError
@@ -24,6 +25,12 @@ logger = logging.getLogger("pjepa_agent")
 
 COPIED = 1 << 31
 """Most bytes of frames of a dataset that are copied into a run."""
+
+LARGE, USUAL = 128, 64
+"""Largest side of an image of which nothing is said, and the side that is proposed for larger ones."""
+
+OF_ENVIRONMENTS = ("target", "transitions", "max_episode_steps", "action_repeat", "environments")
+"""Settings of collection that have no meaning for a dataset."""
 
 FINGERPRINTED = 256
 """Transitions whose observations the fingerprint of p is taken of."""
@@ -49,8 +56,10 @@ def prepare_transitions(
         run.keep_bins(stored_bins(data))  # a run that was killed between the two files
         _check_auxiliary(run, config, data)
         return data, None
-    if not config.collection.dataset:
-        logger.info("collecting %d transitions", config.collection.transitions)
+    if config.collection.dataset:
+        _say_what_is_ignored(config.collection)
+    else:
+        logger.info("collecting %d transitions%s", config.collection.transitions, _large(run, config))
     data = collect_data()
     _check_dataset(run, config, data)
     run.keep_bins(stored_bins(data))
@@ -58,6 +67,31 @@ def prepare_transitions(
         return data, functools.partial(_describe_and_write, run, data)
     logger.info("%s", describe_relation(data))
     return data, functools.partial(write_transitions, run.transitions, _without_many_frames(run, data))
+
+
+def _say_what_is_ignored(collection: CollectionConfig) -> None:
+    """Log the settings of an environment that are other than the default and change nothing of a dataset."""
+    changed = [
+        f"collection.{name}={getattr(collection, name)}"
+        for name in OF_ENVIRONMENTS
+        if getattr(collection, name) != getattr(WORLD, name)
+    ]
+    if changed:
+        said = "is of an environment and changes" if len(changed) == 1 else "are of an environment and change"
+        logger.warning("%s: %s nothing here; all of the dataset is used, as it was recorded", ", ".join(changed), said)
+
+
+def _large(run: RunDirectory, config: Config) -> str:
+    """Say how much more than usual images of another world are, where no size is set; else nothing."""
+    shape = run.read_spec().observation_shape
+    if config.counting or config.collection.size or len(shape) != 3 or max(shape[:2]) <= LARGE:
+        return ""
+    times = shape[0] * shape[1] / USUAL**2
+    gigabytes = config.collection.transitions * math.prod(shape) / 1e9
+    return (
+        f", whose images of {shape[0]} x {shape[1]} are {gigabytes:.2g} GB in all and have {times:.0f} times the "
+        f"pixels of {USUAL} x {USUAL} to train on; collection.size={USUAL} resizes them"
+    )
 
 
 def _describe_and_write(run: RunDirectory, data: TransitionDataset) -> None:
