@@ -1,0 +1,253 @@
+"""Train every objective with settings that an equal search chose, and tabulate what its encoder keeps.
+
+Command: ``uv run python -m benchmarks.studies.objectives --out objectives.png``. It goes on where it was stopped: first
+each objective's search (eight settings for 300 updates, the better four for 600, on seeds of the search), then five
+seeds that nothing was chosen by. ``--world grid`` does the same on MiniGrid-Empty-8x8, which takes the dependency group
+``worlds``. ``--only NAME`` takes some of the objectives, ``--list`` prints their settings.
+"""
+
+import argparse
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from bisim_theory.theorem.check import Tolerance, check_theorem
+from bisim_theory.theorem.nearest import distances
+from numpy.typing import NDArray
+from pjepa_agent.auxiliary import Auxiliary
+from pjepa_agent.evaluation.clusters import nearest_centroid_accuracy
+from pjepa_agent.evaluation.held_out import HeldOut
+from pjepa_agent.evaluation.held_out_episodes import HeldOutEpisodes, make_held_out
+from pjepa_agent.evaluation.theorem import LEVELS_MEASURED, PAIRS, represent
+from pjepa_agent.model import PJEPA
+from pjepa_agent.runs.checkpoint import load
+from pjepa_agent.runs.directory import RunDirectory
+
+from benchmarks.studies.kinds import kinds_of
+from benchmarks.studies.objectives_tables import chosen_table, draw, tables
+from benchmarks.studies.promise import COLUMNS
+from benchmarks.studies.recipes import VARIANTS as WORLDS
+from benchmarks.studies.records import Records, Table
+from benchmarks.studies.search import Search
+from benchmarks.studies.study import Measures, Study, add_curve_options, list_variants, settings, study_parser
+
+SCORES = "objectives-search.csv"
+"""Table of the scores of all settings."""
+
+QUICK = settings("evaluation.probe_per_count=0")
+"""What a training of the search leaves out."""
+
+
+class World(NamedTuple):
+    """Hold a world: options of `pjepa-train`, those that all objectives but ``tdmpc2`` have, and the learning rates."""
+
+    options: Sequence[str]
+    network: Sequence[str]
+    rates: Mapping[str, Sequence[str]]
+
+
+PLACES = {
+    "counting": World(
+        (), (), {rate: settings(f"optimization.learning_rate={rate}") for rate in ("8e-3", "2e-3", "5e-4", "2e-2")}
+    ),
+    "grid": World(
+        WORLDS["minigrid-empty-8x8"],
+        settings("network.latent_normalization=batch"),
+        {
+            f"8e-3x{factor}": settings(f"optimization.encoder_learning_rate_factor={factor}")
+            for factor in ("0.15", "0.02", "0.005", "0.5")
+        },
+    ),
+}
+"""Of the learning rates all objectives try the first two; one of a single loss, without weights, tries all four."""
+
+CLIPS = {clip: settings(f"optimization.clip={clip}") for clip in ("1", "20")}
+
+SEQUENCES = settings("optimization.batch_size=128")
+"""Half as many sequences of three transitions encode as many observations as the others' pairs."""
+
+
+def objective(name: str, *more: str) -> list[str]:
+    """Return the options that train with an objective."""
+    return ["--objective", name, *more]
+
+
+def arguments(**values: str) -> list[str]:
+    """Return the options that set arguments of an objective, given in JSON."""
+    return [part for name, value in values.items() for part in ("--objective-arg", f"{name}={value}")]
+
+
+OWN: Mapping[str, list[str]] = {"own weights": []}
+"""The weights that a method has, or P-JEPA's preset."""
+
+REWARD_10 = {**OWN, "reward 10": arguments(reward_weight="10")}
+
+OBJECTIVES: Mapping[str, tuple[list[str], Mapping[str, list[str]]]] = {
+    "pjepa": (objective("pjepa"), {**OWN, "transition 0.1": settings("objective.transition_weight=0.1")}),
+    "deepmdp": (objective("deepmdp"), REWARD_10),
+    "dbc": (objective("dbc"), REWARD_10),
+    "dbc-paper": (objective("dbc", *arguments(form="paper")), REWARD_10),
+    "tdmpc2": (objective("tdmpc2", *SEQUENCES), {**OWN, "reward 2": arguments(reward_weight="2")}),
+    "pldm": (
+        objective("pldm", *SEQUENCES),
+        {
+            **OWN,
+            "eb_jepa weights": arguments(
+                variance_weight="16", covariance_weight="8", smoothness_weight="12", inverse_weight="1"
+            ),
+        },
+    ),
+    "inverse": (objective("inverse"), OWN),
+    "inverse-transition": (
+        objective("inverse"),
+        {f"transition {weight}": arguments(transition_weight=weight) for weight in ("0.2", "1")},
+    ),
+    "sigreg": (objective("sigreg"), {**OWN, "sigreg 1": arguments(sigreg_weight="1")}),
+    "vicreg": (objective("vicreg"), {**OWN, "transition 5": arguments(transition_weight="5")}),
+    "ema": (objective("ema"), {**OWN, "momentum 0.999": arguments(momentum="0.999")}),
+}
+"""Options of each objective, and the weights that its search tries."""
+
+
+def candidate_settings(world: str, name: str) -> dict[str, list[str]]:
+    """Return the eight settings of an objective: two rates, two clips and two weights, or four rates and two clips."""
+    place, (options, weights) = PLACES[world], OBJECTIVES[name]
+    rates = dict(itertools.islice(place.rates.items(), 8 // (len(CLIPS) * len(weights))))
+    network = [] if name == "tdmpc2" else place.network
+    return {
+        f"rate {rate}, clip {clip}, {weight}": [
+            *(*place.options, *options, *network),
+            *(*rates[rate], *CLIPS[clip], *weights[weight]),
+        ]
+        for rate, clip, weight in itertools.product(rates, CLIPS, weights)
+    }
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
+    parser = study_parser(__doc__, "objectives", seeds="40-44")
+    parser.add_argument("--world", choices=list(PLACES), default="counting", help="(default: %(default)s)")
+    add_curve_options(parser, OBJECTIVES)
+    parser.add_argument("--recorded", action="store_true", help="train nothing, and print what is recorded")
+    return parser
+
+
+def main() -> None:
+    """Search and train what is missing, print the tables and draw the figure."""
+    options = make_parser().parse_args()
+    every = {name: candidate_settings(options.world, name) for name in options.only}
+    if options.list:
+        print("\n\n".join(f"# {name}\n{list_variants(each)}" for name, each in every.items()))
+        return
+    scores = Table(options.records / SCORES)
+    records = Records(options.records, "objectives", COLUMNS)
+    score = score_counting if options.world == "counting" else score_grid
+    chosen = {}
+    for name, each in every.items():
+        quick = {setting: [*given, *QUICK] for setting, given in each.items()}
+        search = Search(f"{options.world}/{name}", quick, scores, options.runs / "search", score)
+        setting = search.halving.winner(search.scores()) if options.recorded else search.complete(options.lanes)
+        if setting is None:
+            continue
+        chosen[name] = setting
+        variant = {f"{options.world}-{name}": each[setting]}
+        if not options.recorded:
+            Study(options.runs, variant, options.seeds, records, measure).complete(options.lanes)
+    print_study(options.world, chosen, records, options.seeds, options.out)
+
+
+def print_study(
+    world: str, chosen: Mapping[str, str], records: Records, seeds: Sequence[int], out: Path | None = None
+) -> None:
+    """Print the settings that were chosen and the tables of what is recorded, and draw the figure."""
+    known = records.runs()
+    found = {
+        name: runs
+        for name in chosen
+        if (runs := [known[key] for seed in seeds if (key := (f"{world}-{name}", seed)) in known])
+    }
+    print(chosen_table(chosen), *tables(world, found), sep="\n\n")
+    if out:
+        draw(world, found, out)
+
+
+def score_counting(report: Mapping[str, Any]) -> float:
+    """Return the lowest separation of a level of R_D*(reward) on held-out transitions, 0 where there is none."""
+    trained = report["held_out"]["trained"]
+    found = [trained[f"theorem_separation_{level}"] for level in range(1, LEVELS_MEASURED + 1)]
+    return min((each for each in found if each is not None), default=0.0)
+
+
+def score_grid(report: Mapping[str, Any]) -> float:
+    """Return the smallest explained share of a level of R_D*(terminated) on held-out transitions."""
+    found = report["held_out"]["trained"]["theorem_least_explained_share"]
+    return 0.0 if found is None or math.isnan(found) else float(found)
+
+
+def measure(path: Path) -> Measures:
+    """Count the embeddings that a finished run and an untrained one use, and measure with shuffled labels."""
+    run, config = RunDirectory.open(path)
+    model, spec = load(path), run.read_spec()
+    untrained = PJEPA.untrained(config, spec)
+    untrained.copy_standardization(model)
+    if config.counting:
+        return _measure_counting(HeldOut(config, Auxiliary(config)), model, untrained)
+    held_out = make_held_out(config, spec, Auxiliary(config, bins=spec.auxiliary_bins))
+    assert isinstance(held_out, HeldOutEpisodes)
+    found = {}
+    for name, each in (("codes", model), ("untrained_codes", untrained)):
+        check = check_theorem(held_out.relation, represent(held_out.data, each), Tolerance(sample=PAIRS), None)
+        found[name] = codes_used(held_out.embed(each)[0], check.collapse_distance)
+    return {**found, "observations": len(held_out.relation.observations)}
+
+
+def _measure_counting(held_out: HeldOut, model: PJEPA, untrained: PJEPA) -> Measures:
+    found: Measures = {}
+    for name, each in (("codes", model), ("untrained_codes", untrained)):
+        embedding = each.encode(held_out.images).numpy()
+        found[name] = codes_used(embedding, view_radius(embedding, held_out.labels))
+    embedding = model.encode(held_out.images).numpy()
+    shuffled = np.random.default_rng(0).permutation(held_out.counts)
+    scored = held_out.scored
+    found["shuffled_accuracy"] = nearest_centroid_accuracy(
+        embedding[~scored], shuffled[~scored], embedding[scored], shuffled[scored]
+    )
+    data = held_out.transitions.data
+    labels = np.random.default_rng(1).permutation(data.labels["count"])
+    check = check_theorem(
+        held_out.transitions.relation, represent(data, model), Tolerance(sample=PAIRS), labels, witnesses=False
+    )
+    found["shuffled_separation"] = [level.separation for level in check.levels]
+    return found
+
+
+def view_radius(embedding: NDArray[Any], labels: Mapping[str, NDArray[Any]]) -> float:
+    """Return the distance that a hundredth of the pairs which differ in positions alone exceed."""
+    kinds = kinds_of(labels)
+    apart = [
+        distances(embedding, x, y)
+        for kind, x, y in kinds.sorted_pairs(np.arange(len(embedding)))
+        if kind.group == kinds.same_name
+    ]
+    return float(np.quantile(np.concatenate(apart), 0.99))
+
+
+def codes_used(embedding: NDArray[Any], radius: float) -> int:
+    """Count embeddings that are further apart than a radius, each the furthest from those before it, from the first on.
+
+    Every embedding lies within the radius of one of them.
+    """
+    nearest = np.full(len(embedding), np.inf)
+    at, count = 0, 0
+    while nearest[at] > radius:
+        count += 1
+        nearest = np.minimum(nearest, np.linalg.norm(embedding.astype(np.float64) - embedding[at], axis=1))
+        at = int(nearest.argmax())
+    return count
+
+
+if __name__ == "__main__":
+    main()
