@@ -117,7 +117,11 @@ def data_rows(report: Report) -> list[Row]:
         *rows,
         ("Observations with exactly the content of an earlier one", f"{content.coinciding:,}"),
         ("(Observation, action) pairs that repeat, told apart by content", _tested(content)),
-        ("Conflicts, were observations told apart by content", f"{content.conflicts:,}"),
+        *(
+            [("Conflicts, were observations told apart by content", f"{content.conflicts:,}")]
+            if report.identity == "occurrence"
+            else []
+        ),
     ]
 
 

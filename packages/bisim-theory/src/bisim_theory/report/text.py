@@ -62,7 +62,7 @@ def _data_lines(report: Report) -> list[str]:
     if report.content is not None:
         lines.append(
             f"Equal {_noun(data)}: {report.content.coinciding:,} have exactly the content of an earlier one; "
-            f"told apart by content, {_determinism(report.content)}"
+            f"told apart by content, {_determinism(report.content, report.identity)}"
         )
         if report.identity == "occurrence":
             lines.append("  whether a well-trained model exists is decided by --identity content --fold")
@@ -141,12 +141,13 @@ def _observations(report: Report) -> str:
     return said + (f"; p of {unknown:,} source{'' if unknown == 1 else 's'} is unknown" if unknown else "")
 
 
-def _determinism(content: ContentNote) -> str:
-    """Say how often an action was repeated, and with which outcome."""
+def _determinism(content: ContentNote, identity: str) -> str:
+    """Say how often an action was repeated, and where observations are told apart otherwise, with which outcome."""
     if not content.repeated:
         return "no (observation, action) pair repeats, so determinism was not tested"
     pairs = "pair repeats" if content.repeated == 1 else "pairs repeat"
-    return f"{content.repeated:,} (observation, action) {pairs}, conflicts: {content.conflicts:,}"
+    conflicts = "" if identity == "content" else f", with {content.conflicts:,} conflicts then"
+    return f"{content.repeated:,} (observation, action) {pairs}{conflicts}"
 
 
 def _terminals(terminals: Terminals) -> str:
