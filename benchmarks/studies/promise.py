@@ -72,7 +72,7 @@ def as_in_the_counting_world() -> list[str]:
     other = make_config(environment="another")
     sections = {
         "collection": ("transitions", "max_episode_steps", "action_repeat"),
-        **{name: _fields(name) for name in ("network", "objective", "optimization")},
+        **{name: _fields(name) for name in ("network", "objective", "optimization", "ablation")},
     }
     changed = [
         f"{section}.{name}={_of(LAPTOP, section, name)}"
