@@ -133,7 +133,8 @@ def test_the_example_of_a_collapse_names_the_pair(capsys):
 
 def test_files_that_the_architecture_names_exist():
     """A path is named from a package's folder, a module's own folder or the one above it."""
-    files = {str(path.relative_to(ROOT)) for path in ROOT.glob("packages/*/src/**/*.py")}
+    found = [path for pattern in ("packages/*/src/**/*.py", "tests/*.py") for path in ROOT.glob(pattern)]
+    files = {f"/{path.relative_to(ROOT)}" for path in found}
     named = re.findall(r"`([\w/]+\.py)`", (ROOT / "docs" / "architecture.md").read_text())
     assert len(named) > 40
     for name in named:
