@@ -2,14 +2,9 @@
 
 from dataclasses import dataclass
 
+from bisim_theory.data.wanted import FEWEST, NEARLY_ALL
 from bisim_theory.formats.limits import printable
 from bisim_theory.outcome import Impossible, Report
-
-NEARLY_ALL = 0.9
-"""Share of the observations from which on their values count as nearly all different."""
-
-FEWEST = 20
-"""Fewest observations of known p of which that is said."""
 
 _OWN_BY_DESIGN = {"random", "random-network"}
 
