@@ -11,7 +11,7 @@ import platform
 import numpy as np
 
 from benchmarks.relation.distances import smallest
-from benchmarks.relation.engines import engines
+from benchmarks.relation.engines import INPUTS, engines
 from benchmarks.relation.growth import covered, general, growth
 from benchmarks.relation.inputs import QUICK, Sizes
 from benchmarks.relation.measuring import row, table
@@ -37,6 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--growth", type=int, nargs="+", metavar="N", help="transitions of the part growth, such as 100000000"
     )
     parser.add_argument("--engines", type=int, nargs="+", metavar="N", help="transitions of the part engines")
+    parser.add_argument("--inputs", nargs="+", choices=INPUTS, help="what those are of (default: walk)")
     parser.add_argument("--backends", nargs="+", metavar="NAME", help="backends of that part (default: memory duckdb)")
     parser.add_argument("--memory", metavar="SIZE", help="memory that its backends may take (default: 600MB)")
     return parser
@@ -47,7 +48,7 @@ def main() -> None:
     arguments = make_parser().parse_args()
     sizes, rounds = (QUICK, 1) if arguments.quick else (Sizes(), 3)
     rounds = arguments.rounds or rounds
-    given = {name: getattr(arguments, name) for name in ("growth", "engines", "backends", "memory")}
+    given = {name: getattr(arguments, name) for name in ("growth", "engines", "inputs", "backends", "memory")}
     sizes = sizes._replace(**{name: value for name, value in given.items() if value})
     print(f"Python {platform.python_version()}, NumPy {np.__version__}, {os.cpu_count()} cores; medians of {rounds}.")
     asked = []

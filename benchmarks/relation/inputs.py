@@ -30,6 +30,7 @@ class Sizes(NamedTuple):
     covered: tuple[int, ...] = (50_000, 500_000, 5_000_000)
     engines: tuple[int, ...] = (10_000, 100_000, 1_000_000, 10_000_000)
     backends: tuple[str, ...] = ("memory", "duckdb")
+    inputs: tuple[str, ...] = ("walk",)
     memory: str = "600MB"
 
 
