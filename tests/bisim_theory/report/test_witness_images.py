@@ -82,7 +82,7 @@ class Once:
 
 
 def test_frames_are_read_in_one_pass(monkeypatch):
-    monkeypatch.setattr("bisim_theory.data.transitions.FRAMES_AT_ONCE", 3)
+    monkeypatch.setattr("bisim_theory.data.frames.FRAMES_AT_ONCE", 3)
     array = frames(11)
     stored = Once(array)
     pictures = encode_frames(stored, [7, 0, 7, 4])

@@ -1,15 +1,20 @@
 """The dataset D of observed transitions (Appendix B.1 of the paper) as integer arrays, and its validation."""
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bisim_theory.data.arrays import is_tensor, to_numpy
-from bisim_theory.data.numbering import Integers, id_type
+from bisim_theory.data.arrays import to_numpy
+from bisim_theory.data.frames import BYTES_AT_ONCE as BYTES_AT_ONCE
+from bisim_theory.data.frames import MOST_CHANNELS as MOST_CHANNELS
+from bisim_theory.data.frames import Frames as Frames
+from bisim_theory.data.frames import chunks as chunks
+from bisim_theory.data.frames import equal_frames, is_images, is_read_in_pieces
+from bisim_theory.data.frames import piece_rows as piece_rows
+from bisim_theory.data.numbering import Integers
 from bisim_theory.progress import ProgressCallback, silent
 
 Ids = Integers
@@ -20,21 +25,6 @@ class DatasetError(ValueError):
     """Input cannot be used; the message names the field and the allowed values."""
 
 
-class Frames(Protocol):
-    """Observations along the first axis, such as images: an array, or a file that is read in pieces."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(F, ...); for images (F, H, W, C)."""
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """A numeric type; for images uint8."""
-
-    def __getitem__(self, rows: slice, /) -> NDArray[Any]:
-        """Return the frames of a slice."""
-
-
 NO_AUXILIARY = "auxiliary: is not in this dataset; choose what p is, as with --auxiliary reward"
 
 MOST_UNUSED_IDS = 1_000_000
@@ -43,32 +33,10 @@ MOST_UNUSED_IDS = 1_000_000
 LARGEST = 1e100
 """Largest magnitude of a value; beyond it, squares of differences overflow."""
 
-MOST_CHANNELS = 12
-"""Most channels of an image: a stack of four in colour."""
-
 LOSSY_CONTENT = (
     "observation: holds JPEG-coded images, of which equal ones may differ, so their contents cannot be compared; "
     "use --identity occurrence, or record them losslessly"
 )
-
-FRAMES_AT_ONCE = 2048
-"""Most frames in memory at a time while all are read."""
-
-BYTES_AT_ONCE = 1 << 26
-"""Most bytes of frames in memory at a time, unless a single frame has more."""
-
-
-def piece_rows(frames: Frames) -> int:
-    """Return the number of frames to hold in memory at a time."""
-    size = frames.dtype.itemsize * int(np.prod([int(n) for n in frames.shape[1:]], dtype=object))
-    return max(1, min(FRAMES_AT_ONCE, BYTES_AT_ONCE // max(size, 1)))
-
-
-def chunks(frames: Frames, rows: int | None = None) -> Iterator[NDArray[Any]]:
-    """Yield frames in order, in pieces of at most `rows`, by default `piece_rows`."""
-    rows = piece_rows(frames) if rows is None else rows
-    for start in range(0, frames.shape[0], rows):
-        yield frames[start : start + rows]
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +87,7 @@ class TransitionDataset:
         def put(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)  # the dataclass is frozen
 
-        if self.observation is not None and not _is_read_in_pieces(self.observation):
+        if self.observation is not None and not is_read_in_pieces(self.observation):
             put("observation", _array("observation", cast(ArrayLike, self.observation)))
         for name in ("source", "action", "successor"):
             put(name, _integers(name, getattr(self, name)))
@@ -247,7 +215,7 @@ class TransitionDataset:
     def images(self) -> bool:
         """True where the observations are images: (F, H, W, C) uint8 of 1 to 12 channels, as a stack of four has."""
         frames = self.observation
-        return frames is not None and _is_images(frames)
+        return frames is not None and is_images(frames)
 
     @property
     def lossy(self) -> bool:
@@ -282,25 +250,11 @@ class TransitionDataset:
             raise DatasetError("observation: is needed to compare contents, and this dataset has none")
         if self.lossy:
             raise DatasetError(LOSSY_CONTENT)
-        # Nobody can find two images with one 256-bit digest, so bytes need not be compared.
-        first: dict[bytes, int] = {}
-        ids = np.empty(self.frames, id_type(self.frames))
-        position = 0
-        for piece in chunks(self.observation):
-            same = piece + piece.dtype.type(0) if piece.dtype.kind == "f" else piece  # -0.0 equals 0.0
-            for frame in np.ascontiguousarray(same).reshape(len(same), -1):
-                digest = hashlib.blake2b(frame.data, digest_size=32).digest()
-                ids[position] = first.setdefault(digest, position)
-                position += 1
-            progress(position, self.frames)
+        ids = equal_frames(self.observation, progress)
         parts = self.metadata.get("observation_parts")
         for name in parts if isinstance(parts, list) else ():
             ids = _tell_apart(ids, self.labels[name]) if isinstance(name, str) and name in self.labels else ids
         return ids
-
-
-def _is_images(frames: Frames) -> bool:
-    return len(frames.shape) == 4 and frames.dtype == np.uint8 and 1 <= frames.shape[3] <= MOST_CHANNELS
 
 
 def _tell_apart(ids: Ids, value: NDArray[Any]) -> Ids:
@@ -309,12 +263,6 @@ def _tell_apart(ids: Ids, value: NDArray[Any]) -> Ids:
     pairs = np.stack([ids, codes], 1)
     _, first, group = np.unique(pairs, axis=0, return_index=True, return_inverse=True)
     return first[group.reshape(-1)]
-
-
-def _is_read_in_pieces(frames: object) -> bool:
-    """Return whether frames lie elsewhere than in an array in memory, of NumPy or another library."""
-    in_memory = isinstance(frames, np.ndarray) or is_tensor(frames) or hasattr(frames, "__array_namespace__")
-    return hasattr(frames, "shape") and not in_memory
 
 
 def _array(name: str, value: ArrayLike) -> NDArray[Any]:
