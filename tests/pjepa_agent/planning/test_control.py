@@ -192,6 +192,10 @@ def test_bad_input_is_one_line_before_any_episode(counting, monkeypatch, capsys,
     ("settings", "message"),
     [
         (["objective.transition_weight=0"], "was trained with objective.transition_weight=0, so that its T predicts"),
+        (
+            ["objective.name=pldm", 'objective.arguments={"transition_weight": 0}'],
+            "was trained with objective.arguments.transition_weight=0, so that its T predicts",
+        ),
         (["objective.auxiliary=count"], "its P predicts count, not the reward; choose --task goal, or a --cost"),
         (["objective.auxiliary=mine:f", "objective.auxiliary_dim=3"], "its P predicts 3 numbers, and one number is"),
         (["objective.auxiliary_weight=0"], "its P predicts nothing, and one number is needed"),

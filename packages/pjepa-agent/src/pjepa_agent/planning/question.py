@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pjepa_agent.config.schema import CollectionConfig, Config
+from pjepa_agent.config.schema import CollectionConfig, Config, ObjectiveConfig
 from pjepa_agent.planning.base import PlanningError
 from pjepa_agent.planning.registry import PLANNERS
 
@@ -79,10 +79,8 @@ class Question:
             path: of the run.
             config: of the run.
         """
-        if config.objective.transition_weight == 0:
-            raise PlanningError(
-                f"{path}: was trained with objective.transition_weight=0, so that its T predicts nothing"
-            )
+        if untrained := _untrained_dynamics(config.objective):
+            raise PlanningError(f"{path}: was trained with {untrained}=0, so that its T predicts nothing")
         if self.episodes is not None and self.episodes < 1:
             raise PlanningError(f"--episodes {self.episodes}: must be at least 1")
         if self.planner not in PLANNERS:
@@ -91,6 +89,15 @@ class Question:
             raise PlanningError(f"--goal {self.goal}: needs --task goal")
         if self.of_reward:
             _check_reward(path, config)
+
+
+def _untrained_dynamics(objective: ObjectiveConfig) -> str | None:
+    """Name the setting that is 0 where nothing trained T; None where something did."""
+    if objective.name == "pjepa":
+        return "objective.transition_weight" if objective.transition_weight == 0 else None
+    beside = objective.name == "inverse"  # T then learns on detached embeddings
+    weight = objective.arguments.get("transition_weight")
+    return "objective.arguments.transition_weight" if weight == 0 and not beside else None
 
 
 def _check_reward(path: Path, config: Config) -> None:
