@@ -14,7 +14,15 @@ from pjepa_agent.planning.control import plan_run
 
 from benchmarks.studies import recipes
 from benchmarks.studies.records import Key, Records
-from benchmarks.studies.study import Measures, Study, add_lanes, add_only, list_variants, settings, study_parser
+from benchmarks.studies.study import (
+    T_GIVEN_VALUES,
+    Measures,
+    Study,
+    add_lanes,
+    add_only,
+    list_variants,
+    study_parser,
+)
 from benchmarks.tables import markdown, spread
 
 CURVES = ("eval/spread", "eval/rankme")
@@ -24,12 +32,12 @@ WORLD = "minigrid-empty-5x5"
 """The world of another project."""
 
 VARIANTS: Mapping[str, list[str]] = {
-    "code": settings("network.action=code"),
-    "value": settings("network.action=value"),
-    "pldm": ["--objective", "pldm", *settings("network.action=code")],
+    "default": [],
+    "values": T_GIVEN_VALUES,
+    "pldm": ["--objective", "pldm"],
     WORLD: recipes.VARIANTS[WORLD],
 }
-"""Options of `pjepa-train` by the name of the variant: what T is given, an objective without rewards, another world."""
+"""Options of `pjepa-train` by the name of the variant. That of PLDM sees no reward; P then learns beside it."""
 
 Questions = Mapping[str, Mapping[str, Any]]
 """Keywords of `plan_run` by the name of the question."""
@@ -45,8 +53,8 @@ COUNTING: Questions = {
 }
 
 QUESTIONS: Mapping[str, Questions] = {
-    "code": COUNTING,
-    "value": COUNTING,
+    "default": COUNTING,
+    "values": COUNTING,
     "pldm": {GOAL: COUNTING[GOAL]},
     WORLD: {
         REWARD: {},

@@ -43,12 +43,12 @@ def test_exact_dynamics_fill_the_tables_with_the_optimum(run, monkeypatch):
         REWARD: {"planner": "exhaustive", "horizon": 4, "episodes": 16},
         GOAL: {"task": "goal", "planner": "exhaustive", "episodes": 72},
     }
-    monkeypatch.setattr(planning, "QUESTIONS", {"code": asked, "pldm": {GOAL: asked[GOAL]}})
+    monkeypatch.setattr(planning, "QUESTIONS", {"default": asked, "pldm": {GOAL: asked[GOAL]}})
     measures = planning.measurer(asked)(run)
     trained = {"imagined": {"uniform_actions": IMAGINED, "largest_actions": IMAGINED}}
     answered = {"measures": measures, "report": {"held_out": {"trained": trained}}}
-    known = {("code", 0): answered, ("code", 1): answered, ("pldm", 0): answered}
-    made = [table.splitlines() for table in tables(known, ["code", "pldm"], [0, 1, 2])]
+    known = {("default", 0): answered, ("default", 1): answered, ("pldm", 0): answered}
+    made = [table.splitlines() for table in tables(known, ["default", "pldm"], [0, 1, 2])]
     control_table, goals, distances, imagined = made
     policies = [line.split(" | ") for line in control_table[2:]]
     assert [line[3] for line in policies] == [
