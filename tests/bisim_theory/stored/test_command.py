@@ -178,6 +178,7 @@ def test_an_unknown_amount_of_memory_is_refused(folder, capfd):
 
 
 def test_what_only_memory_answers_is_refused(folder, capfd):
-    refused = refusal(capfd, folder, "--backend", "duckdb", "--representation", "model.npz")
-    assert "does not answer what a model keeps apart (--representation); use --backend memory" in refused
-    assert "others need --backend memory" in refusal(capfd, folder, "--backend", "duckdb", "--auxiliary", "random")
+    for name in ("random", "worlds.p:brightness", "count+worlds:p:bins:3"):
+        refused = refusal(capfd, folder, "--backend", "duckdb", "--auxiliary", name)
+        assert "does not answer p that is computed from observations" in refused
+        assert refused.endswith("; use --backend memory\n")

@@ -20,7 +20,16 @@ from bisim_theory.data.representation import Representation, RepresentationError
 from bisim_theory.data.terminals import absorb
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
 from bisim_theory.data.wanted import read_wanted
-from bisim_theory.outcome import Checked, Impossible, Outcome, PairNote, Related, RelationOnly, Report
+from bisim_theory.outcome import (
+    LEFT_OUT_ABSORBED,
+    Checked,
+    Impossible,
+    Outcome,
+    PairNote,
+    Related,
+    RelationOnly,
+    Report,
+)
 from bisim_theory.progress import ProgressCallback, silent
 from bisim_theory.relation.base import Relation
 from bisim_theory.relation.choice import rank_auxiliaries
@@ -172,7 +181,7 @@ def relate(
     left_out = None
     if representation is not None and terminals is not None and terminals.rows:
         representation = None
-        left_out = "the model, which has no prediction of the rows that --terminal absorb adds; train on such rows"
+        left_out = LEFT_OUT_ABSORBED
     outcome = Outcome(
         data=replace(rows, metadata=rows.metadata if name is None else {**rows.metadata, "auxiliary": name}),
         identity=identity,

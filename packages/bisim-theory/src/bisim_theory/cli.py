@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import errno
 import os
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bisim_theory.console import Parser, plain_warnings, print_error, print_result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from bisim_theory.outcome import Report
     from bisim_theory.theorem.check import Tolerance
@@ -112,7 +113,7 @@ def make_parser() -> Parser:
         choices=("auto", "memory", "duckdb", "daft"),
         default="auto",
         help="compute classes of behaviour in memory; out of memory, by DuckDB; or by DuckDB and, for the rounds of "
-        "refinement, Daft. auto: DuckDB where a folder of Parquet files exceeds the memory",
+        "refinement, Daft. auto: DuckDB where a dataset that is read in pieces exceeds the memory",
     )
     parser.add_argument(
         "--memory",
@@ -181,17 +182,13 @@ def _check(options: argparse.Namespace) -> "Report":
     path, representation_path = resolve(options.path)
     _check_outputs(options, path, representation_path)
     memory = memory_to_use(None if options.memory is None else parse_memory(options.memory))
-    backend = choose_backend(path, options.backend, memory, _only_in_memory(options, representation_path))
+    backend = choose_backend(path, options.backend, memory, _only_in_memory(options))
     if backend != "memory":
-        return _check_stored(options, path, backend, memory)
+        return _check_stored(options, path, representation_path, backend, memory)
     data = read_transitions(path, actions=options.actions, observation=options.observation)
     candidates = [] if options.compare is None else split_names(options.compare, data.labels)
-    # The model in the folder was trained with the stored p, so it cannot be checked with another one.
     stored = data.auxiliary is not None or data.observation_auxiliary is not None
-    of_model = (None, "auxiliary", data.metadata.get("auxiliary"))
-    other_p = bool(candidates) or options.want is not None or (stored and options.auxiliary not in of_model)
-    default = None if other_p else representation_path
-    given = default if options.representation is None else options.representation
+    given = _model_of(options, representation_path, stored, data.metadata)
     representation = None if given is None else read_representation(given)
     with _naming(path, given):
         report = analyse(
@@ -208,37 +205,76 @@ def _check(options: argparse.Namespace) -> "Report":
             terminal=options.terminal,
             progress_bar=progress_bar,
         )
-    if representation_path is None or given is not None:
+    return _with_left_out(report, representation_path, given)
+
+
+def _model_of(
+    options: argparse.Namespace, default: Path | None, stored: bool, metadata: "Mapping[str, Any]"
+) -> Path | None:
+    """Return the representation to check: that of the options, or of the folder where it belongs to p.
+
+    The model in the folder was trained with the stored p, so it cannot be checked with another one.
+
+    Args:
+        options: those of the command.
+        default: the representation in the folder, or None.
+        stored: whether p is stored in the data.
+        metadata: of the data.
+    """
+    if options.representation is not None:
+        return Path(options.representation)
+    of_model = (None, "auxiliary", metadata.get("auxiliary"))
+    asked = options.compare is not None or options.want is not None
+    other_p = asked or (stored and options.auxiliary not in of_model)
+    return None if other_p else default
+
+
+def _with_left_out(report: "Report", default: Path | None, given: Path | None) -> "Report":
+    """Say of the representation in the folder that it was left out, where it was."""
+    if default is None or given is not None:
         return report
     why = "as a comparison, or another p, says nothing of its model"
-    return dataclasses.replace(report, left_out=f"{representation_path}, {why}")
+    return dataclasses.replace(report, left_out=f"{default}, {why}")
 
 
-def _only_in_memory(options: argparse.Namespace, representation: Path | None) -> str | None:
+def _only_in_memory(options: argparse.Namespace) -> str | None:
     """Return the option that only the backend in memory answers, or None."""
     if options.want is not None:
         return "which auxiliary function protects wanted labels (--want)"
-    if options.representation is not None or (representation is not None and options.compare is None):
-        return "what a model keeps apart (--representation)"
+    for name in (options.auxiliary or "").split("+") + re.split("[,+]", options.compare or ""):
+        base, _, rest = name.partition(":")
+        module = re.fullmatch(r"[A-Za-z_]\w*", rest.partition(":")[0]) and rest.split(":")[0] not in (
+            "bins",
+            "round",
+            "actions",
+        )
+        if base == "random" or module:
+            return f"p that is computed from observations ({name})"
     return None
 
 
-def _check_stored(options: argparse.Namespace, path: Path, backend: str, memory: int) -> "Report":
+def _check_stored(
+    options: argparse.Namespace, path: Path, representation_path: Path | None, backend: str, memory: int
+) -> "Report":
     """Analyse a dataset by another backend than memory."""
-    from bisim_theory.formats import read_transitions
-    from bisim_theory.formats.parquet import is_parquet_folder
     from bisim_theory.progress import progress_bar
-    from bisim_theory.stored.backends import analyse_by
+    from bisim_theory.stored.backends import analyse_by, read_for_database
 
-    on_disk = is_parquet_folder(path) and options.actions is None and options.observation is None
-    data = None if on_disk else read_transitions(path, actions=options.actions, observation=options.observation)
-    with _naming(path, None):
-        return analyse_by(
+    data = read_for_database(path, options.actions, options.observation)
+
+    def model_of(stored: bool, metadata: "Mapping[str, Any]") -> Path | None:
+        return _model_of(options, representation_path, stored, metadata)
+
+    with _naming(path, options.representation or representation_path):
+        report, given = analyse_by(
             backend,
             path,
             data,
             memory,
             options.compare,
+            model_of,
+            options.actions,
+            tolerance=_tolerance(options.tolerance),
             identity=options.identity,
             folding=options.fold,
             auxiliary=options.auxiliary,
@@ -247,6 +283,7 @@ def _check_stored(options: argparse.Namespace, path: Path, backend: str, memory:
             terminal=options.terminal,
             progress_bar=progress_bar,
         )
+    return _with_left_out(report, representation_path, given)
 
 
 def _check_outputs(options: argparse.Namespace, *inputs: Path | None) -> None:

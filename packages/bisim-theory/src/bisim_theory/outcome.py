@@ -25,6 +25,9 @@ from bisim_theory.relation.comparison import Comparison
 from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded
 from bisim_theory.theorem.check import TheoremCheck, Verdict
 
+LEFT_OUT_ABSORBED = "the model, which has no prediction of the rows that --terminal absorb adds; train on such rows"
+"""Sentence of `Outcome.left_out`."""
+
 
 @dataclass(frozen=True)
 class PairNote:

@@ -12,13 +12,14 @@ from bisim_theory.data.transitions import LARGEST, DatasetError, TransitionDatas
 
 ROWS_AT_ONCE = 4096
 
-_DIMENSIONS = {
+DIMENSIONS: dict[str, tuple[int, ...]] = {
     "embedding": (2,),
     "predicted_embedding": (2,),
     "predicted_auxiliary": (1, 2),
     "predicted_embedding_canonical": (2,),
     "predicted_observation_auxiliary": (1, 2),
 }
+"""Numbers of axes that the arrays may have."""
 
 OPTIONAL = (
     "predicted_embedding_canonical",
@@ -62,7 +63,7 @@ class Representation:
     predicted_observation_auxiliary: NDArray[np.floating[Any]] | None = None
 
     def __post_init__(self) -> None:
-        for name, dimensions in _DIMENSIONS.items():
+        for name, dimensions in DIMENSIONS.items():
             if name in OPTIONAL and getattr(self, name) is None:
                 continue
             array = _array(name, getattr(self, name))

@@ -1,5 +1,7 @@
 """Columns of Arrow tables, as Parquet and Lance hold them, converted to NumPy arrays."""
 
+import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory.data.transitions import DatasetError
+from bisim_theory.formats.frames import LazyFrames
 from bisim_theory.formats.limits import PIECE, first_line, plain, shown
 
 _DEEPEST = 8
@@ -35,6 +38,50 @@ class ParquetFile:
             self.names: list[str] = list(self.schema.names)
         except Exception as error:  # a damaged file can raise almost anything
             raise DatasetError(f"{path}: is no Parquet file, or a damaged one ({first_line(error)})") from None
+
+    @functools.cached_property
+    def group_rows(self) -> list[int]:
+        """Return the number of rows of each group of rows."""
+        try:
+            return [int(self._file.metadata.row_group(number).num_rows) for number in range(self._file.num_row_groups)]
+        except Exception as error:
+            raise DatasetError(f"{self.path}: is damaged ({first_line(error)})") from None
+
+    def number_type(self, name: str) -> np.dtype[Any]:
+        """Return the type of the numbers of a column, or of those in its lists.
+
+        Raises:
+            DatasetError: it is missing, or holds no numbers.
+        """
+        if name not in self.names:
+            raise DatasetError(f"{self.path}: {shown(name)}: is missing")
+        import pyarrow
+        import pyarrow.types as types
+
+        kind = self.schema.field(name).type
+        if not is_numeric(kind):
+            raise DatasetError(f"{self.path}: {shown(name)}: must hold numbers, is {shown(str(kind))}")
+        while hasattr(kind, "storage_type") or hasattr(kind, "value_type"):
+            kind = kind.storage_type if hasattr(kind, "storage_type") else kind.value_type
+        dtype: np.dtype[Any] = pyarrow.array([], kind).to_numpy(zero_copy_only=False).dtype
+        return np.dtype(bool) if types.is_boolean(kind) else dtype
+
+    def read_group(self, group: int, name: str) -> NDArray[Any]:
+        """Read a column of a group of rows, (B, ...).
+
+        Raises:
+            DatasetError: it is missing, damaged, or holds no numbers of one shape.
+        """
+        if name not in self.names:
+            raise DatasetError(f"{self.path}: {shown(name)}: is missing")
+        try:
+            table = self._file.read_row_group(group, columns=[name], use_threads=False)
+            table.validate(full=True)
+        except Exception as error:
+            raise DatasetError(f"{self.path}: is damaged ({first_line(error)})") from None
+        if table.num_rows != self.group_rows[group]:
+            raise DatasetError(f"{self.path}: declares {self.group_rows[group]} rows and has {table.num_rows}")
+        return to_numpy(f"{self.path}: {name}", table.column(name))
 
     def nbytes(self, names: list[str]) -> int:
         """Return the bytes that the footer declares for some columns, decompressed and decoded."""
@@ -67,6 +114,50 @@ class ParquetFile:
         if table.num_rows != self.rows or self.rows < 0:
             raise DatasetError(f"{self.path}: declares {self.rows} rows and has {table.num_rows}")
         return {name: to_numpy(f"{self.path}: {name}", table.column(name)) for name in names}
+
+
+class ParquetColumn(LazyFrames):
+    """A column of several Parquet files, which is read by their groups of rows.
+
+    Args:
+        what: name of the dataset, for messages.
+        files: the files, in order.
+        name: name of the column.
+
+    Raises:
+        DatasetError: it is missing, damaged, or holds no numbers.
+    """
+
+    def __init__(self, what: str, files: Sequence[ParquetFile], name: str) -> None:
+        self._what, self._name, self._files = what, name, files
+        self._groups = [(file, group) for file in files for group in range(len(file.group_rows))]
+        self._ends = np.cumsum([rows for file in files for rows in file.group_rows], dtype=np.int64)
+        self._recent: tuple[int, NDArray[Any]] | None = None
+        self.shape = (int(self._ends[-1]) if len(self._ends) else 0,)
+        first = self._group(0) if len(self._ends) else np.empty(0)
+        self.shape = (*self.shape, *first.shape[1:])
+        self.dtype = np.result_type(first.dtype, *(file.number_type(name) for file in files))
+
+    def _group(self, place: int) -> NDArray[Any]:
+        recent = self._recent
+        if recent is None or recent[0] != place:
+            file, group = self._groups[place]
+            recent = self._recent = place, file.read_group(group, self._name)
+        return recent[1]
+
+    def read_range(self, start: int, stop: int) -> NDArray[Any]:
+        """Read the rows of a range, from the groups that it touches."""
+        out = np.empty((stop - start, *self.shape[1:]), self.dtype)
+        place = int(np.searchsorted(self._ends, start, "right"))
+        while place < len(self._ends) and (self._ends[place - 1] if place else 0) < stop:
+            values = self._group(place)
+            if values.shape[1:] != self.shape[1:]:
+                raise DatasetError(f"{self._what}: {self._name}: has other shapes in other files")
+            first = int(self._ends[place]) - len(values)
+            low, high = max(start, first), min(stop, int(self._ends[place]))
+            out[low - start : high - start] = values[low - first : high - first]
+            place += 1
+        return out
 
 
 def is_numeric(kind: Any) -> bool:

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bisim_theory.data.transitions import DatasetError, TransitionDataset, piece_rows
-from bisim_theory.formats.frames import LazyFrames, images_last, load_vectors
-from bisim_theory.formats.hdf5_arrays import Hdf5File, StoredDataset, names_in
+from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset, piece_rows
+from bisim_theory.formats.columns import Column, binary, converted, held, one_column, pieces
+from bisim_theory.formats.frames import FlatFrames, LazyFrames, images_last, load_vectors
+from bisim_theory.formats.hdf5_arrays import Hdf5File, StoredDataset, column_sizes, names_in
 from bisim_theory.formats.limits import check_expansion, stored_bytes, usable_name
 from bisim_theory.formats.registry import Format
 from bisim_theory.formats.rows import Rows
@@ -37,24 +37,34 @@ def read_d4rl(path: Path, actions: str | None = None) -> TransitionDataset:
         DatasetError: the file is damaged or has another layout.
         ImportError: h5py is not installed.
     """
+    return open_d4rl(path, hold=True).to_transitions(actions)
+
+
+def open_d4rl(path: Path, *, hold: bool = False) -> Rows:
+    """Open a flat HDF5 file like those of D4RL, of which all columns but the observations are read at once if `hold`.
+
+    Raises:
+        DatasetError, ImportError: as for `read_d4rl`.
+    """
     file = Hdf5File(path)
     frames = file.array(_OBSERVATIONS)
     following = file.array(_FOLLOWING) if _FOLLOWING in file.names() else None
     stores, unread = _open(file, frames.shape[0] if frames.shape else 0)
     stored = [frames] if following is None else [frames, following]
-    held = sum(each.nbytes for each in stores.values())
-    check_expansion(str(path), held, sum(each.nbytes for each in stored), stored_bytes(path))
+    size = sum(each.nbytes for each in stores.values())
+    check_expansion(str(path), size, sum(each.nbytes for each in stored), stored_bytes(path))
     if following is not None and (following.shape, following.dtype) != (frames.shape, frames.dtype):
         raise DatasetError(
             f"{path}: {_FOLLOWING}: is {following.shape} {following.dtype}, {_OBSERVATIONS} is {frames.shape} "
             f"{frames.dtype}"
         )
-    columns = {name: _column(store.read()) for name, store in stores.items()}
+    columns = {name: one_column(held(store, hold)) for name, store in stores.items()}
     ends = {name: _flags(path, name, columns.pop(name)) for name in _ENDS if name in columns}
-    last = np.logical_or.reduce(list(ends.values()))
-    if len(last) == 0:
+    rows = frames.shape[0]
+    if rows == 0:
         raise DatasetError(f"{path}: {_OBSERVATIONS}: there are none")
-    offsets = np.flatnonzero(np.append(True, last[:-1]))
+    last = _last_rows(list(ends.values()))
+    offsets = np.append(0, last[last < rows - 1] + 1)
     observation, after = images_last(frames), None
     if following is not None:  # which is compared row by row
         observation, after = load_vectors(_lazy(frames)), load_vectors(_lazy(following))
@@ -65,7 +75,7 @@ def read_d4rl(path: Path, actions: str | None = None) -> TransitionDataset:
         format="D4RL",
         convention=convention + (NO_TIMEOUTS if following is None and "timeouts" not in ends else ""),
         offsets=offsets,
-        lengths=np.diff(np.append(offsets, len(last))),
+        lengths=np.diff(np.append(offsets, rows)),
         action=columns.pop(_ACTIONS),
         observation=observation,
         following=after,
@@ -74,7 +84,7 @@ def read_d4rl(path: Path, actions: str | None = None) -> TransitionDataset:
         ends=_as_fields(ends),
         columns=columns,
         left_out=_left_out(unread, unstored),
-    ).to_transitions(actions)
+    )
 
 
 def _open(file: Hdf5File, rows: int) -> tuple[dict[str, StoredDataset], list[str]]:
@@ -99,22 +109,24 @@ def _open(file: Hdf5File, rows: int) -> tuple[dict[str, StoredDataset], list[str
     return columns, others
 
 
-def _column(values: NDArray[Any]) -> NDArray[Any]:
-    return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
-
-
-def _flags(path: Path, name: str, values: NDArray[Any]) -> NDArray[np.bool_]:
-    if values.ndim != 1 or not ((values == 0) | (values == 1)).all():
+def _flags(path: Path, name: str, values: Column) -> Column:
+    if not binary(values):
         raise DatasetError(f"{path}: {name}: must be (N,) of 0 and 1, is {values.shape} {values.dtype}")
-    return values == 1
+    return converted(values, lambda piece: piece == 1)
 
 
-def _crossing(frames: Any, following: Any, last: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
-    """Return (F,) the ends of episodes, if what is stored as their successor is the first frame of the next; else None.
+def _last_rows(ends: list[Column]) -> Ids:
+    """Return the rows at which an episode ends."""
+    found = [start + np.flatnonzero(piece) for column in ends for start, piece in pieces(column)]
+    return np.unique(np.concatenate(found))
+
+
+def _crossing(frames: Any, following: Any, last: Ids) -> Ids | None:
+    """Return the ends of episodes, if what is stored as their successor is the first frame of the next; else None.
 
     Data that were made by shifting the observations by one row have such successors.
     """
-    ends = np.flatnonzero(last[:-1])
+    ends = last[last < len(frames) - 1]
     if len(ends) == 0:
         return None
     for start in range(0, len(ends), size := piece_rows(frames)):
@@ -124,18 +136,22 @@ def _crossing(frames: Any, following: Any, last: NDArray[np.bool_]) -> NDArray[n
     return last
 
 
-def _left_out(unread: list[str], unstored: NDArray[np.bool_] | None) -> list[str]:
+def _left_out(unread: list[str], unstored: Ids | None) -> list[str]:
     sentences = [f"{', '.join(unread)}: no numbers, one row for each observation"] if unread else []
     if unstored is not None:
         sentences.append(f"{_FOLLOWING} at ends of episodes, where they are the first observation of the next episode")
     return sentences
 
 
-def _as_fields(ends: dict[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:
+def _as_fields(ends: dict[str, Column]) -> dict[str, Column]:
     """Return `terminated`, and `truncated` where the file has timeouts; a step that was both was terminated."""
     fields = {"terminated": ends["terminals"]}
     if "timeouts" in ends:
-        fields["truncated"] = ends["timeouts"] & ~ends["terminals"]
+        both = [ends["timeouts"], ends["terminals"]]
+        if all(isinstance(each, np.ndarray) for each in both):
+            fields["truncated"] = both[0][:] & ~both[1][:]
+        else:
+            fields["truncated"] = converted(FlatFrames(both), lambda piece: piece[:, 0] & ~piece[:, 1])
     return fields
 
 
@@ -145,4 +161,13 @@ def _lazy(frames: LazyFrames) -> LazyFrames:
     return moved
 
 
-FORMAT = Format("a flat HDF5 file like D4RL's", is_d4rl, read_d4rl, extra="hdf5")
+def size_d4rl(path: Path) -> tuple[int, int]:
+    """Return the number of rows of a file, and the bytes of one without its images.
+
+    Raises:
+        DatasetError, ImportError: as for `read_d4rl`.
+    """
+    return column_sizes(Hdf5File(path), [""], _ACTIONS)
+
+
+FORMAT = Format("a flat HDF5 file like D4RL's", is_d4rl, read_d4rl, extra="hdf5", open=open_d4rl, size=size_d4rl)

@@ -31,6 +31,25 @@ def steps_within(offsets: Ids, lengths: Ids) -> tuple[Ids, Ids]:
     return offsets[episode] + within, episode
 
 
+def steps_between(offsets: Ids, lengths: Ids, start: int, stop: int) -> tuple[Ids, Ids]:
+    """List those transitions of `steps_within` whose source is a row of a range.
+
+    Args:
+        offsets, lengths: as there; offsets ascend.
+        start, stop: the range of rows.
+
+    Returns:
+        (M,) ids of the sources; (M,) their episodes.
+    """
+    begin = int(np.searchsorted(offsets, start, "right")) - 1
+    begin = int(np.searchsorted(offsets, offsets[begin])) if begin >= 0 else 0  # empty episodes begin there too
+    end = int(np.searchsorted(offsets, stop))
+    first = np.maximum(offsets[begin:end], start)
+    last = np.minimum(offsets[begin:end] + lengths[begin:end] - 1, stop)
+    source, episode = steps_within(first, np.maximum(last - first, 0) + 1)
+    return source, episode + begin
+
+
 def find_successors(frames: Frames, following: Frames, next_row: Ids) -> tuple[Ids, Ids]:
     """Find the successors of N steps among their sources, by the frames that were stored as successors.
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset, is_label
-from bisim_theory.formats.episodes import describe_choice, label_of, steps_within
+from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
+from bisim_theory.formats.columns import Column, converted, held, is_label_column, one_column, pieces
+from bisim_theory.formats.episodes import describe_choice, label_of, steps_between
 from bisim_theory.formats.frames import images_last
-from bisim_theory.formats.hdf5_arrays import Hdf5File, StoredDataset, is_hdf5
+from bisim_theory.formats.hdf5_arrays import Hdf5File, StoredDataset, column_sizes, is_hdf5
 from bisim_theory.formats.limits import check_expansion, shown, stored_bytes
 from bisim_theory.formats.registry import Format
 from bisim_theory.formats.rows import Rows
@@ -39,6 +39,15 @@ def read_hdf5(path: Path, actions: str | None = None, observation: str | None = 
         DatasetError: the file is damaged or has another layout.
         ImportError: h5py is not installed.
     """
+    return open_hdf5(path, observation, hold=True).to_transitions(actions)
+
+
+def open_hdf5(path: Path, observation: str | None = None, *, hold: bool = False) -> Rows:
+    """Open a flat HDF5 file, of which all columns but the observation are read at once if `hold`.
+
+    Raises:
+        DatasetError, ImportError: as for `read_hdf5`.
+    """
     file = Hdf5File(path)
     names = [name for name, group in file.names().items() if not group]
     key = _observation_key(path, names, observation)
@@ -46,19 +55,18 @@ def read_hdf5(path: Path, actions: str | None = None, observation: str | None = 
     frames = file.array(key)
     rows = frames.shape[0] if frames.shape else 0
     large = {name for name, column in stored.items() if len(column.shape) > 2 and column.shape[0] == rows}
-    held = {name: column for name, column in stored.items() if name not in large}
-    check_expansion(str(path), sum(each.nbytes for each in held.values()), frames.nbytes, stored_bytes(path))
-    columns = {name: column.read() for name, column in held.items()}
+    small = {name: column for name, column in stored.items() if name not in large}
+    check_expansion(str(path), sum(each.nbytes for each in small.values()), frames.nbytes, stored_bytes(path))
+    columns: dict[str, Column] = {name: held(column, hold or name in _INDEX) for name, column in small.items()}
     offsets, lengths = _episodes(path, columns.pop("ep_offset"), columns.pop("ep_len"), rows)
     for name in ("action", *_STEP):
-        if name in columns and (columns[name].ndim == 0 or len(columns[name]) != rows):
+        if name in columns and (not columns[name].shape or columns[name].shape[0] != rows):
             raise DatasetError(f"{path}: {name}: is {columns[name].shape}, and there are {rows} frames")
-    arrived = steps_within(offsets, lengths)[0] + 1
     action, reward = columns.pop("action"), columns.pop("reward", None)
-    ends = {name: _bools(path, name, columns.pop(name), arrived) for name in _ENDS if name in columns}
-    labels = {label_of(name): column for name, column in columns.items() if column.ndim and len(column) == rows}
+    ends = {name: _bools(path, name, columns.pop(name), offsets, lengths) for name in _ENDS if name in columns}
+    labels = {label_of(name): column for name, column in columns.items() if column.shape and column.shape[0] == rows}
     vectors = [name for name in _OBSERVATIONS if label_of(name) in labels]
-    others = {name: label_of(name) for name in vectors if is_label(label_of(name), labels[label_of(name)])}
+    others = {name: label_of(name) for name in vectors if is_label_column(label_of(name), labels[label_of(name)])}
     return Rows(
         what=str(path),
         format="stable-worldmodel HDF5",
@@ -69,11 +77,11 @@ def read_hdf5(path: Path, actions: str | None = None, observation: str | None = 
         rewards_lead_out=False,
         last_row_is_step=False,
         observation=images_last(frames),
-        reward=None if reward is None else _one_column(reward),
+        reward=None if reward is None else one_column(reward),
         ends=ends,
         columns=labels,
         left_out=[*describe_choice(key, {**dict.fromkeys(sorted(large)), **others}), *unread],
-    ).to_transitions(actions)
+    )
 
 
 def _observation_key(path: Path, names: list[str], wanted: str | None) -> str:
@@ -110,22 +118,19 @@ def _open(file: Hdf5File, names: list[str]) -> tuple[dict[str, StoredDataset], l
     return columns, unread
 
 
-def _one_column(values: NDArray[Any]) -> NDArray[Any]:
-    return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
-
-
-def _bools(path: Path, name: str, values: NDArray[Any], arrived: Ids) -> NDArray[np.bool_]:
+def _bools(path: Path, name: str, values: Column, offsets: Ids, lengths: Ids) -> Column:
     """Return a column as bools; only the rows that a step leads to need hold 0 or 1."""
-    values = _one_column(values)
+    values = one_column(values)
     if values.dtype == np.bool_:
         return values
-    used = values[arrived]
-    if values.dtype.kind not in "iuf" or not ((used == 0) | (used == 1)).all():
-        raise DatasetError(f"{path}: {name}: must be 0 or 1, holds {shown(values.dtype.str)}")
-    return values == 1
+    for start, piece in pieces(values):
+        used = piece[steps_between(offsets, lengths, start - 1, start + len(piece) - 1)[0] + 1 - start]
+        if values.dtype.kind not in "iuf" or not ((used == 0) | (used == 1)).all():
+            raise DatasetError(f"{path}: {name}: must be 0 or 1, holds {shown(values.dtype.str)}")
+    return converted(values, lambda piece: piece == 1)
 
 
-def _episodes(path: Path, offsets: NDArray[Any], lengths: NDArray[Any], rows: int) -> tuple[Ids, Ids]:
+def _episodes(path: Path, offsets: Any, lengths: Any, rows: int) -> tuple[Ids, Ids]:
     for name, values in (("ep_offset", offsets), ("ep_len", lengths)):
         if values.ndim != 1 or values.dtype.kind not in "iu" or values.shape != lengths.shape:
             raise DatasetError(f"{path}: {name}: must be (E,) integers, is {values.shape} {values.dtype}")
@@ -142,4 +147,13 @@ def _episodes(path: Path, offsets: NDArray[Any], lengths: NDArray[Any], rows: in
     return offsets, lengths
 
 
-FORMAT = Format("an HDF5 file", is_hdf5, read_hdf5, extra="hdf5", chooses=True)
+def size_hdf5(path: Path) -> tuple[int, int]:
+    """Return the number of rows of a file, and the bytes of one without its images.
+
+    Raises:
+        DatasetError, ImportError: as for `read_hdf5`.
+    """
+    return column_sizes(Hdf5File(path), [""], "action")
+
+
+FORMAT = Format("an HDF5 file", is_hdf5, read_hdf5, extra="hdf5", chooses=True, open=open_hdf5, size=size_hdf5)

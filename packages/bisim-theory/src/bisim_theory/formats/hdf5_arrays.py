@@ -1,6 +1,7 @@
 """Arrays of HDF5 files, read with h5py without following links out of the file."""
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 KEPT = 1 << 12
 """Most bytes of an array that is read as it is opened, as an episode of a few steps has many; both take as long."""
+
+
+_MOST_GROUPS = 100
+"""Most groups that are looked into for the size of a row."""
 
 
 def is_hdf5(path: Path) -> bool:
@@ -40,12 +45,13 @@ class StoredDataset(LazyFrames):
     Args:
         file: the file.
         name: the path of the array in it.
+        keep: whether to read it at once if it is small.
 
     Raises:
         DatasetError: it is damaged, holds no numbers, or its values are in other files.
     """
 
-    def __init__(self, file: "Hdf5File", name: str) -> None:
+    def __init__(self, file: "Hdf5File", name: str, keep: bool = True) -> None:
         self.path, self.name, self._file = file.path, name, file
         path, dataset = file.path, file.node(name)
         if not hasattr(dataset, "chunks"):
@@ -61,7 +67,7 @@ class StoredDataset(LazyFrames):
                 raise DatasetError(f"{path}: {name}: is stored in chunks {chunks}, too large to be read in pieces")
         self.shape = tuple(int(n) for n in shape)
         self._kept: NDArray[Any] | None = None
-        if self.nbytes <= KEPT:
+        if keep and self.nbytes <= KEPT:
             with contextlib.suppress(Exception):  # a damaged one is refused where it is needed
                 self._kept = plain(np.asarray(dataset[()]))
 
@@ -199,18 +205,44 @@ class Hdf5File:
             raise DatasetError(f"{self.path}: {name}: is a link to elsewhere; copy its target into the file")
         return node
 
-    def array(self, name: str) -> StoredDataset:
-        """Open the array of a name.
+    def array(self, name: str, keep: bool = True) -> StoredDataset:
+        """Open the array of a name, and read it if it is small and `keep` is true.
 
         Raises:
             DatasetError: it cannot be read, or `StoredDataset` refuses it.
         """
         try:
-            return StoredDataset(self, name)
+            return StoredDataset(self, name, keep)
         except DatasetError:
             raise
         except Exception as error:
             raise DatasetError(f"{self.path}: {name}: is damaged ({first_line(error)})") from None
+
+
+def column_sizes(file: Hdf5File, groups: Sequence[str], counted: str) -> tuple[int, int]:
+    """Return how many rows an array of some groups has, and how many bytes a row has in all arrays of the first group.
+
+    Arrays of more than two axes, such as images, are not counted, as they are read in pieces.
+
+    Args:
+        file: the file.
+        groups: names of groups; ``""`` is the root.
+        counted: name of an array in each, one row of which is counted as one.
+
+    Raises:
+        DatasetError: it is missing or damaged.
+    """
+    rows = sum(int(file.node(f"{group}/{counted}".lstrip("/")).shape[0]) for group in groups)
+    row_bytes, pending = 0, [groups[0]]
+    for place in pending:  # grows as groups are found
+        for name, group in file.names(place).items():
+            path = f"{place}/{name}".lstrip("/")
+            shape = () if group else file.node(path).shape
+            if group and len(pending) < _MOST_GROUPS:
+                pending.append(path)
+            elif shape and len(shape) < 3:
+                row_bytes += byte_count(shape[1:], file.node(path).dtype.itemsize)
+    return rows, row_bytes
 
 
 def names_in(path: Path, group: str = "") -> dict[str, bool]:

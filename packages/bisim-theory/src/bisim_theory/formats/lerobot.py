@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
-from bisim_theory.formats.arrow import ParquetFile
+from bisim_theory.formats.arrow import ParquetColumn, ParquetFile
+from bisim_theory.formats.columns import Column, held, one_column, pieces
+from bisim_theory.formats.frames import FlatFrames
 from bisim_theory.formats.limits import (
+    byte_count,
     check_expansion,
     inside,
     read_json,
@@ -71,6 +73,15 @@ def read_lerobot(folder: Path, actions: str | None = None, observation: str | No
         DatasetError: the dataset is damaged, of another version, or its episodes do not fit its rows.
         ImportError: pyarrow is not installed.
     """
+    return open_lerobot(folder, observation, hold=True).to_transitions(actions)
+
+
+def open_lerobot(folder: Path, observation: str | None = None, *, hold: bool = False) -> Rows:
+    """Open a LeRobot dataset, of which all columns are read at once if `hold`.
+
+    Raises:
+        DatasetError, ImportError: as for `read_lerobot`.
+    """
     info = read_json(inside(folder, *INFO.split("/")))
     features = _features(folder, info)
     lengths, files = _episodes(folder, whole_number(f"{folder / INFO}: total_episodes", info.get("total_episodes")))
@@ -85,10 +96,10 @@ def read_lerobot(folder: Path, actions: str | None = None, observation: str | No
         raise DatasetError(
             f"{folder / INFO}: total_frames: is {shown(total)}, and the episodes have {lengths.sum()}; {_REPAIR}"
         )
-    columns, undeclared = _read_columns(folder, files, numeric, features)
+    columns, undeclared = _columns(folder, files, numeric, features, hold)
     _check_rows(folder, lengths, columns)
     reward = columns.pop(_REWARD, None)
-    if reward is not None and reward.ndim != 1:
+    if reward is not None and len(reward.shape) != 1:
         raise DatasetError(f"{folder}: {_REWARD}: must be one number a row, is {reward.shape}")
     unread = [name for name in features if name not in numeric or (name.startswith("next.") and name != _REWARD)]
     return Rows(
@@ -107,7 +118,7 @@ def read_lerobot(folder: Path, actions: str | None = None, observation: str | No
             if name not in (_ACTION, "episode_index", "index", *keys) and not name.startswith("next.")
         },
         left_out=_left_out(features, unread, undeclared, keys),
-    ).to_transitions(actions)
+    )
 
 
 def _features(folder: Path, info: dict[str, Any]) -> dict[str, str]:
@@ -182,10 +193,10 @@ def _data_files(folder: Path, lengths: Ids, chunk: Ids, file: Ids) -> list[tuple
     return [(inside(folder, *name.split("/")), int(n)) for name, n in zip(names, rows, strict=True)]
 
 
-def _read_columns(
-    folder: Path, files: list[tuple[Path, int]], names: list[str], features: dict[str, str]
-) -> tuple[dict[str, NDArray[Any]], list[str]]:
-    """Read columns of all files; return also the names of those that the files hold and `features` does not."""
+def _columns(
+    folder: Path, files: list[tuple[Path, int]], names: list[str], features: dict[str, str], hold: bool
+) -> tuple[dict[str, Column], list[str]]:
+    """Open columns of all files; return also the names of those that the files hold and `features` does not."""
     parts = []
     for path, rows in files:
         part = ParquetFile(path)
@@ -193,36 +204,34 @@ def _read_columns(
             raise DatasetError(f"{path}: has {part.rows} rows, and its episodes have {rows}; {_REPAIR}")
         parts.append(part)
     check_expansion(str(folder), sum(part.nbytes(names) for part in parts), 0, _stored(parts))
-    tables = [part.read(names) for part in parts]
-    columns = {}
-    for name in names:
-        pieces = [table[name] for table in tables]
-        if len({piece.shape[1:] for piece in pieces}) > 1:
-            raise DatasetError(f"{folder}: {name}: has other shapes in other files")
-        column = np.concatenate(pieces)
-        columns[name] = column[:, 0] if column.ndim == 2 and column.shape[1] == 1 else column
-    held = dict.fromkeys(name for part in parts for name in part.names)
-    return columns, [name for name in held if name not in features and usable_name(name)]
+    columns = {name: one_column(held(ParquetColumn(str(folder), parts, name), hold)) for name in names}
+    undeclared = dict.fromkeys(name for part in parts for name in part.names)
+    return columns, [name for name in undeclared if name not in features and usable_name(name)]
 
 
 def _stored(parts: list[ParquetFile]) -> int:
     return stored_bytes(*(part.path for part in parts))
 
 
-def _check_rows(folder: Path, lengths: Ids, columns: dict[str, NDArray[Any]]) -> None:
+def _check_rows(folder: Path, lengths: Ids, columns: dict[str, Column]) -> None:
     """Refuse rows that are not those of the episodes they are said to be in."""
-    episode = np.repeat(np.arange(len(lengths)), lengths)
-    first = np.cumsum(lengths) - lengths
-    expected = {"episode_index": episode, "index": np.arange(len(episode))}
-    expected["frame_index"] = expected["index"] - first[episode]
+    ends = np.cumsum(lengths)
     for name in _INDEX:
-        wrong = columns[name] != expected[name]
-        if columns[name].shape != episode.shape or wrong.any():
-            row = int(np.argmax(wrong)) if columns[name].shape == episode.shape else 0
-            raise DatasetError(
-                f"{folder}: {name}: row {row} holds {shown(columns[name][row].item())}, and by {EPISODES} it must be "
-                f"{int(expected[name][row])}; {_REPAIR}"
-            )
+        column = columns[name]
+        if column.shape != (int(ends[-1]),):
+            raise DatasetError(f"{folder}: {name}: is {column.shape}, and there are {ends[-1]} rows; {_REPAIR}")
+        for start, piece in pieces(column):
+            row = np.arange(start, start + len(piece))
+            episode = np.searchsorted(ends, row, "right")
+            first = (ends - lengths)[episode]
+            expected = {"episode_index": episode, "index": row, "frame_index": row - first}[name]
+            wrong = np.flatnonzero(piece != expected)
+            if len(wrong):
+                at = int(wrong[0])
+                raise DatasetError(
+                    f"{folder}: {name}: row {start + at} holds {shown(piece[at].item())}, and by {EPISODES} it must be "
+                    f"{int(expected[at])}; {_REPAIR}"
+                )
 
 
 def _observation_keys(folder: Path, numeric: list[str], chosen: str | None) -> list[str]:
@@ -235,10 +244,12 @@ def _observation_keys(folder: Path, numeric: list[str], chosen: str | None) -> l
     return named[:1]
 
 
-def _side_by_side(columns: list[NDArray[Any]]) -> NDArray[Any] | None:
+def _side_by_side(columns: list[Column]) -> Column | None:
     if len(columns) < 2:
         return columns[0] if columns else None
-    return np.concatenate([column.reshape(len(column), -1) for column in columns], 1)
+    if not all(isinstance(column, np.ndarray) for column in columns):
+        return FlatFrames(columns)
+    return np.concatenate([column[:].reshape(column.shape[0], -1) for column in columns], 1)
 
 
 def _left_out(features: dict[str, str], unread: list[str], undeclared: list[str], keys: list[str]) -> list[str]:
@@ -260,4 +271,28 @@ def _left_out(features: dict[str, str], unread: list[str], undeclared: list[str]
     return sentences
 
 
-FORMAT = Format("a LeRobot dataset", is_lerobot, read_lerobot, extra="lerobot", find=find_local, chooses=True)
+def size_lerobot(folder: Path) -> tuple[int, int]:
+    """Return the number of rows of a dataset, and the bytes of one.
+
+    Raises:
+        DatasetError: the dataset is damaged.
+    """
+    info = read_json(inside(folder, *INFO.split("/")))
+    features = info.get("features")
+    numbers = 0
+    for each in features.values() if isinstance(features, dict) else ():
+        shape = each.get("shape") if isinstance(each, dict) and each.get("dtype") in _DTYPES else None
+        numbers += byte_count(tuple(shape), 1) if isinstance(shape, list) and all(type(n) is int for n in shape) else 0
+    return whole_number(f"{folder / INFO}: total_frames", info.get("total_frames")), 8 * numbers
+
+
+FORMAT = Format(
+    "a LeRobot dataset",
+    is_lerobot,
+    read_lerobot,
+    extra="lerobot",
+    find=find_local,
+    chooses=True,
+    open=open_lerobot,
+    size=size_lerobot,
+)

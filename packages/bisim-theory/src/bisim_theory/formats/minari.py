@@ -6,17 +6,16 @@ whatever a stranger wrote there. It also holds whole episodes in memory.
 
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
-from bisim_theory.formats.actions import encode_actions
-from bisim_theory.formats.episodes import assemble, describe, steps_within
-from bisim_theory.formats.hdf5_arrays import Hdf5File, StoredDataset
+from bisim_theory.formats.columns import Column, held
+from bisim_theory.formats.frames import FlatFrames
+from bisim_theory.formats.hdf5_arrays import Hdf5File, column_sizes
+from bisim_theory.formats.hdf5_episodes import EpisodeArrays, open_episodes
 from bisim_theory.formats.limits import (
     check_expansion,
     inside,
@@ -26,8 +25,9 @@ from bisim_theory.formats.limits import (
     stored_bytes,
     whole_number,
 )
-from bisim_theory.formats.minari_observations import Observations, check_kinds, choose, leaves_of
+from bisim_theory.formats.minari_observations import Observations, choose, leaves_of
 from bisim_theory.formats.registry import Format
+from bisim_theory.formats.rows import Rows
 
 METADATA, DATA = "metadata.json", "main_data.hdf5"
 _STEP = {"rewards": "reward", "terminations": "terminated", "truncations": "truncated"}
@@ -58,18 +58,46 @@ def read_minari(folder: Path, actions: str | None = None, observation: str | Non
         DatasetError: the dataset is damaged or not in HDF5, or it is not clear what the observation is.
         ImportError: h5py is not installed.
     """
+    return open_minari(folder, observation, hold=True).to_transitions(actions)
+
+
+def open_minari(folder: Path, observation: str | None = None, *, hold: bool = False) -> Rows:
+    """Open a Minari dataset, of which all columns but the observations are read at once if `hold`.
+
+    Raises:
+        DatasetError, ImportError: as for `read_minari`.
+    """
+    root, metadata = _root(folder)
+    file = Hdf5File(inside(root, DATA))
+    space = _space(root / METADATA, metadata)
+    groups = _episode_groups(root, metadata, file)
+    observed = choose(folder, file, groups, space, bool(metadata.get("jpeg_encoding", True)), observation, hold)
+    names = _action_names(root / METADATA, file, groups[0], metadata)
+    return _rows(folder, file, groups, observed, metadata, names, hold)
+
+
+def size_minari(folder: Path) -> tuple[int, int]:
+    """Return the number of observations of a dataset, and the bytes of one and its step without its images.
+
+    Raises:
+        DatasetError, ImportError: as for `read_minari`.
+    """
+    root, metadata = _root(folder)
+    file = Hdf5File(inside(root, DATA))
+    steps = whole_number(f"{root / METADATA}: total_steps", metadata.get("total_steps"))
+    episodes = whole_number(f"{root / METADATA}: total_episodes", metadata.get("total_episodes"))
+    return steps + episodes, column_sizes(file, ["episode_0"], "rewards")[1]
+
+
+def _root(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Return the folder with the two files, and the metadata in one of them."""
     root = folder if (folder / METADATA).exists() or (folder / DATA).exists() else folder / "data"
     metadata = read_json(inside(root, METADATA))
     if metadata.get("data_format", "hdf5") != "hdf5":
         raise DatasetError(
             f"{folder}: has the data format {shown(metadata['data_format'])}; create it with data_format='hdf5'"
         )
-    file = Hdf5File(inside(root, DATA))
-    space = _space(root / METADATA, metadata)
-    groups = _episode_groups(root, metadata, file)
-    observed = choose(folder, file, groups, space, bool(metadata.get("jpeg_encoding", True)), observation)
-    names = _action_names(root / METADATA, file, groups[0], metadata)
-    return _to_transitions(folder, file, groups, observed, metadata, names, actions)
+    return root, metadata
 
 
 def _space(path: Path, metadata: dict[str, Any], name: str = "observation_space") -> dict[str, Any]:
@@ -101,55 +129,49 @@ def _episode_groups(root: Path, metadata: dict[str, Any], file: Hdf5File) -> lis
     return names
 
 
-def _to_transitions(
+def _rows(
     folder: Path,
     file: Hdf5File,
     groups: list[str],
     observed: Observations,
     metadata: dict[str, Any],
     action_names: list[str],
-    actions: str | None,
-) -> TransitionDataset:
+    hold: bool,
+) -> Rows:
     lengths = observed.lengths
-    steps = _open_columns(file, groups, (*action_names, *_STEP))
-    infos = _info_columns(file, groups, lengths)
-    held = sum(column.nbytes for columns in (*steps.values(), *infos.values()) for column in columns)
-    check_expansion(str(folder), held + observed.held_bytes, observed.frame_bytes, stored_bytes(file.path))
-    source, episode = steps_within(np.cumsum(lengths) - lengths, lengths)
-    if len(source) == 0:
+    steps = open_episodes(file, groups, (*action_names, *_STEP), hold)
+    infos = _info_columns(file, groups, lengths, hold)
+    size = sum(column.nbytes for column in (*steps.values(), *infos.values()))
+    check_expansion(str(folder), size + observed.held_bytes, observed.frame_bytes, stored_bytes(file.path))
+    if not (lengths > 1).any():
         raise DatasetError(f"{folder}: there are no transitions")
-    joined = {name: _join_steps(columns, lengths) for name, columns in steps.items()}
-    try:
-        code, value, meaning = encode_actions(_side_by_side([joined.pop(name) for name in action_names]), actions)
-    except DatasetError as error:
-        raise DatasetError(f"{folder}: {error}") from None
-    labels = {name: np.concatenate([column.read() for column in columns]) for name, columns in infos.items()}
-    more, said = observed.read(labels)
-    without = sum(int(column.shape[0]) for column in steps[action_names[0]]) - len(source)
-    return assemble(
-        str(folder),
-        labels | more,
-        describe(
-            "Minari",
-            f"{_convention(without)}{observed.sentence}{_of_actions(action_names)}",
-            actions,
-            dataset_id=shown(metadata.get("dataset_id", "")).strip("'"),
-            steps_without_successor=without,
-            action_codes=meaning,
-            **said,
-        ),
-        source=source,
-        action=code,
-        successor=source + 1,
+    without = int(steps[action_names[0]].lengths.sum() - np.maximum(lengths - 1, 0).sum())
+    columns: dict[str, Column] = {name: held(_of_steps(column, lengths), hold) for name, column in steps.items()}
+    labels: dict[str, Column] = {name: held(column, hold) for name, column in infos.items()}
+    more, said = observed.labels(labels, hold)
+    return Rows(
+        what=str(folder),
+        format="Minari",
+        convention=f"{_convention(without)}{observed.sentence}{_of_actions(action_names)}",
+        offsets=np.cumsum(lengths) - lengths,
+        lengths=lengths,
+        action=_side_by_side(folder, [columns[name] for name in action_names]),
+        rewards_tested=False,
+        last_row_is_step=False,
         observation=observed.frames,
-        action_value=value,
-        episode=episode,
-        **{_STEP[name]: column for name, column in joined.items()},
+        reward=columns["rewards"],
+        ends={_STEP[name]: columns[name] for name in _STEP if name != "rewards"},
+        columns=labels | more,
+        metadata={
+            "dataset_id": shown(metadata.get("dataset_id", "")).strip("'"),
+            "steps_without_successor": without,
+            **said,
+        },
     )
 
 
-def _side_by_side(actions: list[NDArray[Any]]) -> NDArray[Any]:
-    """Join the arrays (N, ...) of actions of several parts.
+def _side_by_side(folder: Path, actions: list[Column]) -> Column:
+    """Join the arrays (F, ...) of actions of several parts.
 
     Raises:
         DatasetError: some are continuous, others discrete.
@@ -158,10 +180,12 @@ def _side_by_side(actions: list[NDArray[Any]]) -> NDArray[Any]:
         return actions[0]
     if len({part.dtype.kind == "f" for part in actions}) > 1:
         raise DatasetError(
-            "actions: some parts are continuous and others discrete, which one code cannot join; record them in one "
-            "Box or one MultiDiscrete space"
+            f"{folder}: actions: some parts are continuous and others discrete, which one code cannot join; record "
+            "them in one Box or one MultiDiscrete space"
         )
-    return np.concatenate([part.reshape(len(part), -1) for part in actions], 1)
+    if not all(isinstance(part, np.ndarray) for part in actions):
+        return FlatFrames(actions)
+    return np.concatenate([part[:].reshape(part.shape[0], -1) for part in actions], 1)
 
 
 def _of_actions(names: list[str]) -> str:
@@ -175,42 +199,38 @@ def _convention(without_successor: int) -> str:
     return f"step t of an episode leads from its observation t to t + 1 and has action, reward and ends t, {counted}"
 
 
-def _join_steps(columns: list[StoredDataset], lengths: Ids) -> NDArray[Any]:
-    """Concatenate the steps of all episodes that lead to a stored observation, each after as many observations.
+def _of_steps(column: EpisodeArrays, lengths: Ids) -> EpisodeArrays:
+    """Return a row for each observation: that of the step out of it; the last of each episode is none.
 
     Numbers of different types are promoted, as environments return a reward of 0 here and of 0.5 there.
 
     Raises:
         DatasetError: an episode has neither one step less than observations nor as many.
     """
-    first = columns[0]
-    check_kinds(columns)
-    for column, length in zip(columns, lengths, strict=True):
-        if column.shape[1:] != first.shape[1:] or column.shape[:1] not in ((length - 1,), (length,)):
-            raise DatasetError(
-                f"{column.path}: {column.name}: is {column.shape}, and there are {length} observations, "
-                f"so it must be {(int(length) - 1, *first.shape[1:])}"
-            )
-    return np.concatenate([column[: length - 1] for column, length in zip(columns, lengths, strict=True)])
+    column.require_one_kind()
+    wrong = np.flatnonzero((column.lengths != lengths - 1) & (column.lengths != lengths))
+    odd = None if column.odd is None else column.groups.index(column.odd[0].removesuffix(f"/{column.name}"))
+    if len(wrong) or odd is not None:
+        episode = min(each for each in (odd, *wrong[:1].tolist()) if each is not None)
+        length = int(lengths[episode])
+        raise DatasetError(
+            f"{column.path}: {column.place(episode)}: is {column.part(episode).shape}, and there are {length} "
+            f"observations, so it must be {(length - 1, *column.first_shape[1:])}"
+        )
+    return column.resized(lengths)
 
 
-def _open_columns(file: Hdf5File, groups: list[str], names: Sequence[str]) -> dict[str, list[StoredDataset]]:
-    """Return name -> arrays of all episodes, opened one episode after the other, which is faster."""
-    opened = [[file.array(f"{group}/{name}") for name in names] for group in groups]
-    return dict(zip(names, map(list, zip(*opened, strict=True)), strict=True))
-
-
-def _info_columns(file: Hdf5File, groups: list[str], lengths: Ids) -> dict[str, list[StoredDataset]]:
+def _info_columns(file: Hdf5File, groups: list[str], lengths: Ids, hold: bool) -> dict[str, EpisodeArrays]:
     """Return name -> numbers with one row for every frame of each episode; other infos are ignored."""
     columns = {}
     for name in _info_names(file, groups[0]):
         try:
-            each = [file.array(f"{group}/infos/{name}") for group in groups]
+            column = open_episodes(file, groups, [f"infos/{name}"], hold)[f"infos/{name}"]
         except DatasetError:
             continue  # text, or absent from an episode
-        fits = all(column.shape == (length, *each[0].shape[1:]) for column, length in zip(each, lengths, strict=True))
-        if fits and len(each[0].shape) in (1, 2):
-            columns[name] = each
+        fits = column.odd is None and np.array_equal(column.lengths, lengths)
+        if fits and len(column.first_shape) in (1, 2):
+            columns[name] = column
     return columns
 
 
@@ -225,4 +245,13 @@ def _info_names(file: Hdf5File, group: str) -> list[str]:
     return names
 
 
-FORMAT = Format("a Minari dataset", is_minari, read_minari, extra="minari", find=find_local, chooses=True)
+FORMAT = Format(
+    "a Minari dataset",
+    is_minari,
+    read_minari,
+    extra="minari",
+    find=find_local,
+    chooses=True,
+    open=open_minari,
+    size=size_minari,
+)

@@ -1,21 +1,22 @@
 """Choose the observations of a Minari dataset: one array, or the entries of a nested space."""
 
+import functools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bisim_theory.data.transitions import DatasetError, Frames, Ids, is_label
+from bisim_theory.data.transitions import DatasetError, Frames, Ids
+from bisim_theory.formats.columns import Column, flattened, held, is_label_column
 from bisim_theory.formats.encoded import LOSSY
 from bisim_theory.formats.episodes import describe_choice, label_of
-from bisim_theory.formats.frames import FlatFrames, JoinedFrames, LazyFrames, images_last
+from bisim_theory.formats.frames import FlatFrames, images_last
 from bisim_theory.formats.hdf5_arrays import Hdf5File
+from bisim_theory.formats.hdf5_episodes import EpisodeArrays, open_episodes
 from bisim_theory.formats.jpeg import EncodedImages
-from bisim_theory.formats.limits import byte_count, shown
+from bisim_theory.formats.limits import shown
 
 _DEEPEST = 8
 _NUMBERS = ("Box", "Discrete", "MultiBinary", "MultiDiscrete")
@@ -26,37 +27,18 @@ class _Entry:
     """One array of the observations, over all episodes.
 
     Attributes:
-        stores: what each episode has of it.
+        frames: all observations.
         image: whether its space is that of images (H, W, C).
+        encoded: whether the entry holds JPEG-coded images.
     """
 
-    stores: Sequence[LazyFrames]
+    frames: EpisodeArrays
     image: bool
+    encoded: bool
 
-    @property
-    def encoded(self) -> bool:
-        """Return whether the entry holds JPEG-coded images."""
-        return isinstance(self.stores[0], EncodedImages)
-
-    @property
-    def lengths(self) -> Ids:
-        """(E,) number of observations of each episode."""
-        return np.array([len(store) for store in self.stores])
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the arrays in memory."""
-        return sum(byte_count(store.shape, store.dtype.itemsize) for store in self.stores)
-
-    @cached_property
-    def frames(self) -> JoinedFrames:
-        """All observations."""
-        return JoinedFrames(self.stores)
-
-    def read(self) -> NDArray[Any]:
-        """Read a column for a label: (F,), or (F, k) of what has more axes."""
-        values = self.frames[:]
-        return values if values.ndim == 1 else values.reshape(len(values), -1)
+    def column(self, hold: bool) -> Column:
+        """Return a column for a label: (F,), or (F, k) of what has more axes; read at once if `hold`."""
+        return flattened(held(self.frames, hold))
 
 
 @dataclass(frozen=True)
@@ -96,21 +78,23 @@ class Observations:
             return f"; an observation is {self.keys[0]} together with {', '.join(self.parts)}"
         return f"; an observation is {', '.join(self.keys)}{' side by side' if len(self.keys) > 1 else ''}"
 
-    def read(self, taken: Collection[str]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Read the entries that become labels.
+    def labels(self, taken: Collection[str], hold: bool) -> tuple[dict[str, Column], dict[str, Any]]:
+        """Return the entries that become labels.
 
         Args:
             taken: names of labels that there are.
+            hold: whether to read them at once.
 
         Returns:
             name -> label; entries of the metadata: `left_out`, `observation_parts` (labels that belong to an
             observation), `lossy_observations`.
         """
-        labels, names = {}, {}
+        labels: dict[str, Column] = {}
+        names = {}
         for key, entry in {**self.parts, **self.others, **self.columns}.items():
             name = label_of(key) if label_of(key) not in taken else f"observations/{key}"
-            value = None if entry.image else entry.read()
-            if value is not None and is_label(name, value):
+            value = None if entry.image else entry.column(hold)
+            if value is not None and is_label_column(name, value):
                 labels[name], names[key] = value, name
         left_out = [f"{key}, which is not finite everywhere" for key in self.parts if key not in names]
         left_out += describe_choice(self.keys[0], {key: names.get(key) for key in self.others})
@@ -123,7 +107,13 @@ class Observations:
 
 
 def choose(
-    folder: Path, file: Hdf5File, groups: list[str], space: dict[str, Any], jpeg: bool, wanted: str | None
+    folder: Path,
+    file: Hdf5File,
+    groups: list[str],
+    space: dict[str, Any],
+    jpeg: bool,
+    wanted: str | None,
+    hold: bool,
 ) -> Observations:
     """Choose what an observation is.
 
@@ -137,6 +127,7 @@ def choose(
         space: the observation space.
         jpeg: whether images may be JPEG-coded.
         wanted: key of the entry that is the observation, or None.
+        hold: whether to keep the arrays open, and small ones in memory.
 
     Raises:
         DatasetError: an entry cannot be read, there is no entry `wanted`, or there are several images.
@@ -145,7 +136,7 @@ def choose(
     if wanted is not None and (wanted not in leaves or list(leaves) == [""]):
         offered = shown(list(leaves)) if any(leaves) else "of which it holds one; leave --observation out"
         raise DatasetError(f"{folder}: --observation {wanted}: is none of its observations, {offered}")
-    entries, unread = _open_all(file, groups, leaves, jpeg, required=wanted or "")
+    entries, unread = _open_all(file, groups, leaves, jpeg, required=wanted or "", keep=hold)
     images = [key for key, entry in entries.items() if entry.image]
     if wanted is None and len(images) > 1:
         raise DatasetError(
@@ -155,9 +146,9 @@ def choose(
     if not entries:
         raise DatasetError(f"{folder}: its observations hold no numbers")
     key = wanted or (images[0] if images else None)
-    lengths = entries[key or next(iter(entries))].lengths
+    lengths = entries[key or next(iter(entries))].frames.lengths
     for name, entry in entries.items():
-        if not np.array_equal(entry.lengths, lengths):
+        if not np.array_equal(entry.frames.lengths, lengths):
             raise DatasetError(f"{folder}: observations/{name}: has another number of rows than the other entries")
     if key is None and len(entries) == 1:
         key = next(iter(entries))
@@ -168,8 +159,8 @@ def choose(
             list(entries),
             columns=entries,
             unread=unread,
-            frame_bytes=sum(entry.nbytes for entry in entries.values()),
-            held_bytes=sum(entry.nbytes for entry in entries.values()),
+            frame_bytes=sum(entry.frames.nbytes for entry in entries.values()),
+            held_bytes=sum(entry.frames.nbytes for entry in entries.values()),
         )
     rest = {name: entry for name, entry in entries.items() if name != key}
     entry = entries[key]
@@ -181,13 +172,13 @@ def choose(
         others={} if wanted is None else rest,
         unread=unread,
         lossy=entry.encoded,
-        frame_bytes=entry.nbytes,
-        held_bytes=sum(each.nbytes for each in rest.values() if not each.image),
+        frame_bytes=entry.frames.nbytes,
+        held_bytes=sum(each.frames.nbytes for each in rest.values() if not each.image),
     )
 
 
 def _open_all(
-    file: Hdf5File, groups: list[str], leaves: dict[str, dict[str, Any]], jpeg: bool, required: str
+    file: Hdf5File, groups: list[str], leaves: dict[str, dict[str, Any]], jpeg: bool, required: str, keep: bool
 ) -> tuple[dict[str, _Entry], list[str]]:
     """Open the leaves of a space that hold numbers; return sentences about the others."""
     entries, unread = {}, []
@@ -196,32 +187,20 @@ def _open_all(
         if key != required and kind not in _NUMBERS:
             unread.append(f"{key}, of the space {shown(kind)}, which holds no numbers")
             continue
-        entries[key] = _open(file, ["/".join(filter(None, (each, "observations", key))) for each in groups], leaf, jpeg)
+        entries[key] = _open(file, groups, "/".join(filter(None, ("observations", key))), leaf, jpeg, keep)
     return entries, unread
 
 
-def _open(file: Hdf5File, names: list[str], leaf: dict[str, Any], jpeg: bool) -> _Entry:
+def _open(file: Hdf5File, groups: list[str], name: str, leaf: dict[str, Any], jpeg: bool, keep: bool) -> _Entry:
     given = leaf.get("shape")
     shape = given if isinstance(given, list) else []
     image = leaf.get("type") == "Box" and leaf.get("dtype") == "uint8" and len(shape) > 1
-    stores: list[Any]
-    if image and jpeg and EncodedImages.holds(file, names[0], shape):
-        stores = [EncodedImages(file, name, shape) for name in names]
-    else:
-        stores = [file.array(name) for name in names]
-    check_kinds(stores)
-    for name, store in zip(names, stores, strict=True):
-        if not store.shape or store.shape[1:] != stores[0].shape[1:]:
-            raise DatasetError(f"{file.path}: {name}: is {store.shape}, {names[0]} is {stores[0].shape}")
-    return _Entry(stores, image and len(shape) == 3)
-
-
-def check_kinds(columns: Sequence[Any]) -> None:
-    """Raise `DatasetError` where some arrays of a file hold bools and others numbers."""
-    first = columns[0]
-    for column in columns:
-        if (column.dtype == np.bool_) != (first.dtype == np.bool_):
-            raise DatasetError(f"{column.path}: {column.name}: is {column.dtype}, and {first.name} is {first.dtype}")
+    encoded = image and jpeg and EncodedImages.holds(file, f"{groups[0]}/{name}", shape)
+    decode = functools.partial(EncodedImages, file, shape=shape) if encoded else None
+    stores = open_episodes(file, groups, [name], keep, decode)[name]
+    stores.require_one_kind()
+    stores.require_one_shape()
+    return _Entry(stores, image and len(shape) == 3, encoded)
 
 
 def leaves_of(space: dict[str, Any], prefix: str = "", depth: int = 0) -> dict[str, dict[str, Any]]:

@@ -18,6 +18,7 @@ from bisim_theory.formats.actions import encode_values
 from bisim_theory.formats.limits import check_expansion, parse_json, shown, stored_bytes
 from bisim_theory.formats.npz_arrays import StoredArray, StoredFrames, array_names
 from bisim_theory.formats.registry import Format
+from bisim_theory.formats.representation import FOLDERS, read_folder
 
 _REQUIRED = ("source", "action", "successor")
 _OPTIONAL = (
@@ -103,7 +104,7 @@ def write_transitions(path: str | os.PathLike[str], data: TransitionDataset) -> 
 
 
 def read_representation(path: str | os.PathLike[str]) -> Representation:
-    """Read ``representation.npz``.
+    """Read ``representation.npz``, or a folder of Parquet files; see `bisim_theory.formats.representation`.
 
     Raises:
         DatasetError: the file is missing, damaged or does not follow the schema; the message names file and field.
@@ -111,6 +112,8 @@ def read_representation(path: str | os.PathLike[str]) -> Representation:
     file = Path(path)
     if not file.exists():
         raise DatasetError(f"{file}: does not exist")
+    if any((file / place).is_dir() for place in FOLDERS):
+        return read_folder(file)
     if not file.is_file():
         raise DatasetError(f"{file}: is no regular file; give a file such as representation.npz")
     names = [name for name in array_names(file) if name in (*_REPRESENTATION, *OPTIONAL)]

@@ -192,11 +192,17 @@ class StoredFrames(StoredArray, LazyFrames):
             self._cursors.append(cursor)
         return data
 
-    def _read_in_place(self, start: int, stop: int) -> NDArray[np.uint8]:
+    def position(self) -> int:
+        """Return where in the file the first row of an uncompressed array begins."""
         with open(self.path, "rb") as file:
             file.seek(self._header + 26)  # the lengths of the name and of the extra field, before the data
             name, extra = np.frombuffer(file.read(4), "<u2").tolist()
-            file.seek(self._header + 30 + name + extra + self._start + start * self._row_bytes)
+        return int(self._header + 30 + name + extra + self._start)
+
+    def _read_in_place(self, start: int, stop: int) -> NDArray[np.uint8]:
+        position = self.position()
+        with open(self.path, "rb") as file:
+            file.seek(position + start * self._row_bytes)
             return _read_exactly(file, (stop - start) * self._row_bytes)
 
 

@@ -7,7 +7,7 @@ names. What is known of observations is in the folder ``observations``: a row fo
 - ``content``: 32 bytes, a 256-bit digest of what was observed. Equal digests count as equal observations.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,13 @@ from bisim_theory.formats.arrow import Filled, ParquetFile, is_numeric, to_numpy
 from bisim_theory.formats.episodes import RESERVED, fit_labels
 from bisim_theory.formats.limits import check_expansion, first_line, read_json, shown, stored_bytes, usable_name
 from bisim_theory.formats.registry import Format
+from bisim_theory.formats.streaming import CONTENT, DIGEST_BYTES
 
 TRANSITIONS, OBSERVATIONS, METADATA = "transitions", "observations", "metadata.json"
 
 REQUIRED = ("source", "action", "successor")
 STEP = ("auxiliary", "reward", "terminated", "truncated", "episode")
-P, CONTENT, DIGEST_BYTES = "observation_auxiliary", "content", 32
+P = "observation_auxiliary"
 
 ROWS_AT_ONCE = 1 << 18
 """Rows of part files that are in memory as they are stored; arrays of whole numbers are narrower."""
@@ -76,12 +77,14 @@ class ParquetFolder:
         transitions: part files with the columns `REQUIRED`, and any of `STEP`.
         observations: part files with the column ``id`` and labels; None where there are none.
         metadata: the content of `METADATA`.
+        varying_codes: action codes that are known to stand for different actions.
     """
 
     path: Path
     transitions: Table
     observations: Table | None
     metadata: dict[str, Any]
+    varying_codes: Sequence[int] = ()
 
     @property
     def labels(self) -> list[str]:

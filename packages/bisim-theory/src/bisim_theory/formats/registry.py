@@ -1,10 +1,12 @@
 """Formats of datasets: what one consists of, and which one a path holds."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bisim_theory.data.transitions import DatasetError, TransitionDataset
+from bisim_theory.formats.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,9 @@ class Format:
         extra: the extra of this package that installs what `read` imports; None where it needs nothing.
         find: returns the place of a dataset id in the local store of the format, or None; None without such a store.
         chooses: whether datasets may hold several observations, of which `read` takes the key.
+        open: opens a dataset as `Rows` that are read in pieces; takes the path, and `observation` where `chooses` is
+            true. None where only `read` is offered.
+        size: returns how many rows a dataset has, and the bytes of a row that `read` holds; None without `open`.
     """
 
     name: str
@@ -27,6 +32,8 @@ class Format:
     extra: str | None = None
     find: Callable[[str], Path | None] | None = None
     chooses: bool = False
+    open: Callable[..., Rows] | None = None
+    size: Callable[[Path], tuple[int, int]] | None = None
 
 
 def detect(path: Path, formats: Sequence[Format]) -> Format | None:
@@ -47,11 +54,43 @@ def read(path: Path, format: Format, actions: str | None, observation: str | Non
         DatasetError: `path` cannot be read, the extra of the format is not installed, or a key was given for a format
             that holds one observation.
     """
+    chosen = _chosen(path, format, observation)
+    with _naming_extra(path, format):
+        return format.read(path, actions, **chosen)
+
+
+def open_rows(path: Path, format: Format, observation: str | None = None) -> Rows:
+    """Open a dataset, in a format that offers it, to be read in pieces.
+
+    Raises:
+        DatasetError: as for `read`.
+    """
+    assert format.open is not None
+    chosen = _chosen(path, format, observation)
+    with _naming_extra(path, format):
+        return format.open(path, **chosen)
+
+
+def measure(path: Path, format: Format) -> tuple[int, int] | None:
+    """Return what `Format.size` does; None where that is not offered, or the dataset cannot be read."""
+    if format.size is None:
+        return None
+    try:
+        return format.size(path)
+    except (DatasetError, ImportError):
+        return None
+
+
+def _chosen(path: Path, format: Format, observation: str | None) -> dict[str, str]:
     if observation is not None and not format.chooses:
         raise DatasetError(f"{path}: is {format.name}, which holds one observation; leave --observation out")
-    chosen = {} if observation is None else {"observation": observation}
+    return {} if observation is None else {"observation": observation}
+
+
+@contextmanager
+def _naming_extra(path: Path, format: Format) -> Iterator[None]:
     try:
-        return format.read(path, actions, **chosen)
+        yield
     except ImportError:
         if format.extra is None:
             raise

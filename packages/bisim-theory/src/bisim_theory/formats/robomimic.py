@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
+from bisim_theory.formats.columns import Column, RepeatedColumn, binary, converted, flattened, held
 from bisim_theory.formats.episodes import describe_choice, label_of
-from bisim_theory.formats.frames import FlatFrames, JoinedFrames, LazyFrames, images_last, load_vectors
-from bisim_theory.formats.hdf5_arrays import Hdf5File, StoredDataset, names_in
+from bisim_theory.formats.frames import FlatFrames, LazyFrames, images_last, load_vectors
+from bisim_theory.formats.hdf5_arrays import Hdf5File, column_sizes, names_in
+from bisim_theory.formats.hdf5_episodes import EpisodeArrays, open_episodes
 from bisim_theory.formats.limits import check_expansion, first_line, shown, stored_bytes, usable_name
 from bisim_theory.formats.registry import Format
 from bisim_theory.formats.rows import Rows
@@ -42,16 +44,14 @@ class _Demos:
             self._listed[group] = self.file.names(group)
         return self._listed[group]
 
-    def stores(self, name: str) -> list[StoredDataset]:
-        """Open an array of every demonstration, all of one shape and type but for the number of rows."""
+    def stores(self, name: str, keep: bool) -> EpisodeArrays:
+        """Open an array of every demonstration, all of one shape but for the number of rows."""
         parent, _, last = name.rpartition("/")
         for group in self.groups:
             if last not in self.names(f"{group}/{parent}".rstrip("/")):
                 raise DatasetError(f"{self.file.path}: {group}/{name}: is missing, and another demonstration has it")
-        stores = [self.file.array(f"{group}/{name}") for group in self.groups]
-        for store in stores:
-            if not store.shape or store.shape[1:] != stores[0].shape[1:]:
-                raise DatasetError(f"{store.path}: {store.name}: is {store.shape}, {stores[0].name} {stores[0].shape}")
+        stores = open_episodes(self.file, self.groups, [name], keep)[name]
+        stores.require_one_shape()
         return stores
 
     def everywhere(self, name: str) -> bool:
@@ -82,35 +82,39 @@ def read_robomimic(path: Path, actions: str | None = None, observation: str | No
         DatasetError: the file is damaged, or has no observations yet.
         ImportError: h5py is not installed.
     """
+    return open_robomimic(path, observation, hold=True).to_transitions(actions)
+
+
+def open_robomimic(path: Path, observation: str | None = None, *, hold: bool = False) -> Rows:
+    """Open a file of robomimic, of which all columns but the observations are read at once if `hold`.
+
+    Raises:
+        DatasetError, ImportError: as for `read_robomimic`.
+    """
     file = Hdf5File(path)
-    numbers = {name: _number(name) for name, group in file.names(_DATA).items() if group}
-    names = sorted(
-        (name for name, number in numbers.items() if number is not None), key=lambda name: numbers[name] or 0
-    )
-    demos = _Demos(file, [f"{_DATA}/{name}" for name in names])
+    names, demos = _demos(file)
     if not demos.everywhere(_OBS):
         raise DatasetError(
             f"{path}: {demos.groups[0]}: has no obs, as robosuite records it; extract them with robomimic: "
             "python -m robomimic.scripts.dataset_states_to_obs --dataset FILE --output_name OUT --done_mode 2"
         )
-    entries = {name: demos.stores(f"{_OBS}/{name}") for name in _entry_names(demos)}
+    entries = {name: demos.stores(f"{_OBS}/{name}", hold) for name in _entry_names(demos)}
     key, parts = _choose(path, entries, observation)
-    after = {name: demos.stores(f"{_NEXT}/{name}") for name in entries} if demos.everywhere(_NEXT) else {}
-    steps = {name: demos.stores(name) for name in _STEP if name == "actions" or demos.everywhere(name)}
-    lengths = np.array([store.shape[0] for store in steps["actions"]])
+    after = {name: demos.stores(f"{_NEXT}/{name}", hold) for name in entries} if demos.everywhere(_NEXT) else {}
+    steps = {name: demos.stores(name, hold) for name in _STEP if name == "actions" or demos.everywhere(name)}
+    lengths = steps["actions"].lengths
     _check(path, lengths, {**entries, **steps}, after)
     taken = [key] if key is not None else list(entries)
-    held = [store for name, stores in {**entries, **steps}.items() if name not in taken for store in stores]
-    frames = [store for name in taken for store in entries[name] + after.get(name, [])]
-    check_expansion(str(path), sum(s.nbytes for s in held), sum(s.nbytes for s in frames), stored_bytes(path))
+    beside = [stores for name, stores in {**entries, **steps}.items() if name not in taken]
+    frames = [stores for name in taken for stores in (entries[name], after.get(name)) if stores is not None]
+    check_expansion(str(path), sum(s.nbytes for s in beside), sum(s.nbytes for s in frames), stored_bytes(path))
     labels = {name: stores for name, stores in entries.items() if name != key and not _is_image(stores)}
-    columns = _label_columns(labels)
-    masks, unread = _masks(file, names, lengths)
+    columns = _label_columns(labels, hold)
+    masks, unread = _masks(file, names, lengths, hold)
     copied = _copied(entries, after)
     if copied:
         unread.append(f"the last {_NEXT} of each demonstration, as it is a copy of the last obs in all of them")
-    last = np.cumsum(lengths) - 1
-    step = {name: np.concatenate([store.read() for store in stores]) for name, stores in steps.items()}
+    step = {name: held(stores, hold) for name, stores in steps.items()}
     dropped = {name: label_of(name) if name in labels else None for name in entries if name not in (*taken, *parts)}
     return Rows(
         what=str(path),
@@ -121,14 +125,23 @@ def read_robomimic(path: Path, actions: str | None = None, observation: str | No
         action=step["actions"],
         observation=_frames(entries, taken),
         following=_frames(after, taken) if after else None,
-        unstored=np.isin(np.arange(lengths.sum()), last) if copied else None,
+        unstored=np.cumsum(lengths)[lengths > 0] - 1 if copied else None,
         reward=step.get("rewards"),
         ends={"terminated": _flags(path, step["dones"])} if "dones" in step else {},
         columns={**columns, **masks},
-        columns_after={**_label_columns({name: after[name] for name in labels if after}), **masks},
+        columns_after={**_label_columns({name: after[name] for name in labels if after}, hold), **masks},
         left_out=[*describe_choice(taken[0], dropped), *unread],
         metadata={"observation_parts": [label_of(name) for name in parts]},
-    ).to_transitions(actions)
+    )
+
+
+def _demos(file: Hdf5File) -> tuple[list[str], _Demos]:
+    """Return the names of the demonstrations in the order of their numbers, and the demonstrations."""
+    numbers = {name: _number(name) for name, group in file.names(_DATA).items() if group}
+    names = sorted(
+        (name for name, number in numbers.items() if number is not None), key=lambda name: numbers[name] or 0
+    )
+    return names, _Demos(file, [f"{_DATA}/{name}" for name in names])
 
 
 def _number(name: str) -> int | None:
@@ -142,11 +155,11 @@ def _entry_names(demos: _Demos) -> list[str]:
     return [name for name, inner in demos.file.names(group).items() if not inner and usable_name(name)]
 
 
-def _is_image(stores: list[StoredDataset]) -> bool:
-    return len(stores[0].shape) == 4 and stores[0].dtype == np.uint8
+def _is_image(stores: EpisodeArrays) -> bool:
+    return len(stores.first_shape) == 4 and stores.first_dtype == np.uint8
 
 
-def _choose(path: Path, entries: dict[str, list[StoredDataset]], wanted: str | None) -> tuple[str | None, list[str]]:
+def _choose(path: Path, entries: dict[str, EpisodeArrays], wanted: str | None) -> tuple[str | None, list[str]]:
     """Return the key of the observation, None for all as one vector, and the keys that belong to it beside it."""
     if not entries:
         raise DatasetError(f"{path}: {_OBS}: holds no arrays")
@@ -170,55 +183,66 @@ def _sentence(taken: list[str], parts: list[str]) -> str:
     return f"; an observation is {', '.join(taken)}{' side by side' if len(taken) > 1 else ''}"
 
 
-def _check(
-    path: Path, lengths: Ids, columns: dict[str, list[StoredDataset]], after: dict[str, list[StoredDataset]]
-) -> None:
+def _check(path: Path, lengths: Ids, columns: dict[str, EpisodeArrays], after: dict[str, EpisodeArrays]) -> None:
     """Refuse arrays of another number of rows than actions, and successors of another shape than observations."""
-    for store, length in ((store, n) for stores in columns.values() for store, n in zip(stores, lengths, strict=True)):
-        if store.shape[0] != length:
-            raise DatasetError(f"{path}: {store.name}: has {store.shape[0]} rows, and there are {length} actions")
+    for stores in columns.values():
+        wrong = np.flatnonzero(stores.lengths != lengths)
+        if len(wrong):
+            episode = int(wrong[0])
+            raise DatasetError(
+                f"{path}: {stores.place(episode)}: has {stores.lengths[episode]} rows, and there are "
+                f"{lengths[episode]} actions"
+            )
     for name, stores in after.items():
-        for store, before in zip(stores, columns[name], strict=True):
-            if (store.shape, store.dtype) != (before.shape, before.dtype):
-                raise DatasetError(f"{path}: {store.name}: is {store.shape} {store.dtype}, obs is {before.shape}")
+        before = columns[name]
+        same = (stores.lengths == before.lengths) & (stores.first_shape[1:] == before.first_shape[1:])
+        wrong = np.flatnonzero(~same)
+        if stores.dtype != before.dtype or len(wrong):
+            episode = int(wrong[0]) if len(wrong) else 0
+            one, other = stores.part(episode), before.part(episode)
+            raise DatasetError(f"{path}: {stores.place(episode)}: is {one.shape} {one.dtype}, obs is {other.shape}")
 
 
-def _copied(entries: dict[str, list[StoredDataset]], after: dict[str, list[StoredDataset]]) -> bool:
+def _copied(entries: dict[str, EpisodeArrays], after: dict[str, EpisodeArrays]) -> bool:
     """Return whether the last successor of every demonstration is its last frame again, as converters fill it in."""
-    pairs = [pair for name, stores in after.items() for pair in zip(stores, entries[name], strict=True)]
-    return bool(pairs) and all(len(x) == 0 or np.array_equal(x[len(x) - 1], y[len(y) - 1]) for x, y in pairs)
+    pairs = [(stores, entries[name]) for name, stores in after.items()]
+    return bool(pairs) and all(
+        len(one) == 0 or np.array_equal(one[len(one) - 1], other[len(other) - 1])
+        for stores, before in pairs
+        for one, other in ((stores.part(k), before.part(k)) for k in range(len(stores.lengths)))
+    )
 
 
-def _frames(entries: dict[str, list[StoredDataset]], taken: list[str]) -> LazyFrames | NDArray[Any]:
-    joined = [JoinedFrames(entries[name]) for name in taken]
+def _frames(entries: dict[str, EpisodeArrays], taken: list[str]) -> LazyFrames | NDArray[Any]:
+    joined = [entries[name] for name in taken]
     frames = images_last(joined[0]) if len(joined) == 1 else FlatFrames(joined)
     assert isinstance(frames, LazyFrames)
     return load_vectors(frames)
 
 
-def _label_columns(entries: dict[str, list[StoredDataset]]) -> dict[str, NDArray[Any]]:
-    columns = {label_of(name): np.concatenate([store.read() for store in stores]) for name, stores in entries.items()}
-    return {name: column.reshape(len(column), -1) if column.ndim > 2 else column for name, column in columns.items()}
+def _label_columns(entries: dict[str, EpisodeArrays], hold: bool) -> dict[str, Column]:
+    return {label_of(name): flattened(held(stores, hold)) for name, stores in entries.items()}
 
 
-def _flags(path: Path, values: NDArray[Any]) -> NDArray[np.bool_]:
-    if values.ndim != 1 or not ((values == 0) | (values == 1)).all():
+def _flags(path: Path, values: Column) -> Column:
+    if not binary(values):
         raise DatasetError(f"{path}: dones: must be (N,) of 0 and 1, is {values.shape} {values.dtype}")
-    return values == 1
+    return converted(values, lambda piece: piece == 1)
 
 
-def _masks(file: Hdf5File, names: list[str], lengths: Ids) -> tuple[dict[str, NDArray[Any]], list[str]]:
+def _masks(file: Hdf5File, names: list[str], lengths: Ids, hold: bool) -> tuple[dict[str, Column], list[str]]:
     """Return a label (F,) of 0 and 1 for each filter, 1 in its demonstrations, and sentences about those unread."""
     root = file.names()
     filters = list(file.names(_MASK)) if root.get(_MASK) else []
-    labels, unread = {}, [f"mask/{name}, of more than {_MOST_FILTERS}" for name in filters[_MOST_FILTERS:]]
+    labels: dict[str, Column] = {}
+    unread = [f"mask/{name}, of more than {_MOST_FILTERS}" for name in filters[_MOST_FILTERS:]]
     for name in filters[:_MOST_FILTERS]:
         listed = _names_listed(file, f"{_MASK}/{name}", len(names))
         if listed is None or not listed <= set(names):
             unread.append(f"{shown(f'{_MASK}/{name}')}, which lists no demonstrations of the file")
         else:
             chosen = np.array([demo in listed for demo in names], np.int64)
-            labels[f"{_MASK}/{name}"] = np.repeat(chosen, lengths)
+            labels[f"{_MASK}/{name}"] = held(RepeatedColumn(chosen, lengths), hold)
     return labels, unread
 
 
@@ -233,4 +257,22 @@ def _names_listed(file: Hdf5File, place: str, most: int) -> set[str] | None:
         raise DatasetError(f"{file.path}: {place}: is damaged ({first_line(error)})") from None
 
 
-FORMAT = Format("a file of robomimic", is_robomimic, read_robomimic, extra="hdf5", chooses=True)
+def size_robomimic(path: Path) -> tuple[int, int]:
+    """Return the number of rows of a file, and the bytes of one without its images.
+
+    Raises:
+        DatasetError, ImportError: as for `read_robomimic`.
+    """
+    file = Hdf5File(path)
+    return column_sizes(file, _demos(file)[1].groups, "actions")
+
+
+FORMAT = Format(
+    "a file of robomimic",
+    is_robomimic,
+    read_robomimic,
+    extra="hdf5",
+    chooses=True,
+    open=open_robomimic,
+    size=size_robomimic,
+)

@@ -125,7 +125,8 @@ class Relation(ABC):
         Only of an exact relation, since a sample has pairs of observations alone.
         """
         behaviour = self.behaviour
-        return self.among(np.sort(behaviour.order[behaviour.ends - behaviour.sizes]))
+        occurring = behaviour.sizes > 0
+        return self.among(np.sort(behaviour.order[(behaviour.ends - behaviour.sizes)[occurring]]))
 
     def among(self, positions: Ids) -> "Relation":
         """Return the relation over some of the observations, of which pairs are then counted; some class may have none.

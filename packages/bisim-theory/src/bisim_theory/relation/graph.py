@@ -285,6 +285,16 @@ class Behaviour:
         """(C,) position in `order` behind the last observation of each class."""
         return np.cumsum(self.sizes)
 
+    @property
+    def class_of_frames(self) -> Ids:
+        """(F,) class of every observation in the data, also of one that was folded into another; -1 without one."""
+        found = np.full(self.data.frames, -1)
+        if self.representative is None:
+            found[self.observations] = self.class_of
+            return found
+        found[self.representative[self.observations]] = self.class_of
+        return found[self.representative]
+
     def members(self, of_class: int) -> Ids:
         """Return the ids of the observations of a class."""
         end = int(self.ends[of_class])

@@ -185,6 +185,7 @@ def _conclusion(check: TheoremCheck) -> dict[str, Any]:
         "collapsed_pairs": check.collapsed_pairs,
         "collapse_distance": check.collapse_distance,
         "exact": check.exact,
+        "compared_observations": check.compared,
     }
 
 

@@ -294,6 +294,11 @@ def _level_row(level: LevelCheck) -> str:
 
 def _conclusion_lines(check: TheoremCheck) -> list[str]:
     how = "all distinguished pairs, exact" if check.exact else "sampled pairs only"
+    if check.compared is not None:
+        how = (
+            f"pairs of {check.compared:,} observations that were drawn uniformly, and of one observation for each "
+            "behaviour; the number of collapsed pairs is an estimate"
+        )
     lines = [f"Theorem 3, conclusion ({how}):"]
     if check.closest is None:
         return [*lines, "  the data distinguishes no pair, so there is nothing to collapse"]

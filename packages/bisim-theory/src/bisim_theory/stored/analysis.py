@@ -13,7 +13,8 @@ from bisim_theory.data.contradiction import NoWellTrainedModelError
 from bisim_theory.data.identity import choose_identity
 from bisim_theory.data.labels import BOOKKEEPING, label_names
 from bisim_theory.data.transitions import DatasetError, Ids
-from bisim_theory.outcome import Facts, Impossible, Outcome, PairNote, RelationOnly
+from bisim_theory.formats.representation import StoredRepresentation
+from bisim_theory.outcome import LEFT_OUT_ABSORBED, Checked, Facts, Impossible, Outcome, PairNote, RelationOnly, Report
 from bisim_theory.progress import ProgressCallback, silent
 from bisim_theory.relation.backends.rounds import CLASSES, refine
 from bisim_theory.relation.collect_next import Suggestion, suggest
@@ -23,12 +24,14 @@ from bisim_theory.stored import auxiliary as p_by_name
 from bisim_theory.stored import identity as observed
 from bisim_theory.stored.closure import cannot_collapse
 from bisim_theory.stored.collect_next import StoredKinds
-from bisim_theory.stored.dataset import OBSERVATION, StoredDataset
+from bisim_theory.stored.dataset import StoredDataset
 from bisim_theory.stored.folding import fold_stored
 from bisim_theory.stored.graph import StoredGraph, build_graph, state_p
-from bisim_theory.stored.identity import ALIKE, PAIR
+from bisim_theory.stored.identity import PAIR
 from bisim_theory.stored.quotient import Quotient
-from bisim_theory.stored.relation import Kinds, StoredRelation, StoredSample
+from bisim_theory.stored.relation import Kinds, StoredRelation, StoredSample, labels_of
+from bisim_theory.stored.theorem import check_stored
+from bisim_theory.theorem.check import Tolerance
 
 ProgressBar = Callable[[str], AbstractContextManager[ProgressCallback]]
 
@@ -53,9 +56,11 @@ def analyse_stored(
     terminal: str = "leaf",
     backend: str = "duckdb",
     rounds: RunRounds = refine_here,
+    representation: StoredRepresentation | None = None,
+    tolerance: Tolerance | None = None,
     progress_bar: ProgressBar = lambda title: nullcontext(silent),
-) -> RelationOnly | Impossible:
-    """Compute what `bisim_theory.analyse` reports of a dataset without a model; nothing is held in memory a row.
+) -> Report:
+    """Compute what `bisim_theory.analyse` reports; nothing is held in memory a row.
 
     Args:
         data: the transitions.
@@ -68,6 +73,8 @@ def analyse_stored(
         terminal: ``"leaf"``, or ``"absorb"``, which lets every action lead from terminals to themselves.
         backend: name of what computes the classes.
         rounds: computes them.
+        representation: a model's arrays on `data`; None computes the relation alone.
+        tolerance: thresholds for well-trained and collapsed; None uses the defaults.
         progress_bar: opens the progress bars.
 
     Raises:
@@ -93,6 +100,9 @@ def analyse_stored(
     terminals = None
     if terminal == "absorb":
         data, terminals = observed.absorb(data, joined)
+    left_out = None
+    if representation is not None and terminals is not None and terminals.rows:
+        representation, left_out = None, LEFT_OUT_ABSORBED
     relations = _Relations(data, cells, joined, folding, rounds)
     comparison = None
     if candidates:
@@ -108,6 +118,7 @@ def analyse_stored(
         auxiliary_meaning=p_by_name.describe(data, name),
         comparison=comparison,
         terminals=terminals,
+        left_out=left_out,
         backend=backend,
     )
     try:
@@ -117,13 +128,18 @@ def analyse_stored(
         return _impossible(outcome, relations, error)
     kinds = relation.kinds(cells) if cells else None
     facts = _facts(relation, kinds, cells, look_alikes=content is not None and not joined)
-    return RelationOnly(
+    found = RelationOnly(
         **vars(replace(outcome, facts=facts)),
         relation=relation,
         embeddings=_embeddings(relation, cells),
         suggestions=_suggest(relation, kinds, cells, content is not None),
         pairs=_inspect_pairs(pairs, relation, joined),
     )
+    if representation is None:
+        return found
+    with progress_bar("distances") as progress:
+        check, compared = check_stored(relation, representation, cells, tolerance, progress)
+    return Checked(**vars(found), representation=compared, check=check)
 
 
 class _Relations:
@@ -257,15 +273,7 @@ def _equal_pairs(relation: StoredRelation, kinds: Kinds, cells: Sequence[str] | 
 def _labels_of(data: StoredDataset, x: Ids, y: Ids, cells: Sequence[str] | None) -> list[NDArray[Any]]:
     """Return the labels of the first and of the second observations of pairs, or the ids of their contents."""
     ids, back = np.unique(np.concatenate([x, y]), return_inverse=True)
-    data.database.load("wanted", {"id": ids})
-    if cells is None:
-        columns, join = f"coalesce({ALIKE}.name, wanted.id) as l0", f"left join {ALIKE} on {ALIKE}.id = wanted.id"
-    else:
-        columns = ", ".join(f"{OBSERVATION}.{cell} as l{place}" for place, cell in enumerate(cells))
-        join = f"join {OBSERVATION} on {OBSERVATION}.id = wanted.id"
-    found = data.database.arrays(f"select {columns} from wanted {join} order by wanted.id")
-    values = np.stack(list(found.values()), 1)[back.reshape(-1)]
-    return np.split(values, 2)
+    return np.split(labels_of(data, ids, cells)[back.reshape(-1)], 2)
 
 
 def _embeddings(relation: StoredRelation, cells: Sequence[str]) -> EmbeddingsNeeded:

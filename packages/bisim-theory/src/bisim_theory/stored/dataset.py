@@ -1,16 +1,17 @@
 """Transitions on disk as tables of a DuckDB database, and their validation."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bisim_theory.data.transitions import LARGEST, MOST_UNUSED_IDS, DatasetError
-from bisim_theory.formats.parquet import CONTENT, OBSERVATIONS, ParquetFolder, Table
+from bisim_theory.data.transitions import LARGEST, MOST_UNUSED_IDS, DatasetError, Ids
+from bisim_theory.formats.parquet import OBSERVATIONS, ParquetFolder, Table
 from bisim_theory.formats.parquet import P as OBSERVATION_P
+from bisim_theory.formats.streaming import CONTENT
 from bisim_theory.relation.backends.database import Database
 
 TRANSITION, NUMBERED, OBSERVATION = "transition", "numbered_transition", "observation"
@@ -61,6 +62,7 @@ class StoredDataset:
         lossy: whether equal observations may have different contents.
         metadata: as of a `TransitionDataset`.
         absorbed: whether rows of absorbing terminals were added, of which nothing else is known.
+        varying_codes: action codes that stand for different actions.
     """
 
     database: Database
@@ -73,6 +75,7 @@ class StoredDataset:
     lossy: bool = False
     metadata: Mapping[str, Any] = field(default_factory=dict)
     absorbed: bool = False
+    varying_codes: Ids = field(default_factory=lambda: np.empty(0, np.int64))
 
     def __len__(self) -> int:
         return self.transitions
@@ -131,7 +134,7 @@ def open_parquet(database: Database, folder: ParquetFolder) -> StoredDataset:
     _view(database, TRANSITION, folder.transitions, numbered=NUMBERED)
     if folder.observations is not None:
         _view(database, OBSERVATION, folder.observations)
-    return validated(
+    data = validated(
         database,
         str(folder.path),
         list(folder.transitions.types),
@@ -139,6 +142,7 @@ def open_parquet(database: Database, folder: ParquetFolder) -> StoredDataset:
         folder.metadata,
         where=f"{folder.path / OBSERVATIONS}",
     )
+    return replace(data, varying_codes=np.array(folder.varying_codes, np.int64))
 
 
 def _view(database: Database, name: str, table: Table, numbered: str | None = None) -> None:

@@ -14,6 +14,7 @@ from bisim_theory.relation.backends.rounds import CLASSES
 from bisim_theory.relation.base import Pairs, Relation
 from bisim_theory.relation.graph import Behaviour
 from bisim_theory.relation.sampled_levels import SAMPLED_PAIRS, SampledRelation, walk
+from bisim_theory.stored.dataset import OBSERVATION, StoredDataset
 from bisim_theory.stored.graph import MEMBER, labels_of_nodes
 from bisim_theory.stored.identity import ALIKE
 from bisim_theory.stored.quotient import Quotient, StoredBehaviour
@@ -214,6 +215,39 @@ def classes_of(quotient: Quotient, ids: Ids) -> Ids:
     return quotient.number(found["name"])[back].reshape(ids.shape)
 
 
+def ids_at(data: StoredDataset, places: Ids) -> Ids:
+    """Return the ids at some places in the sorted list of the observations that the relation is over.
+
+    Args:
+        data: the data, of which the table `MEMBER` is made.
+        places: sorted, each once.
+    """
+    data.database.load("wanted", {"place": places})
+    found = data.database.arrays(
+        f"select wanted.place as place, m.id as id from wanted join (select id, row_number() over (order by id) - 1 "
+        f"as place from {MEMBER}) as m on m.place = wanted.place order by 1"
+    )
+    return found["id"].astype(np.int64)
+
+
+def labels_of(data: StoredDataset, ids: Ids, cells: Sequence[str] | None) -> NDArray[Any]:
+    """Return the labels (B, l) of observations, or where `cells` is None ids (B, 1) that are equal for equal contents.
+
+    Args:
+        data: the data.
+        ids: (B,) sorted, each once.
+        cells: expressions for the components of the label.
+    """
+    data.database.load("wanted", {"id": ids})
+    if cells is None:
+        columns, join = f"coalesce({ALIKE}.name, wanted.id) as l0", f"left join {ALIKE} on {ALIKE}.id = wanted.id"
+    else:
+        columns = ", ".join(f"{OBSERVATION}.{cell} as l{place}" for place, cell in enumerate(cells))
+        join = f"join {OBSERVATION} on {OBSERVATION}.id = wanted.id"
+    found = data.database.arrays(f"select {columns} from wanted {join} order by wanted.id")
+    return np.stack(list(found.values()), 1)
+
+
 @dataclass(frozen=True, eq=False)
 class StoredSample(SampledRelation):
     """R_D* estimated from pairs of observations on disk.
@@ -243,12 +277,7 @@ def sample(quotient: Quotient, behaviour: Behaviour) -> StoredSample:
     x = rng.integers(n, size=SAMPLED_PAIRS)
     y = (x + rng.integers(1, n, size=SAMPLED_PAIRS)) % n
     places, back = np.unique(np.concatenate([x, y]), return_inverse=True)
-    database = quotient.graph.data.database
-    database.load("wanted", {"place": places})
-    ids = database.arrays(
-        f"select wanted.place as place, m.id as id from wanted join (select id, row_number() over (order by id) - 1 "
-        f"as place from {MEMBER}) as m on m.place = wanted.place order by 1"
-    )["id"].astype(np.int64)[back]
+    ids = ids_at(quotient.graph.data, places)[back]
     x_ids, y_ids = np.split(ids, 2)
     x, y = np.split(classes_of(quotient, ids), 2)
     classes = (behaviour.class_of[each].tolist() for each in (x, y))

@@ -123,6 +123,8 @@ class TheoremCheck:
             residuals are zero up to `Tolerance.point`.
         exact: True where the conclusion was checked on all of R_D*, False where on sampled pairs.
         tolerance: the thresholds of the check.
+        compared: number of observations that were drawn uniformly and compared, from which the number of collapsed
+            pairs is an estimate; None where all were.
     """
 
     transition_residual: tuple[float, ...]
@@ -141,6 +143,7 @@ class TheoremCheck:
     hypothesis_met: bool
     exact: bool
     tolerance: Tolerance
+    compared: int | None = None
 
     @property
     def collapsed(self) -> bool:
@@ -174,6 +177,8 @@ def check_theorem(
     labels: NDArray[Any] | None = None,
     progress: ProgressCallback = silent,
     witnesses: bool = True,
+    varying_codes: Ids | None = None,
+    collapse_distance: float | None = None,
 ) -> TheoremCheck:
     """Check a model against Theorem 3 on the data that it was trained on.
 
@@ -185,6 +190,8 @@ def check_theorem(
         progress: called with the progress of the search for the smallest distance.
         witnesses: whether to compute the residuals at witnesses and the bounds of levels. They decide nothing and take
             most of the time.
+        varying_codes: action codes that stand for different actions; None finds them in the data.
+        collapse_distance: distance up to which a pair is collapsed; None takes that of `tolerance`.
 
     Raises:
         DatasetError: the representation does not fit the data.
@@ -195,10 +202,11 @@ def check_theorem(
     observations = relation.observations
     median = _median_distance(representation.embedding[observations], tolerance)
     rms = float(np.sqrt(np.square(representation.embedding[observations], dtype=np.float64).sum(1).mean()))
-    collapse_distance = max(tolerance.collapse * median, tolerance.point * rms)
+    if collapse_distance is None:
+        collapse_distance = max(tolerance.collapse * median, tolerance.point * rms)
     same = None if labels is None else _same_label_distances(relation, representation, labels, tolerance)
     numbers = range(1, len(relation.distinguished_pairs_per_level) + 1)
-    explanation = Explanation(model)
+    explanation = Explanation(model, varying_codes)
     checked = [_check_level(relation, level, explanation, same, tolerance, witnesses) for level in numbers]
     levels = [level for level in checked if level is not None]
     share, margin_ratio = _auxiliary_margins(relation, model, tolerance)

@@ -81,18 +81,18 @@ class Explanation:
 
     Args:
         model: the residuals, and with them the relation and the representation.
+        varying_codes: action codes that stand for different actions; None finds them in the data.
 
     Attributes:
         unknown_codes: number of action codes at which T is not known as a function of the code: their actions differ,
             and the representation has no prediction at a canonical one. Such a step explains no pair.
     """
 
-    def __init__(self, model: Residuals) -> None:
+    def __init__(self, model: Residuals, varying_codes: Ids | None = None) -> None:
         self.model = model
         self.relation, self.representation = model.relation, model.representation
-        known = _known_at_one_action(self.relation.data, self.representation)
-        actions = self.relation.behaviour.actions
-        self.unknown_codes = len(actions) - len(np.unique(self.relation.data.action[known]))
+        known = _known_at_one_action(self.relation.data, self.representation, varying_codes)
+        self.unknown_codes = len(np.unique(self.relation.data.action[~known]))
         self._steps = _Steps(model, known)
 
     def explained(self, x: Ids, y: Ids, level: int) -> Flags:
@@ -211,17 +211,24 @@ def _below(error: Floats, margin: Floats, dimensions: int) -> Flags:
     return below
 
 
-def _known_at_one_action(data: TransitionDataset, representation: Representation) -> Flags:
+def _known_at_one_action(data: TransitionDataset, representation: Representation, varying: Ids | None) -> Flags:
     """Return (N,) of which transitions T is known as a function of the code of the action.
 
     It is at canonical actions, and where all actions with one code are the same.
     """
-    values = data.action_value
-    if representation.predicted_embedding_canonical is not None or values is None:
+    if representation.predicted_embedding_canonical is not None:
         return np.ones(len(data), bool)
-    first, of_row = np.unique(data.action, return_index=True, return_inverse=True)[1:]
+    return ~np.isin(data.action, varying_codes(data) if varying is None else varying)
+
+
+def varying_codes(data: TransitionDataset) -> Ids:
+    """Return the action codes that stand for different actions in the data, sorted."""
+    if data.action_value is None:
+        return np.empty(0, np.int64)
+    values = data.action_value
+    codes, first, of_row = np.unique(data.action, return_index=True, return_inverse=True)
     differs = (values != values[first[of_row]]).any(1)
-    return ~np.isin(of_row, of_row[differs])
+    return np.unique(codes[of_row[differs]])
 
 
 class _Steps:
@@ -239,9 +246,7 @@ class _Steps:
 
     def __init__(self, model: Residuals, usable: Flags) -> None:
         relation, data = model.relation, model.relation.data
-        self.class_of = np.full(data.frames, -1)
-        self.class_of[relation.representative[relation.observations]] = relation.behaviour.class_of
-        self.class_of = self.class_of[relation.representative]  # of a frame that was folded into an observation, too
+        self.class_of = relation.behaviour.class_of_frames
         codes = relation.behaviour.actions
         rows = np.flatnonzero(usable & (self.class_of[data.successor] >= 0))
         key = pair_key(data.source[rows], np.searchsorted(codes, data.action[rows]), len(codes))

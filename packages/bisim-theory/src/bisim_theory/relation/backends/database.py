@@ -156,6 +156,22 @@ class Database:
             found = self._connection.execute(query).fetchnumpy()
         return {name: np.asarray(column) for name, column in found.items()}
 
+    def batches(self, query: str, rows: int) -> Iterator[dict[str, NDArray[Any]]]:
+        """Yield the rows of a query in pieces, in which no value is missing; other statements may run meanwhile.
+
+        Raises:
+            DatasetError: it fails, as on a full disk or a damaged file.
+        """
+        with self._named():
+            found = self._connection.cursor().sql(query)
+            reader = found.to_arrow_reader if hasattr(found, "to_arrow_reader") else found.fetch_arrow_reader
+            for batch in reader(rows):
+                if batch.num_rows:
+                    yield {
+                        name: column.to_numpy(zero_copy_only=False)
+                        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+                    }
+
     def load(self, table: str, columns: Mapping[str, NDArray[Any]], append: bool = False) -> None:
         """Store arrays of one length as a table, or add them to it."""
         import pyarrow

@@ -41,6 +41,12 @@ def free_memory() -> int:
     return free
 
 
-def exceeds(transitions: int, memory: int) -> bool:
-    """Return whether a dataset of that many transitions would take more than `memory` bytes in memory."""
-    return transitions * BYTES_A_TRANSITION > memory
+def exceeds(transitions: int, memory: int, row_bytes: int = 0) -> bool:
+    """Return whether a dataset would take more than `memory` bytes in memory.
+
+    Args:
+        transitions: how many it has.
+        memory: the bytes.
+        row_bytes: bytes of a transition in the file that are held beside those of its graph.
+    """
+    return transitions * (BYTES_A_TRANSITION + row_bytes) > memory
