@@ -200,6 +200,8 @@ class Hdf5File:
         except KeyError as error:
             raise DatasetError(f"{self.path}: {name}: is missing, or damaged ({first_line(error)})") from None
         except Exception as error:
+            if "name doesn't exist" in str(error):
+                raise DatasetError(f"{self.path}: {name}: is missing") from None
             raise DatasetError(f"{self.path}: {name}: is damaged ({first_line(error)})") from None
         if node is None:
             raise DatasetError(f"{self.path}: {name}: is a link to elsewhere; copy its target into the file")
