@@ -74,8 +74,9 @@ class Database:
                     },
                 )
                 self._connection.execute("set enable_progress_bar = false").fetchall()
-            # DuckDB 2.0.1 shares a view's rows between parts of a query and drops a column's meaning: wrong ids. The
-            # tests of this package find it. Versions without that optimizer refuse its name.
+            # In DuckDB 2.0.1 this optimizer takes two joins of a view for one where a query reads the view twice, so
+            # ids come out wrong; tests/bisim_theory/stored/test_faults.py has the query. Versions without it refuse
+            # its name.
             with contextlib.suppress(duckdb.Error):
                 self._connection.execute("set disabled_optimizers = 'common_subplan'").fetchall()
         except BaseException:
