@@ -89,6 +89,17 @@ def test_small_data_of_other_formats_is_answered_by_the_database_too(tmp_path, s
     assert (backend, found["distinguished_pairs_per_level"]) == ("duckdb", [2, 1])
 
 
+def test_small_data_waits_for_nothing_of_the_other_backends(tmp_path):
+    np.savez(tmp_path / "d.npz", source=[0, 1, 2], action=[0, 0, 0], successor=[1, 2, 2], auxiliary=[0, 0, 1])
+    script = (
+        "import sys; from bisim_theory.cli import main; assert main(sys.argv[1:]) == 0; "
+        "print(*(name for name in sys.modules if '.stored' in name or '.backends' in name or name == 'duckdb'))"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "d.npz")]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert printed.splitlines()[-1] == ""
+
+
 @pytest.mark.parametrize("backend", ["memory", "duckdb"])
 class TestBadFolders:
     def test_a_damaged_part(self, folder, spill, capfd, backend):

@@ -175,14 +175,11 @@ def _check(options: argparse.Namespace) -> "Report":
     from bisim_theory.data.auxiliary_names import split_names
     from bisim_theory.formats import read_representation, read_transitions, resolve
     from bisim_theory.progress import progress_bar
-    from bisim_theory.relation.backends.memory import parse_memory
-    from bisim_theory.stored.backends import choose_backend, memory_to_use
 
     tolerance = _tolerance(options.tolerance)
     path, representation_path = resolve(options.path)
     _check_outputs(options, path, representation_path)
-    memory = memory_to_use(None if options.memory is None else parse_memory(options.memory))
-    backend = choose_backend(path, options.backend, memory, _only_in_memory(options))
+    backend, memory = _backend(options, path)
     if backend != "memory":
         return _check_stored(options, path, representation_path, backend, memory)
     data = read_transitions(path, actions=options.actions, observation=options.observation)
@@ -206,6 +203,20 @@ def _check(options: argparse.Namespace) -> "Report":
             progress_bar=progress_bar,
         )
     return _with_left_out(report, representation_path, given)
+
+
+def _backend(options: argparse.Namespace, path: Path) -> tuple[str, int]:
+    """Return the backend, and the bytes that it may take.
+
+    An ``.npz`` file is read whole, so nothing is imported or measured for it unless another backend is asked for.
+    """
+    if options.backend in ("auto", "memory") and options.memory is None and path.suffix == ".npz":
+        return "memory", 0
+    from bisim_theory.relation.backends.memory import parse_memory
+    from bisim_theory.stored.backends import choose_backend, memory_to_use
+
+    memory = memory_to_use(None if options.memory is None else parse_memory(options.memory))
+    return choose_backend(path, options.backend, memory, _only_in_memory(options)), memory
 
 
 def _model_of(

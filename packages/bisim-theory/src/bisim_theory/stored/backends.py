@@ -56,7 +56,9 @@ def _exceeds(path: Path, memory: int) -> bool:
     if is_parquet_folder(path):
         return exceeds(sum(ParquetFolder.open(path).transitions.rows), memory)
     format = registry.detect(path, FORMATS)
-    size = None if format is None or find_spec("duckdb") is None else registry.measure(path, format)
+    if format is None or format.size is None or find_spec("duckdb") is None:
+        return False
+    size = registry.measure(path, format)
     return size is not None and exceeds(size[0], memory, size[1])
 
 
