@@ -192,4 +192,4 @@ def test_what_only_memory_answers_is_refused(folder, capfd):
     for name in ("random", "worlds.p:brightness", "count+worlds:p:bins:3"):
         refused = refusal(capfd, folder, "--backend", "duckdb", "--auxiliary", name)
         assert "does not answer p that is computed from observations" in refused
-        assert refused.endswith("; use --backend memory\n")
+        assert refused.endswith("; use --backend memory")
