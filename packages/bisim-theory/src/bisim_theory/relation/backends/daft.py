@@ -1,6 +1,8 @@
 """Daft as an engine, by the runner that its own settings name."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +32,15 @@ class Daft:
 
     def read(self, table: str, path: Path) -> None:
         """Take the rows of Parquet files as a table."""
-        self._tables[table] = self._daft.read_parquet(str(path))
+        with _named():
+            self._tables[table] = self._daft.read_parquet(str(path))
 
     def keep(self, table: str, query: str) -> int:
         """Store the rows of a query as a table, in place of one of that name that it may read, and count them."""
-        try:
+        with _named():
             found = self._daft.sql(query, **self._tables).collect()
-            rows = int(found.count_rows())
-        except Exception as error:  # of the engine or of a worker, which can be anything
-            raise DatasetError(f"--backend daft: {' '.join(str(error).split())[-300:]}") from None
-        self._tables[table] = found
-        return rows
+            self._tables[table] = found
+            return int(found.count_rows())
 
     def drop(self, *tables: str) -> None:
         """Forget tables, where they are."""
@@ -49,10 +49,20 @@ class Daft:
 
     def write(self, table: str, folder: Path) -> None:
         """Write a table as Parquet files into a folder."""
-        try:
+        with _named():
             self._tables[table].write_parquet(str(folder))
-        except Exception as error:
-            raise DatasetError(f"--backend daft: {' '.join(str(error).split())[-300:]}") from None
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    """Turn errors of the engine, of a worker or of a cluster that is not there into `DatasetError`, of one line."""
+    try:
+        yield
+    except Exception as error:  # can be anything
+        said = " ".join(str(error).split())
+        if "No space left" in said or "os error 28" in said:
+            said = "has no space left for its tables; set TMPDIR to a folder on a larger disk"
+        raise DatasetError(f"--backend daft: {said[-300:] or type(error).__name__}") from None
 
 
 def refine_with_daft(database: Database, actions: int, single: bool, progress: ProgressCallback = silent) -> None:
