@@ -49,7 +49,7 @@ def open_d4rl(path: Path, *, hold: bool = False) -> Rows:
     file = Hdf5File(path)
     frames = file.array(_OBSERVATIONS)
     following = file.array(_FOLLOWING) if _FOLLOWING in file.names() else None
-    stores, unread = _open(file, frames.shape[0] if frames.shape else 0)
+    stores, unread = _open(file, frames.shape[0])
     stored = [frames] if following is None else [frames, following]
     size = sum(each.nbytes for each in stores.values())
     check_expansion(str(path), size, sum(each.nbytes for each in stored), stored_bytes(path))

@@ -53,18 +53,18 @@ def open_hdf5(path: Path, observation: str | None = None, *, hold: bool = False)
     key = _observation_key(path, names, observation)
     stored, unread = _open(file, [name for name in names if name != key])
     frames = file.array(key)
-    rows = frames.shape[0] if frames.shape else 0
+    rows = frames.shape[0]
     large = {name for name, column in stored.items() if len(column.shape) > 2 and column.shape[0] == rows}
     small = {name: column for name, column in stored.items() if name not in large}
     check_expansion(str(path), sum(each.nbytes for each in small.values()), frames.nbytes, stored_bytes(path))
     columns: dict[str, Column] = {name: held(column, hold or name in _INDEX) for name, column in small.items()}
     offsets, lengths = _episodes(path, columns.pop("ep_offset"), columns.pop("ep_len"), rows)
     for name in ("action", *_STEP):
-        if name in columns and (not columns[name].shape or columns[name].shape[0] != rows):
+        if name in columns and columns[name].shape[0] != rows:
             raise DatasetError(f"{path}: {name}: is {columns[name].shape}, and there are {rows} frames")
     action, reward = columns.pop("action"), columns.pop("reward", None)
     ends = {name: _bools(path, name, columns.pop(name), offsets, lengths) for name in _ENDS if name in columns}
-    labels = {label_of(name): column for name, column in columns.items() if column.shape and column.shape[0] == rows}
+    labels = {label_of(name): column for name, column in columns.items() if column.shape[0] == rows}
     vectors = [name for name in _OBSERVATIONS if label_of(name) in labels]
     others = {name: label_of(name) for name in vectors if is_label_column(label_of(name), labels[label_of(name)])}
     return Rows(

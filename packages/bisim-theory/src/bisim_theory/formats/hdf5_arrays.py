@@ -211,14 +211,17 @@ class Hdf5File:
         """Open the array of a name, and read it if it is small and `keep` is true.
 
         Raises:
-            DatasetError: it cannot be read, or `StoredDataset` refuses it.
+            DatasetError: it cannot be read, is a single value, or `StoredDataset` refuses it.
         """
         try:
-            return StoredDataset(self, name, keep)
+            stored = StoredDataset(self, name, keep)
         except DatasetError:
             raise
         except Exception as error:
             raise DatasetError(f"{self.path}: {name}: is damaged ({first_line(error)})") from None
+        if not stored.shape:
+            raise DatasetError(f"{self.path}: {name}: is a single value, must have rows")
+        return stored
 
 
 def column_sizes(file: Hdf5File, groups: Sequence[str], counted: str) -> tuple[int, int]:
@@ -234,7 +237,7 @@ def column_sizes(file: Hdf5File, groups: Sequence[str], counted: str) -> tuple[i
     Raises:
         DatasetError: it is missing or damaged.
     """
-    rows = sum(int(file.node(f"{group}/{counted}".lstrip("/")).shape[0]) for group in groups)
+    rows = sum(file.array(f"{group}/{counted}".lstrip("/"), keep=False).shape[0] for group in groups)
     row_bytes, pending = 0, [groups[0]]
     for place in pending:  # grows as groups are found
         for name, group in file.names(place).items():
