@@ -25,6 +25,9 @@ COLUMNS = 4
 
 CODES = np.arange(len(SHAPES))
 
+TINTS = np.array([[1.0, 1.0, 1.0], [1.0, 0.6, 0.6], [0.6, 1.0, 0.6], [0.6, 0.6, 1.0]])
+"""Factors of the channels of FrozenLake's images, one row an episode's tint."""
+
 
 def is_empty(frames: Frames, labels: Labels) -> Floats:
     """Return 1 where there is no object, else 0."""
@@ -89,6 +92,32 @@ def counting_world(**arguments: Any) -> gymnasium.Env[Any, Any]:
     """Make the counting world as if it were anybody's, so that p can be what the data says of a step."""
     assert counting_env.__all__  # its import registers the world
     return Numbered(gymnasium.make("CountingEnv-v0", **arguments))
+
+
+class Tinted(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Draw a tint per episode, which changes what is rendered and nothing else: the label ``tint``."""
+
+    tint = 0
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+        """Reset, see `gymnasium.Env.reset`."""
+        observation, info = super().reset(**options)
+        self.tint = int(self.np_random.integers(len(TINTS)))
+        return observation, {**info, "tint": self.tint}
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step, see `gymnasium.Env.step`."""
+        observation, reward, terminated, truncated, info = super().step(action)
+        return observation, reward, terminated, truncated, {**info, "tint": self.tint}
+
+    def render(self) -> Any:
+        """Render in the tint of the episode."""
+        return (np.asarray(super().render()) * TINTS[self.tint]).astype(np.uint8)
+
+
+def frozen_lake(**arguments: Any) -> gymnasium.Env[Any, Any]:
+    """Make FrozenLake 4x4 without slipping, in a tint per episode."""
+    return Tinted(gymnasium.make("FrozenLake-v1", is_slippery=False, **arguments))
 
 
 def _numbered(info: Mapping[str, Any]) -> dict[str, Any]:

@@ -119,10 +119,10 @@ def kinds_of(labels: Mapping[str, NDArray[Any]]) -> Kinds:
     """Return the kinds of pairs of the counting world, or of FrozenLake, by its labels.
 
     In the counting world pairs differ in the count, in the shape, in the colour (one of eight, by which channels are
-    bright), or in positions alone. In FrozenLake they differ in the cell, or only in where the player faces.
+    bright), or in positions alone. In FrozenLake they differ in the cell, or in the tint alone.
     """
     if "count" not in labels:
-        return Kinds(labels["state"].reshape(-1).astype(np.int64), "cell", "facing")
+        return Kinds(labels["state"].reshape(-1).astype(np.int64), "cell", "tint")
     color = labels.get("color")
     if color is None:
         color = np.stack([labels[name] for name in ("red", "green", "blue")], 1)

@@ -2,7 +2,8 @@
 
 Command: ``uv run python -m benchmarks.studies.promise --out docs/figures/promise.png``. A run without a record in
 ``benchmarks/records`` is trained first; an interrupted one is resumed. ``--only NAME`` takes some of the variants, and
-``--list`` prints the options of each. FrozenLake takes the dependency group ``worlds``.
+``--list`` prints the options of each. FrozenLake, each episode in one of four tints, takes the dependency group
+``worlds``.
 
 Before training, R_D* of the run's transitions says which kinds of pairs of observations are protected, and at which
 level. After it, the separation of a kind on held-out observations is how often a pair of it is further apart than a
@@ -32,8 +33,7 @@ from pjepa_agent.runs.directory import RunDirectory
 
 from benchmarks.studies.kinds import Kinds, joined_by_label, kinds_of, predict, separations
 from benchmarks.studies.promise_tables import kept_table, unprotected_table
-from benchmarks.studies.recipes import ALL, environment
-from benchmarks.studies.recipes import VARIANTS as WORLDS
+from benchmarks.studies.recipes import ABSORB, ALL, IMAGES, environment
 from benchmarks.studies.records import Records
 from benchmarks.studies.study import Measures, Study, add_curve_options, list_variants, settings, study_parser
 
@@ -94,9 +94,12 @@ def _of(config: Config, section: str, name: str) -> Any:
 VARIANTS: Mapping[str, list[str]] = {
     **{name: ["--auxiliary", auxiliary] for name, auxiliary in OF_A_LABEL.items()},
     TERMINATED: [*environment(f"{FUNCTIONS}counting_world", "terminated"), *as_in_the_counting_world()],
-    **{name: [*WORLDS["frozenlake-4x4"], "--auxiliary", auxiliary] for name, auxiliary in IN_FROZENLAKE.items()},
+    **{
+        name: environment(f"{FUNCTIONS}frozen_lake", auxiliary, IMAGES, ABSORB)
+        for name, auxiliary in IN_FROZENLAKE.items()
+    },
 }
-"""Options of `pjepa-train`; of an option that is given twice the last counts."""
+"""Options of `pjepa-train`."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -151,15 +154,17 @@ class Observed(NamedTuple):
     """Hold what a run is measured with.
 
     Attributes:
-        relation: R_D* of the transitions that it was trained on.
+        training: the transitions that it was trained on.
+        relation: R_D* of these.
         images: held-out observations (F, H, W, C).
         kinds: of pairs of these.
         ids: of those of known p.
         value: of p there.
         transitions: held-out transitions.
-        held_out_relation: R_D* of these.
+        held_out_relation: R_D* of them.
     """
 
+    training: TransitionDataset
     relation: Relation
     images: NDArray[Any]
     kinds: Kinds
@@ -176,8 +181,8 @@ def measure(path: Path) -> Measures:
     untrained = PJEPA.untrained(config, spec)
     untrained.copy_standardization(model)
     seen = observe(run, config, training)
-    kinds = kinds_of(training.labels)
-    by_label = joined_by_label(training, kinds)
+    kinds = kinds_of(seen.training.labels)
+    by_label = joined_by_label(seen.training, kinds)
     predicted = predict(seen.relation, kinds)
     if_equal = {} if by_label is None else predict(by_label, kinds)
     alike = {kind for kind, each in predicted.items() if kind.group == kinds.same_name and not each.level}
@@ -210,13 +215,13 @@ def measure(path: Path) -> Measures:
 
 def observe(run: RunDirectory, config: Config, training: TransitionDataset) -> Observed:
     """Collect what a run is measured with; p is as it was trained."""
-    if not config.counting:
-        return _observe_world(run, config, training)
-    auxiliary = Auxiliary(config)
+    auxiliary = Auxiliary(config, bins=run.read_spec().auxiliary_bins)
     auxiliary.restore(training)
+    if not config.counting:
+        return _observe_world(run, config, training, auxiliary)
     held_out = HeldOut(config, auxiliary)
-
     return Observed(
+        training=training,
         relation=empirical_bisimulation(training),
         images=held_out.images,
         kinds=kinds_of(held_out.labels),
@@ -227,18 +232,20 @@ def observe(run: RunDirectory, config: Config, training: TransitionDataset) -> O
     )
 
 
-def _observe_world(run: RunDirectory, config: Config, training: TransitionDataset) -> Observed:
+def _observe_world(run: RunDirectory, config: Config, training: TransitionDataset, auxiliary: Auxiliary) -> Observed:
     spec = run.read_spec()
-    held_out = make_held_out(config, spec, Auxiliary(config, bins=spec.auxiliary_bins))
+    held_out = make_held_out(config, spec, auxiliary)
     assert isinstance(held_out, HeldOutEpisodes)
     everything = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, transitions=ALL))
+    trained_on = HeldOutEpisodes(everything, spec, training)  # numbers the frames anew
     ids, data, values = held_out.relation.observations, held_out.data, stored_values(held_out.data)
     assert data.observation is not None
     known = values.known[ids]
     return Observed(
-        relation=HeldOutEpisodes(everything, spec, training).relation,
-        images=np.asarray(data.observation[: data.frames])[ids],
-        kinds=kinds_of({name: label[: data.frames][ids] for name, label in data.labels.items()}),
+        training=trained_on.data,
+        relation=trained_on.relation,
+        images=np.asarray(data.observation[ids]),
+        kinds=kinds_of({name: label[ids] for name, label in data.labels.items()}),
         ids=np.flatnonzero(known),
         value=values.value[ids][known],
         transitions=data,

@@ -14,7 +14,7 @@ from benchmarks.studies.promise_tables import KEPT, MERGED, Found, Row, is_learn
 PANELS_A_ROW = 4
 
 GROUPS = {"count": MARKERS[0], "cell": MARKERS[0], "shape": MARKERS[1], "colour": MARKERS[3], "positions": MARKERS[4],
-          "facing": MARKERS[4]}  # fmt: skip
+          "tint": MARKERS[4]}  # fmt: skip
 """Marker of each group of kinds."""
 
 PROTECTED, UNPROTECTED = DISTINCT[0], DISTINCT[1]
