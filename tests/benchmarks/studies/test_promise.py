@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from pjepa_agent.cli.train import configure, make_parser
-from pjepa_agent.config.presets import LAPTOP
+from pjepa_agent.config.presets import LAPTOP, make_config
 from pjepa_agent.envs.counting import CountingDomain
 from pjepa_agent.run import prepare, train_run
 from pjepa_agent.runs.directory import RunDirectory
@@ -27,8 +27,9 @@ def of(options):
 @pytest.mark.parametrize("name", promise.OF_A_LABEL)
 def test_every_auxiliary_is_trained_as_the_default_is(name):
     config = of(promise.VARIANTS[name])
-    objective = dataclasses.replace(config.objective, auxiliary=LAPTOP.objective.auxiliary)
-    assert dataclasses.replace(config, objective=objective) == LAPTOP
+    default = make_config(auxiliary=config.objective.auxiliary)
+    assert dataclasses.replace(config, objective=default.objective) == default
+    assert dataclasses.replace(config.objective, auxiliary="reward") == LAPTOP.objective
 
 
 def test_the_counting_world_as_if_it_were_anybodys_is_trained_as_the_default_is():
