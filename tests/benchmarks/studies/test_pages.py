@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pjepa_agent.runs.metrics import ACCURACY
 
-from benchmarks.studies import diffusion, experiments, stability, unnormalized
+from benchmarks.studies import diffusion, experiments, recipes, stability, unnormalized
 from benchmarks.studies.records import RECORDS, Records, Table
 from benchmarks.studies.study import Study
 from benchmarks.tables import seed_range, spread
@@ -37,6 +37,13 @@ def test_the_page_of_results_has_the_tables_that_the_records_make(capsys):
     for table in tables:
         assert table in page
     assert stability.table(recorded("stability", {"default": []}, "10-14").groups()) in page
+
+
+def test_the_page_of_other_worlds_has_the_tables_that_the_records_make():
+    page = (DOCS / "your-world.md").read_text()
+    known = Records(RECORDS, "recipes").runs()
+    for names in (recipes.VARIANTS, (recipes.ABLATED, *recipes.ABLATIONS)):
+        assert recipes.table(known, list(names), seed_range("0-2")) in page
 
 
 @pytest.mark.parametrize(
