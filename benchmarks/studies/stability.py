@@ -36,7 +36,7 @@ LEVERS = {
     "group-normalization": settings("network.normalization=group"),
     "no-normalization": settings("network.normalization=none"),
     "horizon-2": settings("objective.horizon=2", "optimization.batch_size=170"),
-    "latent-noise-0.5": settings("ablation.latent_noise=0.5"),
+    "latent-noise-0.5": settings("objective.latent_noise=0.5"),
     "without-fast-paths": settings("compute.fast_paths=false", "compute.check_every=1"),
     "sigreg": settings("objective.regularizer=sigreg", "objective.regularizer_weight=0.1"),
     "vicreg": settings("objective.regularizer=vicreg", "objective.regularizer_weight=1"),

@@ -152,7 +152,7 @@ def settings(*assignments: str) -> list[str]:
     return [part for each in assignments for part in ("--set", each)]
 
 
-T_GIVEN_VALUES = settings("network.action=value", "optimization.frozen_encoder=0", "ablation.latent_noise=0")
+T_GIVEN_VALUES = settings("network.action=value", "optimization.frozen_encoder=0", "objective.latent_noise=0")
 """Options of runs that were recorded when T was given values of actions, without noise, and no encoder was frozen."""
 
 

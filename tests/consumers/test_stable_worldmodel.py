@@ -52,7 +52,7 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("solvers")
     config = make_config(updates=400).override([
         "collection.transitions=6000", "network.action=value",
-        "optimization.frozen_encoder=0", "ablation.latent_noise=0",
+        "optimization.frozen_encoder=0", "objective.latent_noise=0",
     ])  # fmt: skip
     train_run(RunDirectory.create(path / "runs" / "NAME", config), config, "cpu")
     return path

@@ -45,7 +45,7 @@ def test_the_paper_preset_is_the_papers():
     assert (collection.transitions, collection.action_repeat, collection.max_episode_steps) == (100_000, 4, 4)
     assert (collection.online, collection.steps_per_update, config.optimization.autocast) == (True, 1, False)
     assert (config.network.normalization, config.network.initialization) == ("none", "truncated-normal")
-    neutral = (config.objective.transition_warmup, config.objective.horizon, config.ablation.latent_noise)
+    neutral = (config.objective.transition_warmup, config.objective.horizon, config.objective.latent_noise)
     assert (*neutral, config.objective.regularizer) == (0, 1, 0, "none")
     optimization = config.optimization
     assert (optimization.averaging_age, config.ablation.weight_decay, optimization.epsilon) == (0, 0, 1e-8)
@@ -64,7 +64,7 @@ def test_an_experiment_is_a_value_that_json_can_say(preset, experiment):
     same = {"objective": None, "experiment": None, "optimization": None}
     base = make_config(preset, seed=3)
     if experiment == "random":  # of which noise would hide the values
-        base = base.override(["ablation.latent_noise=0"])
+        base = base.override(["objective.latent_noise=0"])
     assert config.to_dict() | same == base.to_dict() | same
 
 

@@ -106,6 +106,6 @@ def test_noise_is_a_share_of_the_spread(tiny, monkeypatch):
     seen = []
     monkeypatch.setattr(model.encoder, "forward", lambda images: embeddings)
     monkeypatch.setattr(model, "transition", lambda z, action: seen.append(z) or z)
-    embedding = make_pjepa(with_sections(config, ablation={"latent_noise": 0.5})).terms(model, batch).embedding
+    embedding = make_pjepa(with_sections(config, objective={"latent_noise": 0.5})).terms(model, batch).embedding
     assert float((seen[0] - embeddings[:512]).std()) == pytest.approx(1.5, rel=0.05)
     assert torch.equal(embedding[0], embeddings[:512])  # readouts are given none

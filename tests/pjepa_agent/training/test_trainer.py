@@ -22,7 +22,11 @@ def kept(run):
     "sections",
     [
         {"optimization": {"averaging_age": 0.2}, "evaluation": {"batch_norm_samples": 50}},
-        {"ablation": {"weight_decay": 0.1, "latent_noise": 0.5}, "evaluation": {"batch_norm_samples": 50}},
+        {
+            "ablation": {"weight_decay": 0.1},
+            "objective": {"latent_noise": 0.5},
+            "evaluation": {"batch_norm_samples": 50},
+        },
         {"objective": {"regularizer": "sigreg", "horizon": 3}},
         {"objective": {"regularizer": "vicreg"}},
     ],
@@ -47,7 +51,7 @@ def test_an_interrupted_run_ends_like_one_left_alone(tiny, tmp_path, sections):
     [
         ("ablation", {"weight_decay": 10.0}),
         ("optimization", {"epsilon": 1.0}),
-        ("ablation", {"latent_noise": 0.5}),
+        ("objective", {"latent_noise": 0.5}),
         ("objective", {"horizon": 2}),
         ("objective", {"regularizer": "sigreg"}),
         ("network", {"normalization": "group"}),

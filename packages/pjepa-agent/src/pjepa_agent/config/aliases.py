@@ -8,7 +8,7 @@ RENAMED = {
     "ablation.latent_normalization": "network.latent_normalization",
     "network.black": "ablation.pixel_offset",
     "network.pixel_scale": "ablation.pixel_scale",
-    "objective.latent_noise": "ablation.latent_noise",
+    "ablation.latent_noise": "objective.latent_noise",
     "optimization.weight_decay": "ablation.weight_decay",
     "optimization.averaging": "optimization.averaging_age",
     "compute.channels_last": "compute.fast_paths",

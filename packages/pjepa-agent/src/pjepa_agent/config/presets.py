@@ -10,7 +10,6 @@ from pjepa_agent.config.schema import (
     COUNTING,
     EXPERIMENTS,
     RANDOM_AUXILIARIES,
-    AblationConfig,
     CollectionConfig,
     Config,
     EvaluationConfig,
@@ -22,7 +21,7 @@ from pjepa_agent.config.schema import (
 
 LAPTOP = Config(
     network=NetworkConfig(action="code"),
-    objective=ObjectiveConfig(transition_weight=0.5, transition_warmup=1.0),
+    objective=ObjectiveConfig(transition_weight=0.5, transition_warmup=1.0, latent_noise=0.5),
     optimization=OptimizationConfig(
         updates=1_000,
         batch_size=256,
@@ -33,7 +32,6 @@ LAPTOP = Config(
         frozen_encoder=0.125,
     ),
     evaluation=EvaluationConfig(every=125, batch_norm_samples=1_024),
-    ablation=AblationConfig(latent_noise=0.5),
 )
 """Minutes on two cores. The warm-up of L_dyn lets the encoder learn p before observations are merged; its lower
 learning rate keeps dynamics and head ahead of it; the clip bounds rare batches with a large L_p; and averaged weights,
@@ -73,10 +71,9 @@ WORLD = CollectionConfig(transitions=20_000, max_episode_steps=0, action_repeat=
 WORLD_LAPTOP: typing.Mapping[str, typing.Mapping[str, Any]] = types.MappingProxyType(
     {
         "network": {"latent_normalization": "batch", "action": "value"},
-        "objective": {"transition_weight": 0.01},
+        "objective": {"transition_weight": 0.01, "latent_noise": 0.0},
         "optimization": {"encoder_learning_rate_factor": 0.02, "sampling": "balanced", "frozen_encoder": 0.0},
         "evaluation": {"transitions": 5_000},
-        "ablation": {"latent_noise": 0.0},
     }
 )
 """What the laptop preset has in other worlds in place of `LAPTOP`'s, by section and field.
@@ -103,11 +100,11 @@ _EXPERIMENT_OPTIMIZATION: dict[tuple[str, str], dict[str, Any]] = {
 
 _FOR_OTHER_OBJECTIVES: dict[str, dict[str, Any]] = {
     "optimization": {"frozen_encoder": 0.0},
-    "ablation": {"latent_noise": 0.0},
+    "objective": {"latent_noise": 0.0},
 }
 """What the laptop preset has for P-JEPA alone is left out for other objectives; in `PAPER` it is so already."""
 
-_WITHOUT_NOISE: dict[str, dict[str, Any]] = {"ablation": {"latent_noise": 0.0}}
+_WITHOUT_NOISE: dict[str, dict[str, Any]] = {"objective": {"latent_noise": 0.0}}
 """A random p of many values has to be told of embeddings in all directions, which noise would hide."""
 
 _OBJECTIVE_RECIPES: dict[str, dict[str, dict[str, Any]]] = {

@@ -144,6 +144,8 @@ class ObjectiveConfig:
     """Share of the updates over which the weight of L_dyn rises with their cube, so that p is learnt first."""
     horizon: Annotated[int, Between(1, 1_000)] = 1
     """Transitions of a sequence, along which T is rolled out. Those beyond the end of an episode are masked."""
+    latent_noise: Annotated[float, Between(0, 1e3)] = 0.0
+    """Standard deviation of noise on what T and P are given, as a share of the embeddings' spread in the batch."""
     regularizer: Literal["none", "sigreg", "vicreg"] = "none"
     """Additional term against collapse, from other JEPAs."""
     regularizer_weight: Weight = 0.1
@@ -252,7 +254,7 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class AblationConfig:
-    """Deviations from the paper, of studies (docs/stability.md), the laptop preset and other objectives."""
+    """Deviations from the paper, of studies (docs/stability.md) and of other objectives."""
 
     pixel_offset: Annotated[float, Between(-1e3, 1e3)] = -0.5
     """Value of a black pixel after scaling; white is one more. The paper has -0.5."""
@@ -260,8 +262,6 @@ class AblationConfig:
     """Divisor of pixels: 255, as in the paper, or the largest value in the image, which takes brightness away."""
     convolution_gain: Annotated[float, Between(0, 1e3)] = 0.0
     """Deviation of initial convolutions times sqrt(inputs), He's 1.414; 0: PyTorch's default, as in the paper."""
-    latent_noise: Annotated[float, Between(0, 1e3)] = 0.0
-    """Standard deviation of noise on the inputs of T and P, as a share of the embeddings' spread in the batch."""
     weight_decay: Annotated[float, Between(0, 1e3)] = 0.0
     """Decoupled weight decay, per unit of learning rate."""
 
