@@ -113,13 +113,18 @@ def run(path: Path, backend: str, memory: str, place: Path) -> tuple[dict, float
     return found, used.ru_utime + used.ru_stime, time.perf_counter() - started, used.ru_maxrss * 1024 / 1e9
 
 
-def main() -> None:
-    """Measure and print the table."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--transitions", type=int, default=1_000_000)
     parser.add_argument("--memory", default="300MB", help="what DuckDB may hold (default: 300MB)")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Measure and print the table."""
+    options = make_parser().parse_args()
     table("file", "transitions", "GB", "backend", "CPU, s", "clock, s", "resident, GB")
     for kind in options.kinds:
         write, show = KINDS[kind]

@@ -187,6 +187,7 @@ def test_a_run_that_was_interrupted_goes_on_with_the_same_call(tmp_path, data):
     def train(name):
         return fit(data, "reward", Interrupting(), run=tmp_path / name, settings=ANY_WIDTH, updates=12, seed=3)
 
+    handler = signal.getsignal(signal.SIGINT)
     torch.manual_seed(0)
     Interrupting.passes = 100
     train("whole")
@@ -195,7 +196,7 @@ def test_a_run_that_was_interrupted_goes_on_with_the_same_call(tmp_path, data):
     with pytest.raises(KeyboardInterrupt, match=r"saved after . updates; the same call goes on"):
         train("parts")
     assert not (tmp_path / "parts" / "report.json").exists()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
     train("parts")
     assert rows_of(tmp_path / "whole") == rows_of(tmp_path / "parts")
 

@@ -23,7 +23,7 @@ class Counting(ExactCounting):
     def train(self, mode):
         return self
 
-    def scaled(self, action):
+    def given(self, action):
         return action
 
     def rollout(self, embedding, actions):

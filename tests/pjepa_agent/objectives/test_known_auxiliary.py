@@ -40,7 +40,7 @@ def make_model(values=0, encoder="auto", **objective):
     name = "reward" if values == 0 else "made_up"
     config = make_config(auxiliary=name).override(
         ["collection.environment=X-v0", "network.latent_dim=8", "network.hidden_dim=16", "network.bins=11",
-         f"network.encoder={encoder}", f"objective.auxiliary_dim={values}",
+         f"network.encoder={encoder}", "objective.latent_noise=0.0", f"objective.auxiliary_dim={values}",
          *[f"objective.{key}={json(value)}" for key, value in objective.items()]]
     )  # fmt: skip
     torch.manual_seed(0)

@@ -21,7 +21,7 @@ from pjepa_agent.runs.metrics import MetricsFile
 from pjepa_agent.training import Interrupted, Trainer
 from pjepa_agent.training.requirements import check_data
 from support.corridor import walks
-from support.sequences import make_case, make_config_of, make_episodes, with_columns
+from support.sequences import DISCRETE, make_case, make_config_of, make_episodes, with_columns
 from support.small import SMALL
 
 CPU = torch.device("cpu")
@@ -124,11 +124,11 @@ def test_what_learns_beside_an_objective_changes_nothing_of_the_encoder(dataset,
 
 def test_a_policy_of_one_action_has_nothing_to_classify():
     data = make_episodes()
-    check_data(make_config_of("inverse"), data)
+    check_data(make_config_of("inverse"), DISCRETE, data)
     with pytest.raises(
         DatasetError, match="action: objective inverse needs at least two, and this data holds a single"
     ):
-        check_data(make_config_of("inverse"), with_columns(data, action=np.zeros_like(data.action)))
+        check_data(make_config_of("inverse"), DISCRETE, with_columns(data, action=np.zeros_like(data.action)))
 
 
 def test_every_name_is_a_class_with_its_equation_and_source():
