@@ -3,6 +3,7 @@
 import pytest
 import torch
 from support.trainings import check_compiled, losses_of, with_all_parts
+from torch._inductor import cpp_builder
 
 
 def test_what_is_compiled_computes_the_same(tmp_path):
@@ -10,10 +11,19 @@ def test_what_is_compiled_computes_the_same(tmp_path):
     check_compiled(tmp_path)
 
 
+def forget_compilers():
+    """Forget what other tests of this process compiled, and which compiler they found."""
+    torch._dynamo.reset()
+    torch._inductor.utils.clear_caches()
+    for each in vars(cpp_builder).values():
+        if hasattr(type(each), "cache_clear"):
+            each.cache_clear()
+
+
 @pytest.mark.parametrize("missing", ["the one that CXX names", "all"])
 def test_without_a_compiler_training_goes_on_as_it_is(tmp_path, monkeypatch, caplog, missing):
     torch.set_num_threads(1)
-    torch._dynamo.reset()
+    forget_compilers()
     (tmp_path / "empty").mkdir()
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     if missing == "all":

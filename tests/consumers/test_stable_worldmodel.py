@@ -147,7 +147,8 @@ def test_their_solver_by_gradients_lowers_the_cost(model, images):
     begun, ended = (
         theirs.get_cost({"pixels": pixels[:, None]}, each[:, None])[:, 0] for each in (torch.zeros_like(found), found)
     )
-    assert ended.mean() < begun.mean() - 0.1
+    assert (ended <= begun + 1e-5).all()
+    assert (begun - ended).max() > 0.05
 
 
 def test_what_does_not_fit_is_said(model, images):
