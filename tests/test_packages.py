@@ -25,7 +25,7 @@ def distributions(tmp_path_factory):
     """Build wheels and source distributions of all packages, without the network."""
     uv = shutil.which("uv")
     if uv is None:
-        pytest.skip("needs uv on the PATH, which `uv run pytest` puts there")
+        pytest.skip("runs where uv is on the PATH, as under `uv run pytest`")
     out = tmp_path_factory.mktemp("distributions")
     command = [uv, "build", "--quiet", "--all-packages", "--offline", "--no-build-isolation", "--out-dir", str(out)]
     done = subprocess.run([*command, "--python", sys.executable], cwd=ROOT, capture_output=True, text=True)

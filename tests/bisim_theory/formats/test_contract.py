@@ -81,21 +81,21 @@ def test_answers_are_the_same_by_occurrence(writer, tmp_path):
 def test_answers_are_the_same_by_content(writer, tmp_path):
     data, expected = written(writer, tmp_path, corridor())
     if data.lossy:
-        pytest.skip("of images in JPEG, contents are not compared")
+        pytest.skip("runs for formats that keep images as they are; of JPEG, contents are not compared")
     found, wanted = answers(data, expected, identity="content")
     assert found == wanted
 
 
 def test_answers_are_the_same_with_terminals_that_absorb(writer, tmp_path):
     if "terminated" in writer.missing:
-        pytest.skip("the format does not say which episodes terminated")
+        pytest.skip("runs for formats that say which episodes terminated")
     found, wanted = answers(*written(writer, tmp_path, corridor()), identity="occurrence", terminal="absorb")
     assert found == wanted
 
 
 def test_continuous_actions_are_coded_alike(writer, tmp_path):
     if not writer.continuous:
-        pytest.skip("the codes are stored")
+        pytest.skip("runs for formats that store continuous actions; this one stores their codes")
     data, expected = written(writer, tmp_path, corridor(continuous=True), actions="sign")
     np.testing.assert_array_equal(steps(data, writer), steps(expected, writer))
     recorded = corridor(continuous=True)

@@ -20,7 +20,7 @@ MEANINGS: dict[type[BaseException], str] = {
     EOFError: "ended too early",
     SystemExit: "it ended the program",
 }
-"""What errors mean that have no message."""
+"""Meanings of errors that have no message, by their class."""
 
 
 def import_module(name: str, purpose: str) -> ModuleType:

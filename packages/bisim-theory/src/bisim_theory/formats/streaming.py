@@ -23,7 +23,7 @@ CONTENT = "content"
 
 
 class Piece(NamedTuple):
-    """What a range of rows holds.
+    """Hold the arrays of a range of rows.
 
     Attributes:
         transitions: name -> (N, ...) of those out of the rows.

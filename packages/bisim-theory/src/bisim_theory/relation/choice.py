@@ -25,7 +25,7 @@ MOST_COMBINED = 8
 
 @dataclass(frozen=True)
 class Ranked:
-    """What one auxiliary function protects of the wanted pairs.
+    """Rank one auxiliary function by the wanted pairs that it protects.
 
     Attributes:
         name: its name, as ``--auxiliary`` takes it.

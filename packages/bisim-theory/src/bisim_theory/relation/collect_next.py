@@ -166,7 +166,7 @@ def _kinds(of_class: Ids, classes: int, label: Ids) -> tuple[Ids, Ids]:
 
 
 class _Done:
-    """What was done: the (observation, action) pairs of transitions, and a row of each.
+    """Index the (observation, action) pairs of transitions, with a row of each.
 
     Args:
         data: the transitions.

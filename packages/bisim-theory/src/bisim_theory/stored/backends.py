@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # what data in memory has no use for, and would wait for
     from bisim_theory.stored.dataset import StoredDataset
 
 BACKENDS = ("auto", "memory", "duckdb", "daft")
-"""What ``--backend`` may be."""
+"""Names that ``--backend`` takes."""
 
 
 def memory_to_use(given: int | None) -> int:

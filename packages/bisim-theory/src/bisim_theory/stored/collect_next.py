@@ -1,4 +1,4 @@
-"""What to collect next, of observations on disk."""
+"""Transitions that would certify most, of observations on disk."""
 
 from collections.abc import Sequence
 

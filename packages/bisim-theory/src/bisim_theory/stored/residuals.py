@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Scan:
-    """What was found in one pass over all rows of a model's arrays.
+    """Hold the measures of one pass over all rows of a model's arrays.
 
     Attributes:
         rms: root mean square of the embeddings of the observations that the relation is over.

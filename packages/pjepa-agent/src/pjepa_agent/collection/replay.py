@@ -38,7 +38,7 @@ BLOCK = 1_000
 """Transitions that are collected at a time online, and appended to the buffer as updates need them."""
 
 PER_STEP = frozenset({"action", "code", "reward", "terminated"})
-"""What a batch has of every transition of a sequence, where the data has it."""
+"""Keys of a batch with a value for every transition of a sequence, where the data has them."""
 
 
 class Replay(abc.ABC):
