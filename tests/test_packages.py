@@ -52,6 +52,22 @@ def test_every_package_builds_a_wheel_and_a_source_distribution_with_its_licence
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("path", PACKAGES.values(), ids=PACKAGES)
+def test_both_distributions_hold_every_file_of_the_package(distributions, path):
+    tracked = subprocess.run(["git", "ls-files", "src"], cwd=path, capture_output=True, text=True, check=True)
+    files = {name.removeprefix("src/") for name in tracked.stdout.splitlines()}
+    assert f"{path.name.replace('-', '_')}/py.typed" in files
+    wheel, source = sorted(
+        (each for each in distributions if each.name.startswith(path.name.replace("-", "_"))),
+        key=lambda each: each.suffix != ".whl",
+    )
+    with zipfile.ZipFile(wheel) as archive:
+        assert files - set(archive.namelist()) == set()
+    with tarfile.open(source) as archive:
+        assert files - {name.partition("/src/")[2] for name in archive.getnames()} == set()
+
+
+@pytest.mark.slow
 def test_a_package_index_can_show_every_description(distributions):
     command = [sys.executable, "-m", "twine", "check", "--strict", *map(str, distributions)]
     done = subprocess.run(command, capture_output=True, text=True)
