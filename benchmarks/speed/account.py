@@ -83,7 +83,7 @@ def prepared(preset: str, device: torch.device, assignments: list[str]) -> Itera
     """Prepare a training of a preset with little data, not compiled, so that its parts can be timed."""
     config = small(make_config(preset)).override(["compute.compile=off", *assignments])
     with tempfile.TemporaryDirectory() as folder:
-        data = None if config.collection.online else collect_dataset(config)
+        data = None if config.collection.while_training else collect_dataset(config)
         yield Trainer(config, RunDirectory.create(Path(folder) / "run", config), data, device)
 
 

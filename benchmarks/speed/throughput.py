@@ -62,7 +62,7 @@ def contestants(config: Config, device: torch.device) -> Iterator[dict[str, Step
     with tempfile.TemporaryDirectory() as folder:
         joint = config.network.normalization == "batch"  # encoded separately, batches have other statistics
         steps = {"baseline": acting(Baseline(config, device, TRANSITIONS, joint_batch=joint))}
-        data = None if config.collection.online else collect_dataset(config)
+        data = None if config.collection.while_training else collect_dataset(config)
         for number, (name, assignments) in enumerate(variants(config, device).items()):
             chosen = config.override(assignments)
             run = RunDirectory.create(Path(folder) / str(number), chosen)

@@ -138,7 +138,7 @@ def test_a_policy_of_the_users_acts_on_what_is_observed(environments):
     ("policy", "said"),
     [
         ("support.toy_worlds:no_such", "collection.policy support.toy_worlds:no_such: cannot be imported"),
-        ("greedy", "collection.policy='greedy': must be random, or module:function"),
+        ("greedy", "collection.policy='greedy': must be random, planner, prior, or module:function"),
         ("support.toy_worlds:too_few", "returned actions (2,) int64 for 1 observations, must return (1,)"),
         ("support.toy_worlds:outside", "returned 7, which is not in Discrete(3, start=-1)"),
         ("support.toy_worlds:failing", "raised KeyError: 'no\\nsuch'"),

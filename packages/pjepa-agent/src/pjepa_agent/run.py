@@ -14,6 +14,7 @@ from bisim_theory.data.imported import describe_error
 from bisim_theory.files import write_json
 
 from pjepa_agent.auxiliary import Auxiliary
+from pjepa_agent.collection.acting import ActingReplay
 from pjepa_agent.collection.dataset import collect_dataset, metadata
 from pjepa_agent.collection.disk_frames import as_trained
 from pjepa_agent.collection.replay import OnlineReplay
@@ -26,6 +27,7 @@ from pjepa_agent.evaluation.held_out import compare_with_untrained
 from pjepa_agent.evaluation.held_out_episodes import HeldOutEpisodes
 from pjepa_agent.evaluation.theorem import write_run_representation
 from pjepa_agent.networks.encoders import EncoderFactory, check_networks
+from pjepa_agent.planning.acting import check_acting
 from pjepa_agent.runs.directory import RunDirectory, RunError
 from pjepa_agent.runs.loggers import WandbMode, make_logger
 from pjepa_agent.runs.metrics import ACCURACY
@@ -109,6 +111,7 @@ def prepare(config: Config, encoder: EncoderFactory | None = None) -> Config:
         config = dataclasses.replace(config, objective=dataclasses.replace(config.objective, auxiliary_dim=dim))
     check_objective(config, domain.spec, few, encoder)
     check_given_codes(config, domain.spec, few)
+    check_acting(config, domain.spec)
     if config.collection.dataset:
         check_data(config, domain.spec, few)  # all of it is here
     return config
@@ -173,7 +176,7 @@ def _run_other_process(
     encoder: EncoderFactory | None,
 ) -> None:
     """Train as a process that writes nothing."""
-    data = None if config.collection.online else collect_data()
+    data = None if config.collection.while_training else collect_data()
     Trainer(config, run, data, device, processes, encoder).train(should_stop=should_stop)
 
 
@@ -195,7 +198,7 @@ def _run_main_process(
     # The logger first, since it can refuse.
     with make_logger(wandb, run, config) as wandb_logger, BackgroundWrite() as background:
         data, write = None, None
-        if not config.collection.online:
+        if not config.collection.while_training:
             data, write = prepare_transitions(run, config, processes, collect_data)
             check_data(config, run.read_spec(), data)
         write = write if results else None
@@ -273,8 +276,9 @@ class BackgroundWrite:
 
 def _write_recent(run: RunDirectory, config: Config, trainer: Trainer) -> TransitionDataset:
     """Write what the replay buffer holds at the end as the run's transitions."""
-    assert isinstance(trainer.replay, OnlineReplay)
-    data = dataclasses.replace(trainer.replay.dataset(), metadata=metadata(config, trainer.replay.auxiliary))
+    assert isinstance(trainer.replay, OnlineReplay | ActingReplay)
+    data = trainer.replay.dataset()
+    data = dataclasses.replace(data, metadata={**data.metadata, **metadata(config, trainer.replay.auxiliary)})
     write_transitions(run.transitions, data)
     return data
 
@@ -321,6 +325,7 @@ def _report(config: Config, trainer: Trainer, seconds: float, held_out: dict[str
         "best_update": int(best["update"]),
         "untrained_nearest_centroid_accuracy": accuracy[0],
         "within_across_ratio": trainer.metrics.column("eval/within_across_ratio")[-1],
+        **{name.removeprefix("collection/"): each for name, each in trainer.replay.measures().items()},
         "device": str(trainer.device),
         "held_out": held_out,
     }

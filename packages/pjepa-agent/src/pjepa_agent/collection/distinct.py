@@ -1,11 +1,13 @@
 """Distinct observations of a dataset: held once, encoded once a batch, and drawn evenly."""
 
-from typing import NamedTuple
+import hashlib
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from bisim_theory import TransitionDataset
 from bisim_theory.data.transitions import Ids
+from numpy.typing import NDArray
 from torch import Tensor
 
 FEW = 1 / 2
@@ -69,3 +71,34 @@ class BalancedDraw:
         size = self._size[pair]
         place = (torch.rand(count, generator=generator, device=device, dtype=torch.float64) * size).long()
         return self._order[self._begin[pair] + torch.minimum(place, size - 1)]
+
+
+class PairCounts:
+    """Draw the latest transitions as `BalancedDraw` does while they come in.
+
+    Args:
+        capacity: of the latest transitions.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._pair = np.zeros(capacity, np.int64)
+        self._added = 0
+        self._number: dict[bytes, int] = {}
+        self._share: NDArray[np.float64] | None = None
+
+    def add(self, observations: list[NDArray[Any]], codes: Ids) -> None:
+        """Add transitions by their sources and their action codes."""
+        for observation, code in zip(observations, codes.tolist(), strict=True):
+            content = hashlib.blake2b(observation.tobytes() + int(code).to_bytes(8, "little", signed=True)).digest()
+            self._pair[self._added % len(self._pair)] = self._number.setdefault(content, len(self._number))
+            self._added += 1
+        self._share = None
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Return the places (count,) of transitions among the latest that are drawn with replacement."""
+        if self._share is None:
+            pair = self._pair[: self._added]
+            self._share = np.cumsum(1 / np.bincount(pair)[pair])
+        place = torch.rand(count, generator=generator, device=generator.device, dtype=torch.float64).cpu().numpy()
+        found = np.searchsorted(self._share, place * self._share[-1], side="right")
+        return torch.from_numpy(np.minimum(found, len(self._share) - 1)).to(generator.device)

@@ -38,7 +38,7 @@ class FrameRing:
     def __init__(self, images: Tensor, device: torch.device, labels: Mapping[str, NDArray[Any]] | None = None) -> None:
         self.images, self.device = images, device
         self.labels = dict(labels or {})
-        self._end = 0  # number of the frame after the newest
+        self.end = 0  # number of the frame after the newest
 
     def __len__(self) -> int:
         """Return the number of slots."""
@@ -65,7 +65,7 @@ class FrameRing:
         end = first + len(images)
         if end - oldest > len(self):
             self._grow(oldest, math.ceil(HEADROOM * (end - oldest)))
-        self._end = end
+        self.end = end
         slots = np.arange(first, end) % len(self)
         self.images[torch.from_numpy(slots).to(self.images.device)] = torch.from_numpy(images).to(self.images.device)
         for name, label in self.labels.items():
@@ -82,7 +82,7 @@ class FrameRing:
         A ring as long as the worst case, two frames a transition, would never grow. But every slot is written in
         time, so it would take nearly twice the memory.
         """
-        kept = np.arange(oldest, self._end)
+        kept = np.arange(oldest, self.end)
         images = self.images.new_zeros((length, *self.images.shape[1:]))
         for piece in np.array_split(kept, len(kept) // PIECE + 1):
             images[torch.from_numpy(piece % length)] = self.images[torch.from_numpy(piece % len(self))]

@@ -61,7 +61,8 @@ def start(config: Config) -> Callable[[], TransitionDataset] | None:
     """
     # `torchrun` sets the variable; each of its processes collects with a seed of its own.
     several = "TORCHELASTIC_RUN_ID" in os.environ
-    if config.collection.online or several or sys.platform != "linux" or "torch" in sys.modules or not config.counting:
+    before = config.counting and not config.collection.while_training
+    if not before or several or sys.platform != "linux" or "torch" in sys.modules:
         return None
     # Without the memory the run collects as usual, which reports the error.
     with contextlib.suppress(OSError, OverflowError, ValueError):

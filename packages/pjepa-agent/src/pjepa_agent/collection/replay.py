@@ -4,6 +4,7 @@ import abc
 import dataclasses
 import logging
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -53,6 +54,8 @@ class Replay(abc.ABC):
     """
 
     frames: FrameRing | DiskFrames
+    stride: int = 1
+    """Rows of the buffer from a transition to the next one of its episode."""
     shared: Tensor | None = None
     """(F,) number of the frame that holds each observation, where equal observations are held once."""
 
@@ -63,6 +66,17 @@ class Replay(abc.ABC):
         self.generator = torch.Generator(frames.device).manual_seed(seed)
         storage = LazyTensorStorage(capacity, device=frames.device)
         self.buffer = TensorDictReplayBuffer(storage=storage, batch_size=batch_size, generator=self.generator)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what a run needs to go on with the same transitions, besides its configuration: nothing by default."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:  # noqa: B027 - most have no state
+        """Go on from a state of this rank. Does nothing by default."""
+
+    def measures(self) -> dict[str, float]:
+        """Return measures of what was collected, as ``metrics.csv`` has them: none by default."""
+        return {}
 
     @abc.abstractmethod
     def collect_until(self, update: int) -> None:
@@ -113,7 +127,7 @@ class Replay(abc.ABC):
         index, numbers = batch["index"], [batch["source"], batch["successor"]]
         steps, present = [batch.clone(recurse=False)], [torch.ones_like(index, dtype=torch.bool)]
         for _ in range(self.horizon - 1):
-            following = (index + 1) % len(self.buffer)
+            following = (index + self.stride) % len(self.buffer)
             rows = self.buffer[following]
             there = present[-1] & (rows["source"] == numbers[-1])
             index = torch.where(there, following, index)
@@ -182,7 +196,7 @@ class DatasetReplay(Replay):
             images, number = np.asarray(images[distinct.frames]), distinct.number
         frames = hold_frames(images, device, placement, unpacked)
         super().__init__(frames, len(data), batch_size, seed, horizon)
-        self.buffer.extend(_rows(data).to(device))
+        self.buffer.extend(rows_of(data).to(device))
         if number is not None:
             self.shared = torch.from_numpy(number).to(frames.device)
         self._balanced: BalancedDraw | None = None
@@ -284,7 +298,7 @@ class OnlineReplay(Replay):
         assert data.observation is not None
         values = self.auxiliary(data.observation, data.labels)
         data = dataclasses.replace(data, auxiliary=values[data.source])
-        rows = _rows(data)
+        rows = rows_of(data)
         for name in ("source", "successor"):
             rows[name] = rows[name] + first_frame
         rows["number"] = torch.arange(len(data)) + self.transitions
@@ -338,7 +352,7 @@ def _empty_ring(config: Config, data: TransitionDataset, device: torch.device) -
     return FrameRing(images, device, labels)
 
 
-def _rows(data: TransitionDataset) -> TensorDict:
+def rows_of(data: TransitionDataset) -> TensorDict:
     """Put all but the frames of a dataset into a TensorDict (N,). See `Replay.sample` for the names."""
     columns: dict[str, NDArray[Any] | None] = {
         "source": np.asarray(data.source, np.int64),

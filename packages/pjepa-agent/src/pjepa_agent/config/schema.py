@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pjepa_agent.config.aliases import rename_fields
+from pjepa_agent.config.collection import ACTING
+from pjepa_agent.config.collection import COUNTING as COUNTING
+from pjepa_agent.config.collection import GIVEN as GIVEN
+from pjepa_agent.config.collection import CollectionConfig as CollectionConfig
 from pjepa_agent.config.fields import DEVICES, Between, ConfigError, apply_overrides, check_bounds, from_dict, is_device
 
 SCALAR_AUXILIARIES = ("reward", "q")
@@ -27,58 +31,8 @@ OWN_FIELDS = frozenset(
 )
 """Fields of `ObjectiveConfig` that no other objective than ``pjepa`` reads."""
 
-COUNTING = "CountingEnv-v0"
-"""Environment of the paper. Fields that are said to be of another world change nothing in it."""
-
-GIVEN = "<given>"
-"""Stands for a dataset or an encoder that was given as an object, to which no name leads."""
-
 Weight = Annotated[float, Between(0, 1e9)]
 """Weight of a loss."""
-
-
-@dataclass(frozen=True)
-class CollectionConfig:
-    """Transitions that a random policy collects (paper Appendix D), in the counting world or in another."""
-
-    environment: str = COUNTING
-    """Registered Gymnasium environment, MODULE:ID to import a module first, or module:function that returns one."""
-    arguments: dict[str, Any] = field(default_factory=dict)
-    """Keyword arguments of another environment than the counting one, as a JSON object."""
-    dataset: str = ""
-    """Dataset to train on, all of it, in place of an environment: a path, or the id of a Minari dataset."""
-    observation: Literal["auto", "image", "render", "vector"] = "auto"
-    """Observation of another environment; auto: its image if it has one, else what it renders, else its vector."""
-    size: Annotated[int, Between(0, 2**12)] = 0
-    """Height and width that images of another environment are resized to; 0: their own."""
-    grayscale: bool = False
-    """Take away the colours of another environment's images."""
-    stack: Annotated[int, Between(1, 64)] = 1
-    """Latest observations of another environment that make up one, along the channels of images."""
-    actions: str = "auto"
-    """Codes of continuous actions of another world: sign, or bins:K; auto: sign for one number, bins:3 for more."""
-    terminal: Literal["leaf", "absorb"] = "leaf"
-    """Successor of a terminal observation in another world: none, or itself under every action."""
-    policy: str = "random"
-    """Policy in another environment: random, or module:function from observations (B, ...) to actions."""
-    environments: Annotated[int, Between(1, 2**12)] = 16
-    """Copies of another environment that are stepped side by side."""
-    held_out: Annotated[float, Between(0.01, 0.9)] = 0.2
-    """Share of the episodes of another world that are kept for measuring."""
-    target: Annotated[int, Between(0, 8)] = 4
-    """Rewarded count n of the counting world."""
-    max_episode_steps: Annotated[int, Between(0, 10**9)] = 4
-    """Steps after which an episode is truncated; 0: as another environment is registered."""
-    transitions: Annotated[int, Between(2, 10**9)] = 60_000
-    """Number of transitions to collect before training; online, the capacity of the replay buffer."""
-    action_repeat: Annotated[int, Between(1, 10**9)] = 4
-    """Steps for which a random action is held. A new episode always draws a new one."""
-    online: bool = False
-    """Collect while training, as the paper does, instead of before it."""
-    initial_transitions: Annotated[int, Between(1, 10**9)] = 1_000
-    """Online: transitions in the replay buffer at the first update. They count towards `steps_per_update`."""
-    steps_per_update: Annotated[int, Between(1, 10**6)] = 1
-    """Online: environment steps per update. Update u (from 1) sees max(initial_transitions, u steps_per_update)."""
 
 
 _DEFAULT_COLLECTION = CollectionConfig()
@@ -325,18 +279,41 @@ class Config:
             raise ConfigError("collection.max_episode_steps=0: the counting world needs at least 1")
         if collection.arguments and self.counting:
             raise ConfigError("collection.arguments: are of another environment; use collection.target here")
-        if collection.online and not self.counting:
+        if collection.online and not (self.counting or collection.acts):
             raise ConfigError("collection.online=True: only the counting world is collected while training")
+
+        self._check_policy()
+
+    def _check_policy(self) -> None:
+        collection = self.collection
+        if collection.policy not in ("random", *ACTING) and ":" not in collection.policy:
+            raise ConfigError(
+                f"collection.policy={collection.policy!r}: must be random, {', '.join(ACTING)}, or module:function"
+            )
+        if collection.planning and collection.policy != "planner":
+            raise ConfigError(f"collection.planning: is of the policy planner, and the policy is {collection.policy!r}")
+        if not collection.acts:
+            return
+        if collection.terminal == "absorb":
+            raise ConfigError(
+                f"collection.terminal='absorb': adds rows to data that is whole, and collection.policy="
+                f"{collection.policy} collects while training; leave it leaf"
+            )
+        if collection.transitions < collection.environments:
+            raise ConfigError(
+                f"collection.environments={collection.environments}: exceeds collection.transitions="
+                f"{collection.transitions}, of which the replay buffer holds a step of every environment at least"
+            )
 
     def _check_batch(self) -> None:
         collection, batch = self.collection, self.optimization.batch_size
-        names = ("transitions", "initial_transitions") if collection.online else ("transitions",)
+        names = ("transitions", "initial_transitions") if collection.while_training else ("transitions",)
         for name in names:
             if getattr(collection, name) < batch:
                 value = getattr(collection, name)
                 raise ConfigError(f"optimization.batch_size={batch}: exceeds collection.{name}={value}")
         initial, capacity = collection.initial_transitions, collection.transitions
-        if collection.online and initial > capacity:
+        if collection.while_training and initial > capacity:
             raise ConfigError(f"collection.initial_transitions={initial}: exceeds collection.transitions={capacity}")
 
     def _check_objective(self) -> None:

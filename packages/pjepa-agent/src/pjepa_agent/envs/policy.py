@@ -10,6 +10,7 @@ from bisim_theory.data.arrays import to_numpy
 from bisim_theory.data.imported import describe_error
 from numpy.typing import NDArray
 
+from pjepa_agent.config.collection import ACTING
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.imports import import_function
 
@@ -90,11 +91,13 @@ class ImportedPolicy:
 def make_policy(name: str, space: gymnasium.Space[Any], slots: int) -> Policy:
     """Make the policy that `collection.policy` names: ``random``, or ``module:function``.
 
+    Those of the model act while it trains alone. What else is collected, such as held-out episodes, is so at random.
+
     Raises:
         ConfigError: there is no such policy.
     """
-    if name == "random":
+    if name in ("random", *ACTING):
         return RandomPolicy(space, slots)
     if ":" not in name:
-        raise ConfigError(f"{PURPOSE}={name!r}: must be random, or module:function")
+        raise ConfigError(f"{PURPOSE}={name!r}: must be random, {', '.join(ACTING)}, or module:function")
     return ImportedPolicy(name, space)

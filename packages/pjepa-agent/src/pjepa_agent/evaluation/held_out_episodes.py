@@ -1,5 +1,6 @@
 """Measure a model on held-out episodes of any world: Theorem 3, effective rank, and clusters where there are labels."""
 
+import dataclasses
 import functools
 import math
 from pathlib import Path
@@ -28,9 +29,10 @@ from pjepa_agent.collection.dataset import split_world
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.schema import Config
 from pjepa_agent.envs.base import Spec
+from pjepa_agent.envs.registry import collect_world
 from pjepa_agent.evaluation.clusters import spread
 from pjepa_agent.evaluation.effective_rank import rankme
-from pjepa_agent.evaluation.held_out import HeldOut, one_thread
+from pjepa_agent.evaluation.held_out import HELD_OUT_SEED, HeldOut, one_thread
 from pjepa_agent.evaluation.imagination import imagine_transitions
 from pjepa_agent.evaluation.label_probes import every_other_episode, probe_labels
 from pjepa_agent.evaluation.theorem import LEVELS_MEASURED, PAIRS, represent
@@ -186,4 +188,15 @@ def make_held_out(
         return HeldOut(config, auxiliary)
     if stored is not None and stored.is_file():
         return HeldOutEpisodes(config, spec, read_transitions(stored))
-    return HeldOutEpisodes(config, spec, auxiliary.attach(split_world(config, config.seed)[1]))
+    return HeldOutEpisodes(config, spec, auxiliary.attach(_collect_held_out(config)))
+
+
+def _collect_held_out(config: Config) -> TransitionDataset:
+    """Collect held-out transitions: the share of the episodes that is kept for measuring.
+
+    Where the model acts while it trains, they are of the random policy, by a seed of their own.
+    """
+    if not config.collection.acts:
+        return split_world(config, config.seed)[1]
+    collection = dataclasses.replace(config.collection, transitions=config.evaluation.transitions)
+    return collect_world(collection, HELD_OUT_SEED + config.seed)

@@ -37,6 +37,12 @@ class ScaledActions(nn.Module):
             return action
         return (action - self.action_centre) / self.action_reach
 
+    def unscaled(self, action: Float[Tensor, "*batch action"]) -> Float[Tensor, "*batch action"]:
+        """Turn actions in [-1, 1] into the units of the data."""
+        if self.action_centre is None or self.action_reach is None:
+            return action
+        return action * self.action_reach + self.action_centre
+
 
 class GivenActions(ScaledActions):
     """A module that gives the dynamics T actions: scaled values, or what stands for their codes.

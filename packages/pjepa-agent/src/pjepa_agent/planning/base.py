@@ -23,6 +23,16 @@ class Dynamics(Protocol):
 
 
 @runtime_checkable
+class Proposing(Dynamics, Protocol):
+    """A model that predicts embeddings and proposes actions, such as those of a policy prior."""
+
+    def propose(
+        self, embedding: Float[Tensor, "batch latent"], sequences: int, horizon: int
+    ) -> Float[Tensor, "batch sequences horizon action"]:
+        """Propose sequences of actions in the units of the data."""
+
+
+@runtime_checkable
 class Cost(Protocol):
     """What a planner minimises."""
 

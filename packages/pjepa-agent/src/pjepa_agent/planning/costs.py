@@ -92,6 +92,34 @@ class RewardCost(ValueCost):
         return (value / self._step).round() * self._step if self._step else value
 
 
+class ReturnCost:
+    """Cost of TD-MPC2: minus the discounted rewards of the actions and the value of the last embedding.
+
+    Args:
+        reward: embeddings (M, d) and actions (M, A) -> rewards (M,).
+        value: embeddings (M, d) -> values (M,).
+        start: (B, d) the embeddings that the sequences begin at.
+        discount: of a step.
+    """
+
+    def __init__(
+        self,
+        reward: Callable[[Tensor, Tensor], Tensor],
+        value: Callable[[Tensor], Tensor],
+        start: Float[Tensor, "batch latent"],
+        discount: float,
+    ) -> None:
+        self._reward, self._value, self._start, self._discount = reward, value, start, discount
+
+    def __call__(self, predicted: Predicted, actions: Actions) -> Costs:
+        """Return minus the return along the predictions."""
+        start = self._start[:, None, None].expand(-1, predicted.shape[1], 1, -1)
+        left = torch.cat([start, predicted[:, :, :-1]], 2)
+        rewards = self._reward(left.flatten(0, 2), actions.flatten(0, 2)).view(actions.shape[:3])
+        last = self._value(predicted[:, :, -1].flatten(0, 1)).view(actions.shape[:2])
+        return discounted_sum(rewards, self._discount) - self._discount ** actions.shape[2] * last
+
+
 class GoalCost(ValueCost):
     """Cost of the first arrival at an embedding: exp(-distance^2 / tau^2) counts as having arrived.
 

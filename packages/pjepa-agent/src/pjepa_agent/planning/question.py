@@ -79,7 +79,7 @@ class Question:
             path: of the run.
             config: of the run.
         """
-        if untrained := _untrained_dynamics(config.objective):
+        if untrained := untrained_dynamics(config.objective):
             raise PlanningError(f"{path}: was trained with {untrained}=0, so that its T predicts nothing")
         if self.episodes is not None and self.episodes < 1:
             raise PlanningError(f"--episodes {self.episodes}: must be at least 1")
@@ -88,10 +88,12 @@ class Question:
         if self.goal is not None and self.task != "goal":
             raise PlanningError(f"--goal {self.goal}: needs --task goal")
         if self.of_reward:
-            _check_reward(path, config)
+            advice = "choose --task goal, or a --cost of your own"
+            if reason := no_reward(config.objective):
+                raise PlanningError(f"{path}: its P predicts {reason}; {advice}")
 
 
-def _untrained_dynamics(objective: ObjectiveConfig) -> str | None:
+def untrained_dynamics(objective: ObjectiveConfig) -> str | None:
     """Name the setting that is 0 where nothing trained T; None where something did."""
     if objective.name == "pjepa":
         return "objective.transition_weight" if objective.transition_weight == 0 else None
@@ -100,11 +102,12 @@ def _untrained_dynamics(objective: ObjectiveConfig) -> str | None:
     return "objective.arguments.transition_weight" if weight == 0 and not beside else None
 
 
-def _check_reward(path: Path, config: Config) -> None:
-    objective, advice = config.objective, "choose --task goal, or a --cost of your own"
+def no_reward(objective: ObjectiveConfig) -> str | None:
+    """Say what P predicts where that is no reward that can be planned for; None where it is."""
     rewarding = objective.auxiliary.partition(":")[0] in ("reward", "terminated", "q")
     if not rewarding and ":" not in objective.auxiliary:
-        raise PlanningError(f"{path}: its P predicts {objective.auxiliary}, not the reward; {advice}")
+        return f"{objective.auxiliary}, not the reward"
     if objective.auxiliary_values or objective.auxiliary_weight == 0:
         what = f"{objective.auxiliary_values} numbers" if objective.auxiliary_values else "nothing"
-        raise PlanningError(f"{path}: its P predicts {what}, and one number is needed; {advice}")
+        return f"{what}, and one number is needed"
+    return None

@@ -1,6 +1,6 @@
 """What planners that sample from a distribution share: its start, its samples, and the choice of the best."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import torch
@@ -111,6 +111,12 @@ class SamplingPlanner:
         location = previous.memory["location"]
         new = self.space.blank(device).expand(batch, 1, -1)
         return self.space.resume(torch.cat([location[:, 1:], new], 1), self.deviation)
+
+    def forget(self, previous: Plan, rows: Tensor) -> Plan:
+        """Return a plan with a location that knows nothing in the environments of a mask (B,), where episodes begin."""
+        location = previous.memory["location"]
+        location = torch.where(rows.to(location.device)[:, None, None], self.space.blank(location.device), location)
+        return replace(previous, memory=previous.memory | {"location": location})
 
     def _draw(self, distribution: Distribution, number: int, beta: float = 0.0) -> Samples:
         """Draw so many samples with noise of a spectrum 1/f^beta."""

@@ -53,6 +53,9 @@ class Space(Protocol):
     def values(self, samples: Samples) -> Float[Tensor, "batch samples horizon action"]:
         """Turn samples into actions in the units of the data."""
 
+    def samples(self, values: Float[Tensor, "batch samples horizon action"]) -> Samples:
+        """Turn actions in the units of the data into samples, as `values` takes them."""
+
     def start(self, batch: int, horizon: int, deviation: float, device: torch.device) -> Distribution:
         """Return the distribution that knows nothing: around the middle, or uniform."""
 
@@ -126,6 +129,11 @@ class Continuous:
         """Scale samples from [-1, 1] to the bounds."""
         low, high = self.low.to(samples), self.high.to(samples)
         return (low + (samples + 1) / 2 * (high - low)).clamp(low, high)
+
+    def samples(self, values: Float[Tensor, "batch samples horizon action"]) -> Samples:
+        """Scale actions from the bounds to [-1, 1]."""
+        low, high = self.low.to(values), self.high.to(values)
+        return (2 * (values - low) / torch.where(high > low, high - low, 1.0) - 1).clamp(-1, 1)
 
     def start(self, batch: int, horizon: int, deviation: float, device: torch.device) -> Gaussian:
         """Return normal distributions around the middle; the deviation is in halves of the range."""
@@ -219,6 +227,14 @@ class Discrete:
             return samples
         parts = samples.split(list(self.counts), -1)
         return torch.stack([part.argmax(-1) for part in parts], -1).to(samples.dtype)
+
+    def samples(self, values: Float[Tensor, "batch samples horizon action"]) -> Samples:
+        """Return the values, or the one-hot rows of numbers of choices."""
+        if self.one_hot:
+            return values
+        numbers = values.round().long()
+        hot = [torch.nn.functional.one_hot(numbers[..., i], count) for i, count in enumerate(self.counts)]
+        return torch.cat(hot, -1).to(values.dtype)
 
     def start(self, batch: int, horizon: int, deviation: float, device: torch.device) -> Categorical:
         """Return uniform choices; the deviation changes nothing."""

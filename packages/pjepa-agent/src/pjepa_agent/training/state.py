@@ -60,6 +60,8 @@ class TrainingState:
             "ranks": processes.size,
             "recent": recent,
         }
+        if collected := self.replay.state_dict():
+            state["replay"] = {name: torch.stack(processes.all_gather(each)) for name, each in collected.items()}
         if self.averaged is not None:
             state["averaged"] = self.averaged.state_dict()
         if own := self.objective.state_dict():
@@ -78,6 +80,7 @@ class TrainingState:
             self.averaged.load_state_dict(state["averaged"], self.update)
         if self.readout_optimizer is not None:
             self.readout_optimizer.load_state_dict(state["readouts" if "readouts" in state else "beside"])
+        self.replay.load_state_dict({name: each[processes.rank] for name, each in state.get("replay", {}).items()})
         self.replay.collect_until(self.update)
         self.replay.generator.set_state(_row_of(processes, state["sampler"]).cpu())
         for name, losses in state.get("recent", {}).items():

@@ -11,6 +11,7 @@ from tensordict import TensorDictBase
 from torch import Tensor, nn
 
 from pjepa_agent.auxiliary import Auxiliary
+from pjepa_agent.collection.acting import ActingReplay
 from pjepa_agent.collection.replay import DatasetReplay, OnlineReplay, Replay
 from pjepa_agent.compute.compilation import Compiler
 from pjepa_agent.compute.precision import autocast
@@ -24,6 +25,7 @@ from pjepa_agent.networks.encoders import EncoderFactory
 from pjepa_agent.objectives.base import Setup, TrainStep, weighted_sum
 from pjepa_agent.objectives.readouts import ReadoutObjective
 from pjepa_agent.objectives.registry import make_objective
+from pjepa_agent.planning.acting import make_actor
 from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training.averaging import AveragedWeights, renew_batch_statistics
 from pjepa_agent.training.finite import FiniteCheck
@@ -79,6 +81,9 @@ class Trainer:
         optimization, fused, decay = config.optimization, config.compute.fast_paths, config.ablation.weight_decay
         setup = Setup(config, self.spec, self.model.core, action_codes(data, processes))
         self.objective = make_objective(setup).to(device)
+        if isinstance(self.replay, ActingReplay):
+            acting, seed = self.replay.world.acting, processes.seed(config.seed)
+            self.replay.actor = make_actor(config, acting, self.model, self.objective, seed)
         trained = self.objective.trains
         core, readouts = self.model.with_parts({"encoder", *trained}), self.model.readouts_beside(trained)
         self._core = core
@@ -276,6 +281,7 @@ class Trainer:
         row |= {f"losses/{name}": value for name, value in losses.items()}
         self.renew_batch_statistics()
         row |= self.held_out.measure(self.evaluated)
+        row |= self.replay.measures()
         row["charts/learning_rate"] = self.optimizer.learning_rate
         row["charts/updates_per_second"] = rate
         require_column(row, self.config.best_column)
@@ -320,6 +326,8 @@ def _make_replay(
     Equal observations are held once if `share`, but in the counting world, whose batches stay as they are.
     """
     if data is None:
+        if config.collection.acts:
+            return ActingReplay(config, run.read_spec(), device, processes)
         return OnlineReplay(config, device, processes)
     return DatasetReplay(
         data,
@@ -336,7 +344,7 @@ def _make_replay(
 
 def _auxiliary_of(config: Config, spec: Spec, data: TransitionDataset | None, replay: Replay) -> Auxiliary:
     """Return p as it is trained: with the bins, or the standardisation, of the training's transitions."""
-    if isinstance(replay, OnlineReplay):
+    if isinstance(replay, OnlineReplay | ActingReplay):
         return replay.auxiliary
     assert data is not None
     auxiliary = Auxiliary(config, bins=spec.auxiliary_bins)
