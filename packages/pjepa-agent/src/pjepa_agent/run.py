@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import logging
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -325,7 +326,15 @@ def _report(config: Config, trainer: Trainer, seconds: float, held_out: dict[str
         "best_update": int(best["update"]),
         "untrained_nearest_centroid_accuracy": accuracy[0],
         "within_across_ratio": trainer.metrics.column("eval/within_across_ratio")[-1],
-        **{name.removeprefix("collection/"): each for name, each in trainer.replay.measures().items()},
+        **_collected(trainer),
         "device": str(trainer.device),
         "held_out": held_out,
+    }
+
+
+def _collected(trainer: Trainer) -> dict[str, float | None]:
+    """Return what was collected while training, by bare names; None where no episode has ended."""
+    measures = trainer.replay.measures()
+    return {
+        name.removeprefix("collection/"): value if math.isfinite(value) else None for name, value in measures.items()
     }

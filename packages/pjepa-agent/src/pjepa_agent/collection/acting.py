@@ -16,7 +16,7 @@ from torch import Tensor
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.collection.distinct import PairCounts
 from pjepa_agent.collection.frames import HEADROOM, FrameRing, frames_device
-from pjepa_agent.collection.replay import Replay, rows_of
+from pjepa_agent.collection.replay import Replay, dataset_of, rows_of
 from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
 from pjepa_agent.config.schema import Config
 from pjepa_agent.envs.acting import Acting, Step
@@ -145,23 +145,8 @@ class ActingReplay(Replay):
         arrays: dict[str, NDArray[Any]] = {name: value.numpy() for name, value in rows.items()}
         order = np.lexsort((arrays["number"], arrays["episode"]))
         arrays = {name: value[order] for name, value in arrays.items()}
-        first, end = arrays["source"].min(), arrays["successor"].max() + 1
-        images, labels = self.frames.read(first, end)
-        data = TransitionDataset(
-            source=arrays["source"] - first,
-            successor=arrays["successor"] - first,
-            action=arrays["code"],
-            action_value=arrays["action"],
-            reward=arrays["reward"],
-            terminated=arrays["terminated"],
-            truncated=arrays["truncated"],
-            episode=arrays["episode"],
-            observation=images,
-            labels=labels,
-            metadata=self._codes(arrays["action"]),
-            **_stored_auxiliary(arrays, first, end),
-        )
-        return take_frames(data)
+        codes = self._codes(arrays["action"])
+        return take_frames(dataset_of(arrays, self.frames, metadata=codes, **_stored_auxiliary(arrays)))
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return all actions and rewards, and what else the next action depends on."""
@@ -320,10 +305,11 @@ def _ring(world: Lockstep, transitions: int, config: Config, device: torch.devic
     return FrameRing(images, device, {name: np.zeros(length, kind) for name in sorted(names)[:MOST_LABELS]})
 
 
-def _stored_auxiliary(arrays: Mapping[str, NDArray[Any]], first: int, end: int) -> dict[str, Any]:
+def _stored_auxiliary(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     """Return p as a dataset has it: of its rows, or of every observation of which it is known."""
     if "successor_auxiliary" not in arrays:
         return {"auxiliary": arrays["auxiliary"]}
+    first, end = arrays["source"].min(), arrays["successor"].max() + 1
     value = np.zeros((end - first, *arrays["auxiliary"].shape[1:]), np.float32)
     known = np.zeros(end - first, bool)
     for frame, name in (("source", "auxiliary"), ("successor", "successor_auxiliary")):

@@ -271,21 +271,7 @@ class OnlineReplay(Replay):
         rows: TensorDictBase = self.buffer[:].cpu()
         rows = rows[rows["number"].argsort()]
         arrays: dict[str, NDArray[Any]] = {name: value.numpy() for name, value in rows.items()}
-        first = arrays["source"].min()
-        images, labels = self.frames.read(first, arrays["successor"].max() + 1)
-        return TransitionDataset(
-            source=arrays["source"] - first,
-            successor=arrays["successor"] - first,
-            action=arrays["code"],
-            action_value=arrays["action"],
-            auxiliary=arrays["auxiliary"],
-            reward=arrays["reward"],
-            terminated=arrays["terminated"],
-            truncated=arrays["truncated"],
-            episode=arrays["episode"],
-            observation=images,
-            labels=labels,
-        )
+        return dataset_of(arrays, self.frames, auxiliary=arrays["auxiliary"])
 
     @property
     def latest(self) -> TransitionDataset:
@@ -350,6 +336,25 @@ def _empty_ring(config: Config, data: TransitionDataset, device: torch.device) -
     images = torch.zeros((length, *image.shape[1:]), dtype=torch.uint8, device=place)
     labels = {name: np.zeros((length, *label.shape[1:]), label.dtype) for name, label in data.labels.items()}
     return FrameRing(images, device, labels)
+
+
+def dataset_of(arrays: Mapping[str, NDArray[Any]], frames: FrameRing, **more: Any) -> TransitionDataset:
+    """Make a dataset of rows of a buffer, and of all frames from their first to their last."""
+    first = arrays["source"].min()
+    images, labels = frames.read(first, arrays["successor"].max() + 1)
+    return TransitionDataset(
+        source=arrays["source"] - first,
+        successor=arrays["successor"] - first,
+        action=arrays["code"],
+        action_value=arrays["action"],
+        reward=arrays["reward"],
+        terminated=arrays["terminated"],
+        truncated=arrays["truncated"],
+        episode=arrays["episode"],
+        observation=images,
+        labels=labels,
+        **more,
+    )
 
 
 def rows_of(data: TransitionDataset) -> TensorDict:

@@ -250,7 +250,7 @@ def _make_planner(config: Config, space: Space) -> SamplingPlanner:
     given, where = config.collection.planning, "collection.planning: "
     for name, value in given.items():
         if name not in allowed or name == "seed":
-            raise ConfigError(f"{where}{name}: is no setting; choose of {', '.join(set_of(allowed))}")
+            raise ConfigError(f"{where}{name}: is no setting; choose of {', '.join(sorted(set(allowed) - {'seed'}))}")
         wanted = type(allowed[name])
         if isinstance(value, bool) or not isinstance(value, (int, float) if wanted is float else wanted):
             raise ConfigError(f"{where}{name}={value!r}: must be of type {wanted.__name__}")
@@ -258,11 +258,6 @@ def _make_planner(config: Config, space: Space) -> SamplingPlanner:
         return kind(space, **{**SETTINGS[kind], **given})
     except ConfigError as error:
         raise ConfigError(f"{where}{error}") from None
-
-
-def set_of(allowed: Mapping[str, Any]) -> list[str]:
-    """Return the names of the settings that a run may set."""
-    return sorted(set(allowed) - {"seed"})
 
 
 def _check_prior(config: Config, spec: Spec, policy: str) -> None:
