@@ -98,23 +98,6 @@ class Planner(Protocol):
         """Plan from embeddings (B, d). `previous` is the plan of the step before in the same environments."""
 
 
-def evaluate(
-    model: Dynamics,
-    embedding: Float[Tensor, "batch latent"],
-    actions: Float[Tensor, "batch samples horizon action"],
-    cost: Cost,
-) -> tuple[Float[Tensor, "batch samples horizon latent"], Float[Tensor, "batch samples"]]:
-    """Predict the embeddings along sequences of actions, and return these and the costs.
-
-    Raises:
-        PlanningError: see `checked_cost`.
-    """
-    batch, samples = actions.shape[:2]
-    flat = model.rollout(embedding.repeat_interleave(samples, 0), actions.flatten(0, 1))
-    predicted = flat.unflatten(0, (batch, samples))
-    return predicted, checked_cost(cost, predicted, actions)
-
-
 def checked_cost(
     cost: Cost,
     predicted: Float[Tensor, "batch samples horizon latent"],
@@ -125,8 +108,19 @@ def checked_cost(
     Raises:
         PlanningError: the cost is no tensor of that shape, or NaN somewhere.
     """
-    found: Any = cost(predicted, actions)
-    expected = tuple(predicted.shape[:2])
+    return checked(cost(predicted, actions), tuple(predicted.shape[:2]))
+
+
+def checked(found: Any, expected: tuple[int, ...]) -> Float[Tensor, "batch samples"]:
+    """Return costs as numbers whose differences are finite.
+
+    Args:
+        found: what a cost returned.
+        expected: (B, N).
+
+    Raises:
+        PlanningError: it is no tensor of that shape, or NaN somewhere.
+    """
     if not isinstance(found, Tensor) or tuple(found.shape) != expected:
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise PlanningError(f"the cost must be a tensor {expected}, one number a sequence, is {shape}")

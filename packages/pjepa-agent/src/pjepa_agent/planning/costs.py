@@ -66,8 +66,11 @@ class ValueCost:
 
     def __call__(self, predicted: Predicted, actions: Actions) -> Costs:
         """Return minus the discounted value along the predictions."""
-        total = first_arrival if self.ends else discounted_sum
-        return total(self.value(predicted), self.discount)
+        return self.total(self.value(predicted))
+
+    def total(self, value: Float[Tensor, "batch samples horizon"]) -> Costs:
+        """Return the cost of sequences from the values of their steps."""
+        return (first_arrival if self.ends else discounted_sum)(value, self.discount)
 
 
 class RewardCost(ValueCost):

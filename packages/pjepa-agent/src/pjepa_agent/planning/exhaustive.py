@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pjepa_agent.config.fields import Between, ConfigError, check_bounds
-from pjepa_agent.planning.base import Cost, Dynamics, Generators, Plan, checked_cost, pick_least, rows_of
+from pjepa_agent.planning.base import Cost, Dynamics, Generators, Plan, pick_least, rows_of
+from pjepa_agent.planning.prefixes import evaluate
 
 MOST_SEQUENCES = 2**14
 """Most sequences that are compared."""
@@ -52,19 +53,9 @@ class Exhaustive:
             PlanningError: the cost is NaN, or of a wrong shape.
         """
         batch, number = len(embedding), len(self.choices)
-        choices = self.choices.to(embedding)
-        reached, calls = embedding[:, None], 0  # (B, K^t, d)
-        steps, taken = [], []
-        for step in range(1, self.horizon + 1):
-            source = reached.repeat_interleave(number, 1)
-            action = choices.repeat(reached.shape[1], 1).expand(batch, -1, -1)
-            flat = model.rollout(source.flatten(0, 1), action.flatten(0, 1)[:, None])
-            reached = flat[:, 0].unflatten(0, (batch, -1))
-            calls += reached.shape[1]
-            copies = number ** (self.horizon - step)
-            steps.append(reached.repeat_interleave(copies, 1))
-            taken.append(action.repeat_interleave(copies, 1))
-        predicted, actions = torch.stack(steps, 2), torch.stack(taken, 2)
-        costs = checked_cost(cost, predicted, actions)
+        sequences = torch.cartesian_prod(*[torch.arange(number, device=embedding.device)] * self.horizon)
+        codes = sequences.view(1, -1, self.horizon).expand(batch, -1, -1)
+        actions = self.choices.to(embedding)[codes]
+        predicted, costs, calls = evaluate(model, embedding, actions, cost, codes)
         index = pick_least(costs, self._generator(embedding.device))
         return Plan(rows_of(actions, index), rows_of(predicted, index), rows_of(costs, index), calls, {})

@@ -8,8 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pjepa_agent.config.fields import Between, ConfigError, check_bounds
-from pjepa_agent.planning.base import Cost, Dynamics, Generators, Plan, evaluate, pick_least, rows_of
+from pjepa_agent.planning.base import Cost, Dynamics, Generators, Plan, pick_least, rows_of
 from pjepa_agent.planning.noise import colored_noise
+from pjepa_agent.planning.prefixes import evaluate
 from pjepa_agent.planning.spaces import Distribution, Samples, Space
 
 MOST_STEPS = 1_000
@@ -45,8 +46,8 @@ class Decision:
         Raises:
             PlanningError: the cost is NaN, or of a wrong shape.
         """
-        predicted, costs = evaluate(self.model, self.embedding, self.space.values(samples), self.cost)
-        self.calls += samples.shape[1] * samples.shape[2]
+        predicted, costs, calls = evaluate(self.model, self.embedding, self.space.values(samples), self.cost)
+        self.calls += calls
         return samples, predicted, costs
 
     def plan(self, chosen: Candidates, memory: dict[str, Tensor]) -> Plan:
