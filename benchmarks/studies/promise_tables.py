@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bisim_theory.theorem.check import EXPLAINED
 from bisim_theory.theorem.explained import FEW_PAIRS
 
 from benchmarks.studies.kinds import UNSEEN, Kind
@@ -30,6 +31,7 @@ class Row:
         level_by_label: the level where observations of equal labels are one; None where that is contradictory.
         pairs: held-out pairs.
         separation, untrained: of the trained encoder and of an untrained one; None without pairs to compare with.
+        explained: whether the residuals of T and P explain what `bisim-check` asks for, at the level and at all before.
     """
 
     kind: Kind
@@ -39,6 +41,7 @@ class Row:
     pairs: int
     separation: float | None
     untrained: float | None
+    explained: bool
 
     @property
     def protected(self) -> bool:
@@ -54,7 +57,20 @@ class Row:
 def rows_of(measures: Mapping[str, Any]) -> list[Row]:
     """Read the kinds of pairs of a run, but those that separations are measured against."""
     alike = set(measures["alike"])
-    return [Row(Kind.of_name(name), *values) for name, values in measures["kinds"].items() if name not in alike]
+    explained = explained_levels(measures)
+    return [
+        Row(Kind.of_name(name), *values, explained=0 < values[0] <= explained)
+        for name, values in measures["kinds"].items()
+        if name not in alike
+    ]
+
+
+def explained_levels(measures: Mapping[str, Any]) -> int:
+    """Return the number of levels, from the first on, of which `EXPLAINED` of the held-out pairs are explained."""
+    if not is_learnt(measures):
+        return 0
+    shares = [share for pairs, share in measures["explained"] if pairs >= FEW_PAIRS]
+    return next((level for level, share in enumerate(shares) if share < EXPLAINED), len(shares))
 
 
 def is_learnt(measures: Mapping[str, Any]) -> bool:
@@ -70,13 +86,14 @@ def least_explained(measures: Mapping[str, Any]) -> float | None:
 def kept_table(found: Found) -> str:
     """Format a table of what is protected: a row a variant, mean (lowest to highest) over kinds of pairs and seeds."""
     header = ["p", "seeds", "p learnt", "embeddings needed", "if equal labels are one", "kinds protected", "levels",
-              "share of their pairs", "separation", f"at {KEPT} or more", "untrained",
-              "explained, least level"]  # fmt: skip
+              "share of their pairs", "separation", f"at {KEPT} or more", "levels explained",
+              f"of their kinds, at {KEPT} or more", "untrained", "explained, least level"]  # fmt: skip
     rows = []
     for name, runs in found.items():
         every = [row for run in runs for row in rows_of(run) if row.seen]
         protected = [row for row in every if row.protected]
         compared = [row.separation for row in protected if row.separation is not None]
+        explained = [row.separation for row in protected if row.explained and row.separation is not None]
         rows.append([
             name,
             str(len(runs)),
@@ -87,7 +104,9 @@ def kept_table(found: Found) -> str:
             _range(row.level for row in protected),
             spread((row.share for row in protected), ".0%"),
             spread(compared, ".3f"),
-            f"{sum(each >= KEPT for each in compared)} of {len(compared)}" if compared else "",
+            count_kept(compared),
+            _range(explained_levels(run) for run in runs),
+            count_kept(explained),
             spread((row.untrained for row in protected), ".3f"),
             spread((least_explained(run) for run in runs), ".3f"),
         ])  # fmt: skip
@@ -113,6 +132,11 @@ def unprotected_table(found: Found) -> str:
                 spread((row.untrained for row in of_group), ".3f"),
             ])  # fmt: skip
     return markdown(header, rows)
+
+
+def count_kept(separations: Sequence[float]) -> str:
+    """Say how many separations reach `KEPT`, of how many."""
+    return f"{sum(each >= KEPT for each in separations)} of {len(separations)}" if separations else ""
 
 
 def _share(part: int, whole: int) -> str:

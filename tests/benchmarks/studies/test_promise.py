@@ -75,7 +75,7 @@ def measures(learnt, protected, free, alike=("positions 3",)):
     }
     return {
         "learnt": learnt,
-        "explained": [[100, 0.99], [50, 0.97], [3, 0.0]],
+        "explained": [[100, 0.99], [50, 0.87], [3, 0.0]],
         "embeddings": [5, False],
         "embeddings_by_label": [9, True],
         "alike": list(alike),
@@ -98,7 +98,10 @@ def test_tables_hold_what_is_protected_against_what_is_not():
     assert columns["at 0.99 or more"] == "2 of 4"
     assert columns["embeddings needed"] == "at least 5"
     assert columns["if equal labels are one"] == "9"
-    assert columns["explained, least level |"] == "0.970 |"
+    assert columns["levels explained"] == "1"
+    assert columns["of their kinds, at 0.99 or more"] == "1 of 2"
+    assert columns["explained, least level |"] == "0.870 |"
+    assert dict(zip(kept[0], kept[3], strict=True))["levels explained"] == "0"  # p was not learnt
     other = [row.split(" | ") for row in unprotected_table(FOUND).splitlines()]
     row = dict(zip(other[0], other[2], strict=True))
     assert row["pairs that differ in"] == "shape"
@@ -113,7 +116,9 @@ def test_the_figure_is_said_in_words(tmp_path):
     draw(FOUND, tmp_path / "promise.png")
     assert (tmp_path / "promise.png").stat().st_size > 10_000
     said = alternative(FOUND)
-    assert "2 of 4 protected kinds lie at 0.99 or more, the lowest at 0.985" in said
+    assert (
+        "2 of 4 protected kinds lie at 0.99 or more, the lowest at 0.985; of levels that are explained, 1 of 2." in said
+    )
     assert "Of 2 that nothing protects, 1 lie at 0.6 or less and 1 at 0.99 or more" in said
 
 

@@ -1,4 +1,4 @@
-"""Predictions of sequences that begin alike: the same numbers as one by one, from fewer applications of the dynamics."""
+"""Predictions of sequences that begin alike: the same numbers as one by one, from fewer applications of T."""
 
 import pytest
 import torch
