@@ -94,7 +94,7 @@ def test_nothing_points_up(package):
 
 def test_planners_know_a_rollout_and_a_cost_and_no_model():
     known = {name_of(path) for path in modules("pjepa_agent")}
-    planners = ("base", "noise", "spaces", "sampling", "cem", "icem", "mppi", "exhaustive")
+    planners = ("base", "noise", "spaces", "costs", "prefixes", "sampling", "cem", "icem", "mppi", "exhaustive")
     files = {path: file for path, file in modules("pjepa_agent").items() if path.parts[1:2] == ("planning",)}
     for path, file in files.items():
         if path.stem in planners:
