@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from pjepa_agent.planning.base import Cost, Dynamics, Plan, Planner, PlanningError
 from pjepa_agent.planning.cem import CEM
-from pjepa_agent.planning.costs import GoalCost, ImportedCost, RewardCost
+from pjepa_agent.planning.costs import GoalCost, RewardCost
 from pjepa_agent.planning.exhaustive import Exhaustive
 from pjepa_agent.planning.icem import ICEM
+from pjepa_agent.planning.imported import ImportedCost
 from pjepa_agent.planning.mppi import MPPI
 from pjepa_agent.planning.spaces import Continuous, Discrete
 

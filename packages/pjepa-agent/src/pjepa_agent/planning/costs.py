@@ -1,14 +1,12 @@
-"""Costs of predicted embeddings: reward, distance to a goal, or a function of the user's."""
+"""Costs of predicted embeddings: reward, or distance to a goal."""
 
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from bisim_theory.data.imported import describe_error
 from jaxtyping import Float
 from torch import Tensor
 
-from pjepa_agent.config.imports import import_function
 from pjepa_agent.planning.base import PlanningError
 
 Predicted = Float[Tensor, "batch samples horizon latent"]
@@ -144,32 +142,3 @@ class GoalCost(ValueCost):
         """Return the share of having arrived."""
         goal = self._goal.to(predicted)[:, None, None]
         return (-(predicted - goal).square().sum(-1) / self._tau**2).exp()
-
-
-class ImportedCost:
-    """Cost by a function of the user's.
-
-    Args:
-        name: ``module:function``, called with predicted embeddings (B, N, H, d), actions (B, N, H, A) and the model; it
-            returns costs (B, N).
-        model: handed to the function.
-
-    Raises:
-        ConfigError: the import fails.
-    """
-
-    def __init__(self, name: str, model: Any) -> None:
-        self._name, self._model = name, model
-        self._function: Callable[..., Any] = import_function(name, "--cost")
-
-    def __call__(self, predicted: Predicted, actions: Actions) -> Costs:
-        """Call the function.
-
-        Raises:
-            PlanningError: it fails.
-        """
-        try:
-            found: Costs = self._function(predicted, actions, self._model)
-        except (Exception, SystemExit) as error:  # a function of the user's can raise anything
-            raise PlanningError(f"--cost {self._name}: raised {describe_error(error)}") from error
-        return found

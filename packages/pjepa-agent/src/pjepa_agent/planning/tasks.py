@@ -15,8 +15,9 @@ from pjepa_agent.envs.acting import Acting
 from pjepa_agent.model import PJEPA
 from pjepa_agent.planning import problems as making
 from pjepa_agent.planning.base import Cost, PlanningError
-from pjepa_agent.planning.costs import STEP, GoalCost, ImportedCost, RewardCost
+from pjepa_agent.planning.costs import STEP, GoalCost, RewardCost
 from pjepa_agent.planning.goals import arrival_scale, find_goal
+from pjepa_agent.planning.imported import ImportedCost
 from pjepa_agent.planning.problems import Problem, Problems
 from pjepa_agent.planning.question import EPISODES, Question
 from pjepa_agent.runs.directory import RunDirectory, RunError
