@@ -213,10 +213,11 @@ def test_pairs_of_equal_labels_and_the_certified_share_are_counted():
     for data, expected in small_instances():
         labels = np.random.default_rng(len(data)).integers(3, size=data.frames)
         pairs = list(itertools.combinations(told(data).observations, 2))
-        within = sum(pair in expected for pair in pairs if labels[pair[0]] == labels[pair[1]])
+        alike = [pair in expected for pair in pairs if labels[pair[0]] == labels[pair[1]]]
         apart = [pair in expected for pair in pairs if labels[pair[0]] != labels[pair[1]]]
         for relation in (empirical_bisimulation(data), by_table(data)):
-            assert relation.distinguished_within_label(labels) == within
+            assert relation.distinguished_within_label(labels) == sum(alike)
+            assert relation.floor(labels) == (pytest.approx(np.mean(alike)) if alike else None)
             assert relation.certified_share(labels) == (pytest.approx(np.mean(apart)) if apart else None)
 
 

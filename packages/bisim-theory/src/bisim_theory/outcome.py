@@ -59,6 +59,7 @@ class Facts:
         look_alike_pairs: number of distinguished pairs of equal content, or None.
         certified_share: distinguished share of the pairs with different labels, or None.
         within_label: number of distinguished pairs with equal labels, or None.
+        floor: their share of the pairs with equal labels, or None.
         alternatives: names of auxiliary functions with one value where p has two.
     """
 
@@ -69,6 +70,7 @@ class Facts:
     look_alike_pairs: int | None = None
     certified_share: float | None = None
     within_label: int | None = None
+    floor: float | None = None
     alternatives: Sequence[str] = ()
 
 
@@ -240,6 +242,13 @@ class WithRelation(Related):
         if self.facts is not None:
             return self.facts.within_label
         return None if self.labels is None else self.relation.distinguished_within_label(self.labels)
+
+    @functools.cached_property
+    def floor(self) -> float | None:
+        """Return the distinguished share of the pairs with equal labels; None without labels or such pairs."""
+        if self.facts is not None:
+            return self.facts.floor
+        return None if self.labels is None else self.relation.floor(self.labels)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -237,11 +237,18 @@ class Relation(ABC):
             labels: (F,) one label per observation, the ground truth.
         """
         code = self.label_codes(labels)
-        sizes = count(code, int(code.max()) + 1)
-        n = len(code)
-        apart = n * (n - 1) // 2 - sum(size * (size - 1) // 2 for size in sizes.tolist())
+        apart = len(code) * (len(code) - 1) // 2 - _pairs_of_one_label(code)
         certified = self.distinguished_pairs - self.equal_label_pairs(code)
         return certified / apart if apart else None
+
+    def floor(self, labels: NDArray[Any]) -> float | None:
+        """Return the share in R_D* of the pairs of observations with equal labels (F,); None without such a pair.
+
+        A share of the pairs that differ says something of the labels as far as it is above this one.
+        """
+        code = self.label_codes(labels)
+        alike = _pairs_of_one_label(code)
+        return self.equal_label_pairs(code) / alike if alike else None
 
     def distinguished_within_label(self, labels: NDArray[Any]) -> int:
         """Count the unordered pairs in R_D* with equal labels: distinctions that the labels do not make."""
@@ -284,3 +291,8 @@ class Relation(ABC):
             pairs = self.pairs_at(each)
             for start in range(0, len(pairs), PAIRS_AT_ONCE):
                 yield pairs.take(np.arange(start, min(start + PAIRS_AT_ONCE, len(pairs))))
+
+
+def _pairs_of_one_label(code: Ids) -> int:
+    """Count the unordered pairs of observations with equal codes of labels."""
+    return sum(size * (size - 1) // 2 for size in count(code, int(code.max()) + 1).tolist())

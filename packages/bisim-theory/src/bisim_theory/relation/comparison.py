@@ -32,6 +32,7 @@ class Candidate:
         leaves: number of observations that are never sources and of known p.
         certified_share: distinguished share of the pairs with different labels; None without labels.
         within_label: number of distinguished pairs with equal labels; None without labels.
+        floor: their share of the pairs with equal labels; None without such pairs.
         exact: False where numbers of pairs are estimates from a sample.
         contradiction: why no well-trained model exists, else None; the other fields but `name` are then empty.
     """
@@ -45,6 +46,7 @@ class Candidate:
     leaves: int = 0
     certified_share: float | None = None
     within_label: int | None = None
+    floor: float | None = None
     exact: bool = True
     contradiction: str | None = None
 
@@ -150,5 +152,6 @@ def _candidate(
         leaves=relation.leaves,
         certified_share=None if labels is None else relation.certified_share(labels),
         within_label=None if labels is None else relation.distinguished_within_label(labels),
+        floor=None if labels is None else relation.floor(labels),
         exact=relation.exact,
     )

@@ -48,6 +48,7 @@ NAMES = (
     "label",
     "look_alike_pairs",
     "certified_share",
+    "floor",
     "codes_forced",
     "codes_constructed",
     "collect_next",
@@ -125,6 +126,7 @@ def _relation(report: RelationOnly | Checked) -> dict[str, Any]:
         "bisimilar_pairs": relation.bisimilar_pairs,
         "look_alike_pairs": report.look_alike_pairs,
         "certified_share": report.certified_share,
+        "floor": report.floor,
         **_embeddings(report.embeddings),
         "collect_next": [dataclasses.asdict(each) for each in report.suggestions],
         "pairs": [dataclasses.asdict(each) for each in report.pairs],
@@ -208,6 +210,7 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
         "distinguished_pairs_per_level": list(candidate.pairs_per_level),
         "certified_share": candidate.certified_share,
         "distinguished_within_label": candidate.within_label,
+        "floor": candidate.floor,
         "exact": candidate.exact,
         "no_well_trained_model": candidate.contradiction,
     }

@@ -39,6 +39,11 @@ def format_value(value: float, digits: int = 4) -> str:
     return "\N{INFINITY}" if np.isinf(value) else f"{value:.{digits}g}"
 
 
+def share(value: float | None) -> str:
+    """Format a share of pairs; None where there are no such pairs."""
+    return NONE if value is None else f"{value:.3f}"
+
+
 def after(witness: Sequence[int]) -> str:
     """Say when p differs along a witness."""
     if not witness:
@@ -191,10 +196,10 @@ def requested_pairs(report: RelationOnly | Checked) -> list[Row]:
 
 
 def candidate_row(candidate: Candidate, labelled: bool) -> Row:
-    """Return what a candidate for p protects; `labelled` adds the pairs within one label."""
+    """Return what a candidate for p protects; `labelled` adds share and number of the pairs within one label."""
     needed = candidate.embeddings
     if needed is None:
-        return (candidate.name, *[NONE] * (6 + labelled))
+        return (candidate.name, *[NONE] * (6 + 2 * labelled))
     row = (
         candidate.name,
         f"{candidate.behaviours:,}",
@@ -202,11 +207,11 @@ def candidate_row(candidate: Candidate, labelled: bool) -> Row:
         _at_least(needed),
         f"{len(candidate.pairs_per_level):,}",
         f"{sum(candidate.pairs_per_level):,}" + ("" if candidate.exact else " (estimated)"),
-        NONE if candidate.certified_share is None else f"{candidate.certified_share:.3f}",
+        share(candidate.certified_share),
     )
     if not labelled:
         return row
-    return (*row, NONE if candidate.within_label is None else f"{candidate.within_label:,}")
+    return (*row, share(candidate.floor), NONE if candidate.within_label is None else f"{candidate.within_label:,}")
 
 
 def residual_rows(check: TheoremCheck) -> list[Row]:

@@ -219,9 +219,10 @@ def _coverage_lines(report: RelationOnly | Checked) -> list[str]:
     if report.certified_share is None:
         return []
     lines = [f"  certified share: {report.certified_share:.3f} of the pairs that differ in {report.label}"]
-    within = report.within_label
-    if within:
-        lines.append(f"  {within:,} distinguished pairs have one {report.label}: the data tells them apart too")
+    if report.within_label:
+        lines.append(
+            f"  floor: {_share(report.floor)} of the pairs that agree in {report.label} are told apart as well"
+        )
     if report.suggestions:
         lines.append("  to certify more, collect next (and some steps from there):")
         lines += [
@@ -272,7 +273,7 @@ def _level_table(check: TheoremCheck) -> list[str]:
         "  (of pairs of observations or of classes of behaviour, whichever is smaller); ratio: 2 median e_d over the "
         "median distance,",
         f"  compared with {check.tolerance.transition:g}; separation: how often a pair is further apart than one of "
-        "equal labels;",
+        "equal labels (0.5 by chance);",
         f"  sampled where a level has more than {check.tolerance.sample:,} pairs",
         "    level            pairs  explained  median distance    ratio  witness e_d  separation"
         + ("  positive bound" if check.levels[0].bound is not None else ""),
@@ -329,9 +330,14 @@ def _comparison_lines(comparison: Comparison, label: str | None) -> list[str]:
     header = f"  {'auxiliary':{width}}  behaviours  classes  embeddings  levels  certified"
     lines = [
         f"Auxiliary functions compared ({comparison.transitions:,} transitions):",
-        header + ("" if label is None else f"  within {label}"),
+        header + ("" if label is None else "  floor"),
     ]
     lines += [_candidate_row(each, width, label) for each in comparison.candidates]
+    if label is not None:
+        lines += [
+            f"  certified: share of the pairs that differ in {label}; floor: share of those that agree in it and are",
+            "  told apart as well",
+        ]
     lines += ["  which pairs each protects (digit: level, dot: not distinguished):"]
     lines += [f"  {each.name:{width}}  {_level_bar(each)}" for each in comparison.candidates]
     return lines
@@ -343,12 +349,16 @@ def _candidate_row(candidate: Candidate, width: int, label: str | None) -> str:
         return f"  {candidate.name:{width}}  no well-trained model exists: {candidate.contradiction}"
     needed = f"{embeddings.at_least:,}" if embeddings.exact else f">= {embeddings.at_least:,}"
     classes = "-" if candidate.classes is None else f"{candidate.classes:,}"
-    share = "-" if candidate.certified_share is None else f"{candidate.certified_share:.3f}"
+    share = _share(candidate.certified_share)
     row = (
         f"  {candidate.name:{width}}  {candidate.behaviours:10,}  {classes:>7}  {needed:>10}  "
         f"{len(candidate.pairs_per_level):6,}  {share:>9}"
     )
-    return row if label is None else f"{row}  {candidate.within_label:{len('within ') + len(label)},}"
+    return row if label is None else f"{row}  {_share(candidate.floor):>5}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _level_bar(candidate: Candidate) -> str:

@@ -204,6 +204,7 @@ class _Relations:
             leaves=relation.leaves,
             certified_share=facts.certified_share,
             within_label=facts.within_label,
+            floor=facts.floor,
             exact=relation.exact,
         )
 
@@ -239,24 +240,26 @@ def _conflicts_message(conflicts: observed.StoredConflicts, chosen: str) -> str:
 
 def _facts(relation: StoredRelation, kinds: Kinds | None, cells: Sequence[str], look_alikes: bool) -> Facts:
     graph = relation.quotient.graph
-    share = within = None
+    share = within = floor = None
     if kinds is not None:
         within = _equal_pairs(relation, kinds, cells)
         sizes = np.bincount(kinds.label, kinds.size).astype(np.int64)
-        n = relation.number
-        apart = n * (n - 1) // 2 - sum(size * (size - 1) // 2 for size in sizes.tolist())
+        alike = sum(size * (size - 1) // 2 for size in sizes.tolist())
+        apart = relation.number * (relation.number - 1) // 2 - alike
         share = (relation.distinguished_pairs - within) / apart if apart else None
-    alike = None
+        floor = within / alike if alike else None
+    look_alike_pairs = None
     if look_alikes:
-        alike = _equal_pairs(relation, relation.content_kinds(), None)
+        look_alike_pairs = _equal_pairs(relation, relation.content_kinds(), None)
     return Facts(
         sources=graph.sources,
         action_codes=graph.actions,
         p_values=(graph.values, graph.known, graph.occurring),
         unknown_sources=graph.unknown_sources,
-        look_alike_pairs=alike,
+        look_alike_pairs=look_alike_pairs,
         certified_share=share,
         within_label=within,
+        floor=floor,
     )
 
 
