@@ -16,6 +16,9 @@ from bisim_theory.theorem.nearest import Floats
 
 ACCENT, PALE, GREY, INK = "#1f5a8c", "#c9d9e8", "#a9b0b6", "#24292e"
 
+UNDISTINGUISHED = "#f0f1f2"
+"""Fill of the pairs that are not told apart, lighter than every level."""
+
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "bisim_theory",
@@ -306,7 +309,7 @@ def _shares(axes: Axes, row: int, candidate: Candidate, pairs: int) -> None:
     if candidate.contradiction is not None:
         axes.text(0.01, row, "no well-trained model exists", va="center", fontsize=8)
         return
-    axes.barh(row, 1, color="#f0f1f2", edgecolor=GREY, linewidth=0.5, height=0.62)
+    axes.barh(row, 1, color=UNDISTINGUISHED, edgecolor=GREY, linewidth=0.5, height=0.62)
     shallow, deep = candidate.pairs_per_level[: SHADES - 1], candidate.pairs_per_level[SHADES - 1 :]
     left = 0.0
     for level, number in enumerate([*shallow, sum(deep)], start=1):
@@ -325,7 +328,7 @@ def _legend(deepest: int) -> list[Any]:
     levels = range(1, min(deepest, SHADES) + 1)
     names = [f"level {each}" + (" and deeper" if each == SHADES < deepest else "") for each in levels]
     shades = [Patch(color=_shade(each), label=name) for each, name in zip(levels, names, strict=True)]
-    return [*shades, Patch(facecolor="#f0f1f2", edgecolor=GREY, linewidth=0.5, label="not told apart")]
+    return [*shades, Patch(facecolor=UNDISTINGUISHED, edgecolor=GREY, linewidth=0.5, label="not told apart")]
 
 
 def _percent(share: float) -> str:

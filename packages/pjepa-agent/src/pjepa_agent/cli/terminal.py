@@ -5,7 +5,7 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bisim_theory.console import Parser
@@ -33,11 +33,11 @@ def log_to_terminal() -> None:
     logging.getLogger("pjepa_agent").setLevel(logging.INFO)
 
 
-def picture_path(parser: Parser, name: str) -> Path:
+def picture_path(parser: Parser, name: str, formats: Sequence[str] = PICTURE_FORMATS) -> Path:
     """Check the path of a picture to write; exit with status 2 if its format or folder will not do."""
     out = Path(name)
-    if out.suffix not in PICTURE_FORMATS:
-        parser.error(f"--out {out}: must end in {', '.join(PICTURE_FORMATS)}")
+    if out.suffix not in formats:
+        parser.error(f"--out {out}: must end in {', '.join(formats)}")
     if not out.parent.is_dir() or out.is_dir():
         parser.error(f"--out {out}: must be a file in an existing folder")
     return out

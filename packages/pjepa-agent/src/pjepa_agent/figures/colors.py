@@ -20,8 +20,8 @@ ORDERED = "viridis"
 
 
 def line_style(number: int) -> str:
-    """Return the style of a line, another one each time that the colours begin anew."""
-    return ("-", "--", ":", "-.")[number // len(DISTINCT) % 4]
+    """Return the style of a line: lines in turn have different ones, which a print without colours shows too."""
+    return ("-", "--", "-.", ":")[number % 4]
 
 
 def ordered_colors(number: int) -> NDArray[Any]:

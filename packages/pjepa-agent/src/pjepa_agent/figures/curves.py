@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib import color_sequences
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pjepa_agent.evaluation.compactness import COMPACT, RunGroup
 from pjepa_agent.evaluation.theorem import LEVELS_MEASURED
-from pjepa_agent.figures.run import save_figure, unstyled
+from pjepa_agent.figures.colors import DISTINCT, line_style
+from pjepa_agent.figures.run import save_figure, say_unmeasured, unstyled
 from pjepa_agent.runs.metrics import ACCURACY
 
 PANELS = {
@@ -63,18 +63,17 @@ def draw_group_curves(groups: Sequence[RunGroup], path: Path, compact: float = C
 
 def _draw_measure(panel: Axes, groups: Sequence[RunGroup], name: str) -> None:
     """Draw one measure of all groups."""
-    colors = color_sequences["tab10" if len(groups) <= 10 else "tab20"]
     for number, group in enumerate(groups):
         updates, values = group.curves(name)
         known = np.isfinite(values).all(0)
-        color = colors[number % len(colors)]
+        color, style = DISTINCT[number % len(DISTINCT)], line_style(number)
         label = f"{group.name} ({len(values)} seed{'s' if len(values) > 1 else ''})"
-        panel.plot(updates[known], values[:, known].mean(0), color=color, linewidth=1.4, label=label)
+        panel.plot(updates[known], values[:, known].mean(0), color=color, linestyle=style, linewidth=1.4, label=label)
         panel.fill_between(
             updates[known], values[:, known].min(0), values[:, known].max(0), color=color, alpha=0.18, linewidth=0
         )
     if not any(np.isfinite(line.get_ydata()).any() for line in panel.lines):
-        panel.text(0.5, 0.5, "not measured", transform=panel.transAxes, ha="center", va="center", color="grey")
+        say_unmeasured(panel)
         return
     panel.set_xlabel("update")
     panel.grid(alpha=0.3)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from pjepa_agent.figures.colors import DISTINCT
 from pjepa_agent.figures.run import save_figure, unstyled
 from pjepa_agent.planning.episodes import Episode
 
@@ -25,7 +26,8 @@ MOST_SHOWN = 6
 """Most episodes that are drawn."""
 
 EXPLANATION = (
-    "above: the count; below: what the plan of the step before expected, and the first plan; red: not what came"
+    "above: the count; below: what the plan of the step before expected, and the first plan; "
+    "red, with \N{NOT EQUAL TO}: not what came"
 )
 
 SIDE, CAPTION, MARGIN = 256, 76, 8
@@ -45,7 +47,7 @@ def write_strips(path: Path, episodes: Sequence[Episode], goals: NDArray[Any], c
     """Write a picture with a row of observations for each episode.
 
     Over an observation stands what is real: its label, or its reward. Beneath stands what was imagined: by the plan of
-    the step before, and by the first plan; in red where it is not what came.
+    the step before, and by the first plan; in red, with a sign, where it is not what came.
 
     Args:
         path: file to write.
@@ -93,9 +95,11 @@ def _draw_row(row: NDArray[Any], episode: Episode, number: int, classify: Classi
         if step < len(first_names):
             lines.append((f"first plan: {first_names[step]}", first_names[step]))
         for place, (text, name) in enumerate(lines):
-            color = "black" if name == real[step] else "red"
-            axes.text(0.5, -0.04 - 0.16 * place, text, transform=axes.transAxes, ha="center", va="top", color=color,
-                      fontsize=8)  # fmt: skip
+            came = name == real[step]
+            axes.text(
+                0.5, -0.04 - 0.16 * place, text if came else f"{text} \N{NOT EQUAL TO}", transform=axes.transAxes,
+                ha="center", va="top", color="black" if came else DISTINCT[1], fontsize=8,
+            )  # fmt: skip
 
 
 def _draw(axes: Axes, observation: NDArray[Any], title: str) -> None:

@@ -99,9 +99,9 @@ def load_column(path: str | os.PathLike[str], at: Which = "last") -> Column | Wo
     """
     run, config = RunDirectory.open(path)
     model = load(path, at=at)
-    if not config.counting:
-        return _load_world_column(run, config, model)
-    held_out = HeldOut(config)
+    held_out = read_held_out(run, config)
+    if isinstance(held_out, HeldOutEpisodes):
+        return _load_world_column(run, config, held_out, model)
     embedding = model.encode(held_out.images).numpy()
     if not np.isfinite(embedding).all():
         raise RunError(f"{path}: its encoder's embeddings are not finite, so there is nothing to draw")
@@ -117,12 +117,24 @@ def load_column(path: str | os.PathLike[str], at: Which = "last") -> Column | Wo
     )
 
 
-def _load_world_column(run: RunDirectory, config: Config, model: PJEPA) -> WorldColumn:
+def read_held_out(run: RunDirectory, config: Config) -> HeldOut | HeldOutEpisodes:
+    """Make the held-out data of a run again, with p as it was trained.
+
+    Raises:
+        RunError, DatasetError, OSError: a file of the run is missing or invalid.
+        ConfigError: the run's environment, or its p, is there no more.
+    """
+    if config.counting:
+        return HeldOut(config)
     spec = run.read_spec()
     auxiliary = Auxiliary(config, bins=spec.auxiliary_bins)
     auxiliary.restore(read_transitions(run.transitions))
     held_out = make_held_out(config, spec, auxiliary, run.held_out)
     assert isinstance(held_out, HeldOutEpisodes)
+    return held_out
+
+
+def _load_world_column(run: RunDirectory, config: Config, held_out: HeldOutEpisodes, model: PJEPA) -> WorldColumn:
     measures = held_out.measure(model)
     if math.isnan(measures["eval/spread"]):
         raise RunError(f"{run.path}: its encoder's embeddings are not finite, so there is nothing to draw")

@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 from bisim_theory.files import atomic_write
-from matplotlib import colormaps, style
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from pjepa_agent.evaluation.clusters import pairwise_distances
+from pjepa_agent.figures.colors import DISTINCT, UNKNOWN, line_style, markers, ordered_colors
 from pjepa_agent.runs.metrics import ACCURACY, MetricsFile, objective_losses
 
 POINTS = 256
@@ -51,10 +53,16 @@ def draw_pca(axes: Axes, embedding: NDArray[Any], labels: NDArray[np.int64], nam
     points = centred @ directions[:2].T
     variance = singular**2 / max(float((singular**2).sum()), np.finfo(float).tiny)
     different = np.unique(labels)
-    colors = colormaps["turbo"](np.linspace(0.03, 0.97, int(labels.max()) + 1))
+    number = int(labels.max()) + 1
+    colors, shapes = ordered_colors(number), markers(number)
     for label in different:
-        chosen, color = points[labels == label], colors[label] if label >= 0 else "lightgrey"
-        axes.scatter(chosen[:, 0], chosen[:, 1], s=18, color=color, linewidths=0, alpha=0.85)
+        chosen, color = points[labels == label], colors[label] if label >= 0 else UNKNOWN
+        look: dict[str, Any] = {
+            "marker": shapes[label] if label >= 0 else "o",
+            "edgecolors": "white",
+            "linewidths": 0.3,
+        }
+        axes.scatter(chosen[:, 0], chosen[:, 1], s=24, color=color, **look)
         if name is None or label < 0 or len(different) > MOST_NAMED:
             continue
         axes.annotate(
@@ -67,13 +75,13 @@ def draw_pca(axes: Axes, embedding: NDArray[Any], labels: NDArray[np.int64], nam
 
 
 def draw_distances(axes: Axes, embedding: NDArray[Any], labels: NDArray[np.int64], name: str | None = "count") -> None:
-    """Draw the distances between embeddings (n, d) as a heatmap sorted by label (n,), with red lines between labels."""
+    """Draw the distances between embeddings (n, d) as a heatmap sorted by label (n,), with lines between labels."""
     order = np.argsort(labels, kind="stable")
     image = axes.imshow(pairwise_distances(embedding[order], embedding[order]), cmap="viridis", interpolation="nearest")
     starts = np.flatnonzero(np.diff(labels[order])) + 1
     for start in starts:
-        axes.axhline(start - 0.5, color="red", linewidth=0.8)
-        axes.axvline(start - 0.5, color="red", linewidth=0.8)
+        axes.axhline(start - 0.5, color="white", linewidth=0.8)
+        axes.axvline(start - 0.5, color="white", linewidth=0.8)
     edges = np.concatenate([[0], starts, [len(labels)]])
     middles = (edges[:-1] + edges[1:] - 1) / 2
     different = [str(label) for label in np.unique(labels)]
@@ -88,27 +96,59 @@ def draw_distances(axes: Axes, embedding: NDArray[Any], labels: NDArray[np.int64
 def draw_training_curves(figure: Figure, metrics: MetricsFile) -> None:
     """Draw the losses of the objective (logarithmic) and the held-out measures over the updates."""
     left, right = figure.subplots(1, 2)
-    updates = metrics.column("update")
     # The mean over an interval is drawn at its end; before the first update there is none.
-    for name in objective_losses(metrics.names):
-        label = LOSS_LABELS.get(name, name.removeprefix("losses/").replace("_", " "))
-        left.plot(updates, metrics.column(name), marker=".", label=label)
-    left.set_yscale("log")
+    losses = {
+        name: LOSS_LABELS.get(name, name.removeprefix("losses/").replace("_", " "))
+        for name in objective_losses(metrics.names)
+    }
+    if _draw_columns(left, metrics, losses):
+        plain_logarithmic(left)
     left.set_title("losses, mean since the last evaluation")
-    for name, label in HELD_OUT_LABELS.items():
-        values = metrics.column(name)
-        if not np.isnan(values).all():
-            right.plot(updates, values, marker=".", label=label)
-    accuracy = metrics.column(ACCURACY)
-    if not np.isnan(accuracy[0]):
-        right.axhline(accuracy[0], color="grey", linestyle=":", label="accuracy of the untrained encoder")
-    right.set_ylim(0, 1.05)
+    if _draw_columns(right, metrics, HELD_OUT_LABELS):
+        accuracy = metrics.column(ACCURACY)
+        if not np.isnan(accuracy[0]):
+            right.axhline(accuracy[0], color="grey", linestyle=":", label="accuracy of the untrained encoder")
+        right.set_ylim(-0.03, 1.05)
     right.set_title("held-out observations")
     for axes in (left, right):
         axes.set_xlabel("update")
         axes.grid(alpha=0.3)
-        if axes.lines:  # a damaged record may have no losses
+        if axes.lines:
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, frameon=False)
+
+
+def _draw_columns(axes: Axes, metrics: MetricsFile, labels: dict[str, str]) -> bool:
+    """Draw columns that were measured, a colour and a marker each, and return whether there are any."""
+    updates = np.array(metrics.column("update"))
+    drawn = {name: np.array(metrics.column(name)) for name in labels}
+    drawn = {name: values for name, values in drawn.items() if np.isfinite(values).any()}
+    for number, (name, values) in enumerate(drawn.items()):
+        color, marker = DISTINCT[number % len(DISTINCT)], markers(len(drawn))[number]
+        style: dict[str, Any] = {"color": color, "linestyle": line_style(number), "marker": marker, "markersize": 4}
+        axes.plot(updates, values, label=labels[name], **style)
+    if not drawn:
+        say_unmeasured(axes)
+        axes.set_yticks([])
+    axes.set_xlim(-0.03 * max(updates[-1], 1), 1.03 * max(updates[-1], 1))  # alike in both, and of one evaluation too
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    return bool(drawn)
+
+
+def say_unmeasured(axes: Axes) -> None:
+    """Write into empty axes why they are empty."""
+    axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center", color="dimgrey")
+
+
+def plain_logarithmic(axes: Axes) -> None:
+    """Make the vertical axis logarithmic, with few ticks and plain numbers; values that are not positive are left out.
+
+    Matplotlib writes numbers at its minor ticks too, which then cover each other.
+    """
+    axes.set_yscale("log", nonpositive="mask")
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1e3 * low else (1,), numticks=6))
+    axes.yaxis.set_major_formatter(lambda value, place: f"{value:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 @unstyled

@@ -84,6 +84,17 @@ def draw_classes(axes: Axes, arrangement: Arrangement) -> None:
     The axes must have their final size, by which is decided which classes are named where there is room.
     """
     points, share = principal_components(arrangement.embedding)
+    scatter_classes(axes, points, arrangement)
+    axes.margins(0.08)
+    name_classes(axes, points, arrangement)
+    add_value_bar(axes, arrangement)
+    axes.set_xlabel(f"first component ({share[0]:.0%} of the variance)")
+    axes.set_ylabel(f"second component ({share[1]:.0%})")
+    axes.set_title(f"PCA of {_count(arrangement)} held-out embeddings,\nby {arrangement.kind}", fontsize=11)
+
+
+def scatter_classes(axes: Axes, points: NDArray[np.float64], arrangement: Arrangement) -> None:
+    """Scatter points (n, 2), coloured and marked by class, or coloured by a scale; grey where the value is unknown."""
     value = arrangement.value
     unknown = np.isnan(value)
     axes.scatter(points[unknown, 0], points[unknown, 1], s=14, color=UNKNOWN, linewidths=0)
@@ -96,12 +107,6 @@ def draw_classes(axes: Axes, arrangement: Arrangement) -> None:
     else:
         x, y = points[~unknown].T
         axes.scatter(x, y, s=22, c=value[~unknown], cmap=_colors(arrangement), norm=_norm(arrangement))
-    axes.margins(0.08)
-    _name_classes(axes, points, arrangement)
-    _value_bar(axes, arrangement)
-    axes.set_xlabel(f"first component ({share[0]:.0%} of the variance)")
-    axes.set_ylabel(f"second component ({share[1]:.0%})")
-    axes.set_title(f"PCA of {_count(arrangement)} held-out embeddings,\nby {arrangement.kind}", fontsize=11)
 
 
 def principal_components(embedding: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -132,7 +137,7 @@ def _norm(arrangement: Arrangement) -> Normalize:
     return Normalize(known.min(initial=0.0), known.max(initial=0.0) or 1.0) if len(known) else Normalize(0, 1)
 
 
-def _name_classes(axes: Axes, points: NDArray[np.float64], arrangement: Arrangement) -> None:
+def name_classes(axes: Axes, points: NDArray[np.float64], arrangement: Arrangement) -> None:
     """Write the name of each class at its centre, of those that would cover each other the first alone."""
     if not arrangement.names or max(map(len, arrangement.names)) > LONGEST_BADGE:
         return
@@ -156,7 +161,7 @@ def _name_classes(axes: Axes, points: NDArray[np.float64], arrangement: Arrangem
             )  # fmt: skip
 
 
-def _value_bar(axes: Axes, arrangement: Arrangement) -> None:
+def add_value_bar(axes: Axes, arrangement: Arrangement) -> None:
     """Add a bar of the classes or of the scale to the right of axes, with as many names as there is room for."""
     mappable = ScalarMappable(_norm(arrangement), _colors(arrangement))
     bar = axes.figure.colorbar(mappable, cax=_bar_axes(axes), label=arrangement.kind)

@@ -8,14 +8,14 @@ import numpy as np
 from bisim_theory.theorem.check import EXPLAINED
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from pjepa_agent.evaluation.compactness import RunGroup
 from pjepa_agent.evaluation.theorem import LEVELS_MEASURED
 from pjepa_agent.evaluation.world_table import with_least_explained
 from pjepa_agent.figures.colors import DISTINCT, line_style
 from pjepa_agent.figures.curves import draw_group_curves
-from pjepa_agent.figures.run import LOSS_LABELS, save_figure, unstyled
+from pjepa_agent.figures.run import LOSS_LABELS, plain_logarithmic, save_figure, say_unmeasured, unstyled
 from pjepa_agent.runs.metrics import ACCURACY, LEAST_EXPLAINED, objective_losses
 
 GENERAL = {
@@ -148,13 +148,9 @@ def _draw_measure(panel: Axes, groups: Sequence[RunGroup], name: str, marked: di
     panel.grid(alpha=0.3)
     panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     if not any(np.isfinite(line.get_ydata()).any() for line in panel.lines[: len(groups)]):
-        panel.text(0.5, 0.5, "not measured", transform=panel.transAxes, ha="center", va="center", color="grey")
+        say_unmeasured(panel)
     elif name.startswith(LOGARITHMIC):
-        panel.set_yscale("log", nonpositive="mask")
-        low, high = panel.get_ylim()
-        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1e3 * low else (1,), numticks=6))
-        panel.yaxis.set_major_formatter(lambda value, place: f"{value:g}")
-        panel.yaxis.set_minor_formatter(NullFormatter())
+        plain_logarithmic(panel)
     elif name.startswith(SHARES):
         panel.set_ylim(-0.03, 1.03)
     elif name == "theorem/collapsed_pairs":

@@ -18,6 +18,7 @@ from bisim_theory.files import atomic_write
 from torch import nn
 
 from pjepa_agent.config.fields import ConfigError
+from pjepa_agent.config.schema import Config
 from pjepa_agent.model import PJEPA
 from pjepa_agent.networks.encoders import EncoderFactory, find_encoder
 from pjepa_agent.runs.directory import RunDirectory, RunError
@@ -205,6 +206,37 @@ def load(
     path = directory.checkpoint if at == "last" else directory.best
     if at == "best" and not path.is_file():
         raise RunError(f"{path}: does not exist; this run keeps its last state alone")
+    return _load_model(directory, config, path, device, make)[1]
+
+
+def load_kept(run: str | os.PathLike[str]) -> Iterator[tuple[int, PJEPA]]:
+    """Yield the update and the model of every checkpoint that a run keeps, in the order of the training.
+
+    The first is the untrained model, of update 0. A run keeps as many checkpoints as ``evaluation.checkpoints`` says,
+    one an evaluation.
+
+    Raises:
+        RunError: as `load` does.
+    """
+    directory, config = RunDirectory.open(run)
+    kept = [path for path in directory.checkpoints(config.evaluation.checkpoints) if path.is_file()]
+    states = (_load_model(directory, config, path) for path in reversed(kept or [directory.checkpoint]))
+    update, model = next(states)
+    untrained = PJEPA.untrained(config, directory.read_spec())
+    untrained.copy_standardization(model)
+    yield 0, untrained.eval()
+    yield update, model
+    yield from states
+
+
+def _load_model(
+    directory: RunDirectory,
+    config: Config,
+    path: Path,
+    device: torch.device | str = "cpu",
+    make: EncoderFactory | None = None,
+) -> tuple[int, PJEPA]:
+    """Load the update and the model of one checkpoint of a run."""
     state = load_checkpoint(path, device)
     try:
         model = PJEPA(config, directory.read_spec(), make).to(device)
@@ -212,7 +244,8 @@ def load(
         raise RunError(f"{directory.path}: {error}") from None
     with checkpoint_errors(path):
         model.load_state_dict(state.get("averaged", state["model"]))
-    return model.eval()
+        update = int(state.get("update", 0))
+    return update, model.eval()
 
 
 @contextlib.contextmanager
