@@ -15,6 +15,7 @@ from bisim_theory.data.contradiction import NoWellTrainedModelError
 from bisim_theory.data.folding import Conflicts
 from bisim_theory.data.identity import ContentNote
 from bisim_theory.data.labels import label_names, label_values
+from bisim_theory.data.numbering import distinct
 from bisim_theory.data.representation import Representation
 from bisim_theory.data.terminals import Terminals
 from bisim_theory.data.transitions import Ids, TransitionDataset
@@ -111,12 +112,16 @@ class Outcome:
     @functools.cached_property
     def sources(self) -> int:
         """Return the number of observations that are sources."""
-        return len(np.unique(self.data.source)) if self.facts is None else self.facts.sources
+        if self.facts is not None:
+            return self.facts.sources
+        is_source = np.zeros(self.data.frames, bool)
+        is_source[self.data.source] = True
+        return int(np.count_nonzero(is_source))
 
     @functools.cached_property
     def action_codes(self) -> Ids:
         """Return (A,) the action codes that occur, sorted."""
-        return np.unique(self.data.action) if self.facts is None else self.facts.action_codes
+        return distinct(self.data.action)[0] if self.facts is None else self.facts.action_codes
 
     @functools.cached_property
     def p_values(self) -> tuple[int, int, int] | None:
@@ -234,7 +239,7 @@ class WithRelation(Related):
         """Return the share of the pairs with different labels that are distinguished, or None without such pairs."""
         if self.facts is not None:
             return self.facts.certified_share
-        return None if self.labels is None else self.relation.certified_share(self.labels)
+        return None if self.labels is None else self.relation.certified_share(self.labels, self.within_label)
 
     @functools.cached_property
     def within_label(self) -> int | None:

@@ -99,8 +99,24 @@ def count(code: Integers, number: int) -> NDArray[np.int64]:
         if 4 * number <= BLOCK:
             counts += np.bincount(code[block], minlength=number)
         else:
-            np.add.at(counts, code[block], 1)
+            add_counts(counts, code[block])
     return counts
+
+
+def add_counts(counts: Integers, code: Integers) -> None:
+    """Add to the number of each code how often it occurs in an array (M,) that the caches hold."""
+    here = np.sort(code)
+    begin, length = _runs(here)
+    counts[here[begin]] += length.astype(counts.dtype)
+
+
+def _runs(code: Integers) -> tuple[Integers, Integers]:
+    """Return where runs of equal integers begin, and how long they are."""
+    differs = np.empty(len(code), bool)
+    differs[:1] = True
+    np.not_equal(code[1:], code[:-1], out=differs[1:])
+    begin = np.flatnonzero(differs)
+    return begin, np.diff(begin, append=len(code))
 
 
 def number(key: Integers, below: int) -> tuple[Integers, Integers]:
@@ -115,7 +131,9 @@ def number(key: Integers, below: int) -> tuple[Integers, Integers]:
     Returns:
         (M,) the number of each key, and the position of the first key of each number.
     """
-    place = _first_equal(key, below)
+    if below <= 2 * len(key) + 1024:
+        return _number_by_table(key, below)
+    place = _first_equal(key)
     is_first = np.empty(len(key), bool)
     for block in blocks(len(key)):
         is_first[block] = place[block] == np.arange(block.start, block.stop, dtype=place.dtype)
@@ -127,15 +145,25 @@ def number(key: Integers, below: int) -> tuple[Integers, Integers]:
     return place, first
 
 
-def _first_equal(key: Integers, below: int) -> Integers:
+def _number_by_table(key: Integers, below: int) -> tuple[Integers, Integers]:
+    """Do what `number` does, with an entry for each possible key."""
+    table: Integers = np.empty(below, id_type(len(key)))
+    _write_first(table, key, lambda keys: keys)
+    is_first = np.empty(len(key), bool)
+    for block in blocks(len(key)):
+        is_first[block] = table[key[block]] == np.arange(block.start, block.stop, dtype=table.dtype)
+    first = positions(is_first)
+    del is_first
+    table[key[first]] = ids(len(first))
+    numbers: Integers = np.empty(len(key), table.dtype)
+    for block in blocks(len(key)):
+        numbers[block] = table[key[block]]
+    return numbers, first
+
+
+def _first_equal(key: Integers) -> Integers:
     """Compute (M,) the position of the first key that equals each."""
     place: Integers = np.empty(len(key), id_type(len(key)))
-    if below <= 2 * len(key) + 1024:
-        table: Integers = np.empty(below, place.dtype)
-        _write_first(table, key, lambda keys: keys)
-        for block in blocks(len(key)):
-            place[block] = table[key[block]]
-        return place
     table = np.empty(1 << max(len(key) - 1, 15).bit_length(), place.dtype)
     pending: Integers | None = None
     for attempt in range(ATTEMPTS):
@@ -185,8 +213,29 @@ def _look_up(key: Integers, place: Integers, table: Integers, pending: Integers 
 def order_of(code: Integers, below: int) -> Integers:
     """Return the positions of integers 0..below - 1 in sorted order, equal ones as they lie.
 
-    They are sorted by counting, 16 bits at a time.
+    Where there are fewer integers than positions, those are counted, and the positions of one block after another get
+    the next places of their integers. Other integers are sorted as a whole.
     """
+    if len(code) <= BLOCK or 2 * below > len(code):
+        return _order_by_digits(code, below)
+    order: Integers = np.empty(len(code), id_type(len(code)))
+    end: Integers = np.zeros(below, id_type(len(code) + 1))
+    for block in blocks(len(code)):
+        add_counts(end, code[block])
+    np.cumsum(end, out=end)
+    within = np.arange(BLOCK)
+    for block in reversed(list(blocks(len(code)))):
+        at = _order_by_digits(code[block], below)
+        here = code[block][at]
+        begin, length = _runs(here)
+        first = end[here[begin]] - length.astype(end.dtype)
+        end[here[begin]] = first
+        order[np.repeat(first - begin, length) + within[: len(here)]] = at + block.start
+    return order
+
+
+def _order_by_digits(code: Integers, below: int) -> Integers:
+    """Do what `order_of` does by counting 16 bits after another."""
     kind = id_type(len(code))
     order = np.argsort(_digit(code, 0), kind="stable").astype(kind)
     for shift in range(_DIGIT, max(below - 1, 0).bit_length(), _DIGIT):

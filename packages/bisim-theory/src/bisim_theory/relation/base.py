@@ -228,17 +228,18 @@ class Relation(ABC):
 
     def first_member(self, of_class: int) -> int:
         """Return the id of the first observation of a class of behaviour."""
-        return int(self.behaviour.members(of_class)[0])
+        return int(self.behaviour.first[of_class])
 
-    def certified_share(self, labels: NDArray[Any]) -> float | None:
+    def certified_share(self, labels: NDArray[Any], within_label: int | None = None) -> float | None:
         """Return the share in R_D* of the pairs of observations with different labels; None without such a pair.
 
         Args:
             labels: (F,) one label per observation, the ground truth.
+            within_label: `distinguished_within_label(labels)`, if it was computed before.
         """
         code = self.label_codes(labels)
         apart = len(code) * (len(code) - 1) // 2 - _pairs_of_one_label(code)
-        certified = self.distinguished_pairs - self.equal_label_pairs(code)
+        certified = self.distinguished_pairs - (self.equal_label_pairs(code) if within_label is None else within_label)
         return certified / apart if apart else None
 
     def floor(self, labels: NDArray[Any]) -> float | None:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory._aliases import former_parameters
-from bisim_theory.data.numbering import blocks, count, id_type, ids, increases, number, order_of, pair_key
+from bisim_theory.data.numbering import blocks, count, id_type, increases, number, order_of, pair_key
 from bisim_theory.data.terminals import ended
 from bisim_theory.data.transitions import Ids, TransitionDataset
 from bisim_theory.relation.base import Relation
@@ -61,8 +61,6 @@ def collect_next(
         content: (F,) ids that are equal for observations of equal content, as of `TransitionDataset.content_ids`; None
             where only equal ids are equal observations.
     """
-    if content is None:
-        content = ids(relation.data.frames)
     return suggest(relation, KindsInMemory(relation, labels, content), most)
 
 
@@ -104,23 +102,26 @@ class KindsInMemory:
     Args:
         relation: R_D*.
         labels: (F,) the ground truth.
-        content: (F,) ids that are equal for observations of equal content.
+        content: (F,) ids that are equal for observations of equal content; None where only equal ids are.
     """
 
-    def __init__(self, relation: Relation, labels: NDArray[Any], content: Ids) -> None:
+    def __init__(self, relation: Relation, labels: NDArray[Any], content: Ids | None) -> None:
         self.content, self.data, behaviour = content, relation.data, relation.behaviour
         label, of_class = relation.label_codes(labels), behaviour.class_of
         kind_of, first = _kinds(of_class, behaviour.classes, label)
         self.of_class, self.label = of_class[first].astype(np.int64), label[first].astype(np.int64)
         self.size = count(kind_of, len(first))
-        self.members = relation.observations[order_of(kind_of, len(first))]
+        self.members = order_of(kind_of, len(first))
+        for block in blocks(len(kind_of)):
+            self.members[block] = relation.observations[self.members[block]]
         self.first_member = np.concatenate([[0], np.cumsum(self.size)])
         self._done = _Done(self.data, behaviour.actions)
         # Nothing follows an observation that ended its episode.
         self.ended = np.zeros(self.data.frames, bool)
         self.ended[ended(self.data)] = True
         self.actable = np.zeros(len(first), bool)
-        self.actable[kind_of[~self.ended[relation.observations]]] = True
+        for block in blocks(len(kind_of)):
+            self.actable[kind_of[block][~self.ended[relation.observations[block]]]] = True
 
     def example(self, kind: int, action: int, asked: set[tuple[int, int | None]]) -> tuple[int, int | None] | None:
         """Find a source of a kind from which the action is untried, else one with its observed successor."""
@@ -135,7 +136,8 @@ class KindsInMemory:
         else:
             places, after = self.data.successor[row], None
             found = list(zip(members.tolist(), places.tolist(), strict=True))
-        for content, example in zip(self.content[places].tolist(), found, strict=True):
+        contents = places if self.content is None else self.content[places]
+        for content, example in zip(contents.tolist(), found, strict=True):
             if (content, after) not in asked:
                 asked.add((content, after))
                 return example
@@ -154,7 +156,9 @@ def _kinds(of_class: Ids, classes: int, label: Ids) -> tuple[Ids, Ids]:
         (n,) the number of each, and (K,) the first position of each number.
     """
     labels = int(label.max()) + 1
-    key = pair_key(of_class, label, labels)
+    key: Ids = np.empty(len(label), id_type(classes * labels))
+    for block in blocks(len(key)):
+        key[block] = pair_key(of_class[block], label[block], labels)
     found, first = number(key, classes * labels)
     order = np.argsort(key[first])
     del key
@@ -168,13 +172,19 @@ def _kinds(of_class: Ids, classes: int, label: Ids) -> tuple[Ids, Ids]:
 class _Done:
     """Index the (observation, action) pairs of transitions, with a row of each.
 
+    Where every source is in one row, and those are sorted, the rows are the index.
+
     Args:
         data: the transitions.
         actions: (A,) the action codes that occur, sorted.
     """
 
     def __init__(self, data: TransitionDataset, actions: Ids) -> None:
-        self.codes, below = len(actions), data.frames * len(actions)
+        self.data, self.actions, self.codes = data, actions, len(actions)
+        self.single = increases(data.source)
+        if self.single:
+            return
+        below = data.frames * len(actions)
         self.key: Ids = np.empty(len(data), id_type(below + 1))
         for block in blocks(len(data)):
             self.key[block] = pair_key(data.source[block], np.searchsorted(actions, data.action[block]), self.codes)
@@ -185,6 +195,10 @@ class _Done:
 
     def rows(self, observations: Ids, action: int) -> Ids:
         """Return the first row of each observation under an action, by its index; -1 where it was not done."""
+        if self.single:
+            row = np.minimum(np.searchsorted(self.data.source, observations), len(self.data) - 1)
+            done = (self.data.source[row] == observations) & (self.data.action[row] == self.actions[action])
+            return np.where(done, row, -1)
         key = pair_key(observations, np.asarray(action), self.codes)
         place = np.minimum(np.searchsorted(self.key, key), len(self.key) - 1)
         row = place if self.order is None else self.order[place]

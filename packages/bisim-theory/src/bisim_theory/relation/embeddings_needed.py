@@ -45,9 +45,7 @@ def embeddings_needed(relation: Relation, labels: NDArray[Any] | None = None) ->
         relation: R_D*.
         labels: (F,) the ground truth; one colour for each of its values is tried as a colouring too.
     """
-    behaviour = relation.behaviour
-    first = behaviour.order[behaviour.ends - behaviour.sizes]
-    label_of_class = None if labels is None else labels[relation.observations[first]]
+    label_of_class = None if labels is None else labels[relation.behaviour.first]
     return bound_embeddings(relation, lambda: class_transitions(relation), label_of_class)
 
 

@@ -14,6 +14,7 @@ from bisim_theory.data.numbering import (
     compress,
     count,
     distinct,
+    first_positions,
     id_type,
     ids,
     increases,
@@ -49,11 +50,17 @@ class Edges:
         """Return whether no vertex has two edges."""
         return increases(self.source)
 
-    def rows_of(self, vertices: Ids) -> tuple[Ids, Ids]:
-        """Return the positions of the edges of some vertices, those of each together, and how many each has."""
+    @property
+    def listed(self) -> "Edges":
+        """The edges as a list, which they are."""
+        return self
+
+    def of_vertices(self, vertices: Ids) -> tuple[Ids, Ids, Ids]:
+        """Return how many edges some vertices have, and actions and successors, those of each vertex together."""
         begin = np.searchsorted(self.source, vertices)
         degree = np.searchsorted(self.source, vertices, side="right") - begin
-        return ranges(begin, degree), degree
+        rows = ranges(begin, degree)
+        return degree, self.action[rows], self.successor[rows]
 
     @functools.cached_property
     def degree(self) -> Ids:
@@ -81,6 +88,54 @@ class Edges:
         order, start, counts = self.by_successor
         found = self.source[order[ranges(start[vertices], counts[vertices])]]
         return found[number(found, self.vertices)[1]]
+
+
+@dataclass(frozen=True, eq=False)
+class SingleEdges:
+    """Labelled transitions between vertices, at most one from each, which take less memory by vertex than as a list.
+
+    Attributes:
+        action_of: (V,) code of the action 0..A-1 of the edge from each vertex, -1 without one.
+        successor_of: (V,) vertex to which it leads, -1 without one.
+    """
+
+    action_of: Ids
+    successor_of: Ids
+
+    @classmethod
+    def of(cls, edges: Edges) -> "SingleEdges":
+        """Take the edges of a list in which no vertex has two."""
+        action: Ids = np.full(edges.vertices, -1, edges.action.dtype)
+        successor: Ids = np.full(edges.vertices, -1, id_type(edges.vertices))
+        action[edges.source], successor[edges.source] = edges.action, edges.successor
+        return cls(action, successor)
+
+    @property
+    def vertices(self) -> int:
+        """V."""
+        return len(self.successor_of)
+
+    @property
+    def single(self) -> bool:
+        """Return True: no vertex has two edges."""
+        return True
+
+    @property
+    def successor(self) -> Ids:
+        """(E,) the vertices to which edges lead."""
+        return self.successor_of[self.successor_of >= 0]
+
+    @functools.cached_property
+    def listed(self) -> Edges:
+        """The edges as a list."""
+        source = positions(self.successor_of >= 0)
+        return Edges(self.vertices, source, self.action_of[source], self.successor_of[source])
+
+    def of_vertices(self, vertices: Ids) -> tuple[Ids, Ids, Ids]:
+        """Return how many edges some vertices have, and actions and successors, those of each vertex together."""
+        successor = self.successor_of[vertices]
+        has = successor >= 0
+        return has.astype(np.int64), self.action_of[vertices][has], successor[has]
 
 
 def ranges(start: Ids, length: Ids) -> Ids:
@@ -116,7 +171,7 @@ class ObservedGraph:
     folded_vertex_of: Ids | None
     auxiliary: Ids
     actions: Ids
-    edges: Edges
+    edges: Edges | SingleEdges
 
     @property
     def vertex_of(self) -> Ids:
@@ -140,7 +195,7 @@ def observed_graph(data: TransitionDataset, representative: Ids | None = None) -
     is_source[data.source] = True
     observed |= is_source
     everything = bool(observed.all())
-    observations = ids(data.frames) if everything else positions(observed)
+    observations = _observations(data, observed)
     actions, action_of_row = distinct(data.action)
     vertices = _Vertices.of(data.frames, observations, representative)
     return ObservedGraph(
@@ -153,6 +208,16 @@ def observed_graph(data: TransitionDataset, representative: Ids | None = None) -
         actions=actions,
         edges=_edges(data, vertices, action_of_row, len(actions)),
     )
+
+
+def _observations(data: TransitionDataset, observed: NDArray[np.bool_]) -> Ids:
+    """Return the ids at which a mask is True; where they are those of the sources in their order, without a copy."""
+    number = np.count_nonzero(observed)
+    if number == data.frames:
+        return ids(data.frames)
+    if number == len(data) and increases(data.source):
+        return data.source.astype(id_type(data.frames), copy=False)
+    return positions(observed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,8 +258,25 @@ class _Vertices:
         return frames if self.representative is None else self.representative[frames]
 
 
-def _edges(data: TransitionDataset, vertices: _Vertices, action: Ids, actions: int) -> Edges:
+def _single_edges(data: TransitionDataset, vertices: _Vertices, action: Ids) -> SingleEdges:
+    """Build the edges of transitions of which each has a source of its own, in their order; `action` may change."""
+    if vertices.number == len(data):
+        of_action, of_successor = action, vertices.at(data.successor)
+    else:
+        of_action = np.full(vertices.number, -1, action.dtype)
+        of_successor = np.full(vertices.number, -1, id_type(vertices.number))
+        for block in blocks(len(data)):
+            at = vertices.at(data.source[block])
+            of_action[at], of_successor[at] = action[block], vertices.at(data.successor[block])
+    for block in blocks(vertices.number):
+        of_action[block][of_successor[block] < 0] = -1
+    return SingleEdges(of_action, of_successor)
+
+
+def _edges(data: TransitionDataset, vertices: _Vertices, action: Ids, actions: int) -> Edges | SingleEdges:
     """Build the edges between vertices; `action` (N,) holds codes 0..`actions` - 1."""
+    if vertices.representative is None and increases(data.source):
+        return _single_edges(data, vertices, action)
     source, successor = vertices.at(data.source), vertices.at(data.successor)
     if increases(source, action):
         rows = None
@@ -274,6 +356,11 @@ class Behaviour:
     def sizes(self) -> Ids:
         """(C,) number of observations in each class."""
         return count(self.class_of, self.classes)
+
+    @functools.cached_property
+    def first(self) -> Ids:
+        """(C,) id of the first observation of each class, all of which have one."""
+        return self.observations[first_positions(self.class_of, self.classes)]
 
     @functools.cached_property
     def order(self) -> Ids:

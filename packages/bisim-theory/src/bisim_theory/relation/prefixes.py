@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bisim_theory.data.numbering import blocks, count, id_type, number, pair_key, positions
+from bisim_theory.data.numbering import add_counts, blocks, count, id_type, number, pair_key, positions
 from bisim_theory.data.transitions import Ids
 from bisim_theory.relation.base import Pairs
 from bisim_theory.relation.minima import RangeMinima, last_smaller
@@ -157,7 +157,7 @@ def count_by_label(place: Ids, places: int, label: Ids) -> tuple[Ids, Ids, Ids]:
     if combinations <= 2 * len(place):
         counts = np.zeros(combinations, id_type(len(place) + 1))
         for block in blocks(len(place)):
-            np.add.at(counts, pair_key(label[block], place[block], places), 1)
+            add_counts(counts, pair_key(label[block], place[block], places))
         found = np.flatnonzero(counts)
         return found // places, found % places, counts[found]
     key = pair_key(label, place, places)

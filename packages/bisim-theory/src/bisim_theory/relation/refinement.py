@@ -22,8 +22,7 @@ def group(graph: ObservedGraph, class_of_vertex: Ids) -> Behaviour:
     """Build the quotient of a graph by classes 0..C-1 of vertices with equal behaviour."""
     number_of_classes = int(class_of_vertex.max()) + 1
     first = first_positions(class_of_vertex, number_of_classes)
-    edges = graph.edges
-    rows, degree = edges.rows_of(first)
+    degree, action, successor = graph.edges.of_vertices(first)
     return Behaviour(
         data=graph.data,
         representative=graph.representative,
@@ -35,8 +34,8 @@ def group(graph: ObservedGraph, class_of_vertex: Ids) -> Behaviour:
         edges=Edges(
             number_of_classes,
             np.repeat(ids(number_of_classes), degree),
-            edges.action[rows],
-            class_of_vertex[edges.successor[rows]],
+            action,
+            class_of_vertex[successor],
         ),
     )
 
@@ -49,7 +48,7 @@ def refine_in_memory(graph: ObservedGraph) -> Ids:
     numbered in the order of their first vertices.
     """
     partition = _Partition(graph)
-    dirty = positions(graph.edges.degree > 0)
+    dirty = positions(graph.edges.listed.degree > 0)
     while len(dirty):
         dirty = partition.predecessors(partition.split(dirty))
     return number(partition.classes, partition.number)[0]
@@ -65,7 +64,7 @@ class _Partition:
     """
 
     def __init__(self, graph: ObservedGraph) -> None:
-        self.edges, self._actions = graph.edges, len(graph.actions)
+        self.edges, self._actions = graph.edges.listed, len(graph.actions)
         self.classes, first = number(
             np.add(graph.auxiliary, 1, dtype=id_type(graph.edges.vertices)), int(graph.auxiliary.max()) + 2
         )

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from bisim_theory.data.numbering import blocks, id_type, ids, number, order_of, positions, signed_type
 from bisim_theory.data.transitions import Ids
-from bisim_theory.relation.graph import ObservedGraph, ranges
+from bisim_theory.relation.graph import ObservedGraph, SingleEdges, ranges
 from bisim_theory.relation.minima import RangeMinima
 from bisim_theory.relation.prefixes import EQUAL, CommonPrefixes
 
@@ -46,14 +46,13 @@ class Steps:
     @classmethod
     def of(cls, graph: ObservedGraph) -> "Steps":
         """Take the edges of a graph with one action a source."""
-        edges, actions = graph.edges, len(graph.actions) + 1
+        actions = len(graph.actions) + 1
+        edges = graph.edges if isinstance(graph.edges, SingleEdges) else SingleEdges.of(graph.edges)
         symbol = graph.auxiliary.astype(signed_type((int(graph.auxiliary.max()) + 2) * actions))
         symbol *= actions
-        for block in blocks(len(edges.source)):
-            symbol[edges.source[block]] += edges.action[block] + symbol.dtype.type(1)
-        successor = np.full(edges.vertices, -1, id_type(edges.vertices + 2))
-        successor[edges.source] = edges.successor
-        return cls(symbol, actions, successor)
+        for block in blocks(edges.vertices):
+            symbol[block] += edges.action_of[block] + symbol.dtype.type(1)
+        return cls(symbol, actions, edges.successor_of.astype(id_type(edges.vertices + 2), copy=False))
 
 
 def sort_trajectories(graph: ObservedGraph) -> SortedTrajectories:

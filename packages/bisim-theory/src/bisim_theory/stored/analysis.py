@@ -26,7 +26,7 @@ from bisim_theory.stored.closure import cannot_collapse
 from bisim_theory.stored.collect_next import StoredKinds
 from bisim_theory.stored.dataset import StoredDataset
 from bisim_theory.stored.folding import fold_stored
-from bisim_theory.stored.graph import StoredGraph, build_graph, state_p
+from bisim_theory.stored.graph import LOOSE, StoredGraph, build_graph, state_p
 from bisim_theory.stored.identity import PAIR
 from bisim_theory.stored.quotient import Quotient
 from bisim_theory.stored.relation import Kinds, StoredRelation, StoredSample, labels_of
@@ -184,8 +184,7 @@ class _Relations:
         for done, name in enumerate(candidates):
             progress(done, len(candidates))
             found.append(self._candidate(name))
-        (sources,) = self.data.database.row(f"select count(distinct source) from {PAIR}")
-        return Comparison(found, len(self.data), int(sources))
+        return Comparison(found, len(self.data), self.data.database.different("source", PAIR, self.data.frames))
 
     def _candidate(self, name: str) -> Candidate:
         try:
@@ -295,14 +294,14 @@ def _class_transitions(relation: StoredRelation, database: Any) -> ClassTransiti
     edges = behaviour.edges
     kept = np.stack([edges.source, behaviour.actions[edges.action], edges.successor], 1)
     x, y = f"{PAIR}.source", f"{PAIR}.successor"
-    joins = ""
+    joins, loose = "", f"semi join {LOOSE} on {LOOSE}.id = {y}"
     if graph.folded:
         joins = f"left join representative as r on r.id = {x} left join representative as q on q.id = {y} "
         x, y = f"coalesce(r.name, {x})", f"coalesce(q.name, {y})"
+        loose = f"anti join vertex on vertex.v = {y}"
     found = database.arrays(
         f"select distinct {y} as y, quotient.number as x, {PAIR}.action as a from {PAIR} {joins}"
-        f"join {CLASSES} on {CLASSES}.v = {x} join quotient on quotient.name = {CLASSES}.name "
-        f"anti join vertex on vertex.v = {y}"
+        f"join {CLASSES} on {CLASSES}.v = {x} join quotient on quotient.name = {CLASSES}.name {loose}"
     )
     reached = np.stack([found["y"].astype(np.int64), behaviour.class_of[found["x"]], found["a"].astype(np.int64)], 1)
     return ClassTransitions.of(behaviour, kept, np.unique(reached, axis=0))
@@ -319,12 +318,12 @@ def _suggest(
 def _impossible(outcome: Outcome, relations: _Relations, error: NoWellTrainedModelError) -> Impossible:
     data = relations.data
     actions = data.database.arrays(f"select distinct action from {PAIR} order by 1")["action"].astype(np.int64)
-    (sources,) = data.database.row(f"select count(distinct source) from {PAIR}")
+    sources = data.database.different("source", PAIR, data.frames)
     p_values = None if error.equal else _p_values(data)
     instead: Sequence[str] = ()
     if error.equal:
         instead = alternatives(outcome.auxiliary, data.labels, error.values, relations.serves)
-    facts = Facts(sources=int(sources), action_codes=actions, p_values=p_values, alternatives=instead)
+    facts = Facts(sources=sources, action_codes=actions, p_values=p_values, alternatives=instead)
     return Impossible(**vars(replace(outcome, facts=facts)), contradiction=error, recorded=outcome.data)
 
 

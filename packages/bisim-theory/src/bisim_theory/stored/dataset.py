@@ -193,7 +193,7 @@ def validated(
     )
     if count == 0:
         raise DatasetError(f"{path}: source: there are no transitions")
-    observations = _observations(database, where) if known or _has(database, OBSERVATION) else None
+    observations = _observations(database, where) if known or has_table(database, OBSERVATION) else None
     largest = max(ends[1], ends[3])
     for name, low, high in (("source", ends[0], ends[1]), ("successor", ends[2], ends[3])):
         if low < 0:
@@ -215,16 +215,15 @@ def validated(
     )
 
 
-def _has(database: Database, table: str) -> bool:
+def has_table(database: Database, table: str) -> bool:
+    """Return whether a database has a table or view of a name."""
     return bool(database.rows("select 1 from information_schema.tables where table_name = ?", [table]))
 
 
 def _observations(database: Database, where: str) -> int:
     """Return the number of observations, whose ids must be 0, 1, ..., each once."""
-    count, different, low, high = database.row(
-        f"select count(*), count(distinct id), min(id), max(id) from {OBSERVATION}"
-    )
-    if count == 0 or low != 0 or high != count - 1 or different != count:
+    count, low, high = database.row(f"select count(*), min(id), max(id) from {OBSERVATION}")
+    if count == 0 or low != 0 or high != count - 1 or database.different("id", OBSERVATION, count) != count:
         raise DatasetError(f"{where}: id: must number the observations 0 to {count - 1}, each once")
     return int(count)
 

@@ -6,17 +6,29 @@ from dataclasses import dataclass
 import numpy as np
 
 from bisim_theory.data.transitions import DatasetError, Ids
-from bisim_theory.relation.backends.database import Database
+from bisim_theory.relation.backends.database import MOST_BITS, Database
 from bisim_theory.stored.auxiliary import MOST_COLUMNS, Stated, contradiction
 from bisim_theory.stored.dataset import OBSERVATION, TRANSITION, StoredDataset
-from bisim_theory.stored.identity import ABSORBED, JOINED, NAME_OF, PAIR
+from bisim_theory.stored.identity import ABSORBED, JOINED, NAME_OF, PAIR, is_grouped
 
 NODE = "node"
-"""Table (id, acted, c0, c1, ...) of what the data says of observations: acted is 1 for sources, 0 for others that are
+"""View (id, acted, c0, c1, ...) of what the data says of observations: acted is 1 for sources, 0 for others that are
 reached, -1 for those that occur in no transition; p is missing where it is unknown."""
 
+STATED = "stated"
+"""Table of the rows of `NODE`, where those are grouped."""
+
+REACHED = "reached_only"
+"""Table (id) of the observations that are reached and never acted from, where rows of `NODE` are not grouped."""
+
+BYTES_AT_ONCE = 1 << 20
+"""Bytes of a bit for each observation that are unpacked together."""
+
+LOOSE = "loose"
+"""Table (id) of the observations that are reached, never acted from, and of unknown p."""
+
 MEMBER = "member"
-"""Table (id, v) of the observations that the relation is over, and their vertices."""
+"""View (id, v) of the observations that the relation is over, and their vertices."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +74,10 @@ class StoredGraph:
 
 
 def state_p(data: StoredDataset, stated: Sequence[list[Stated]], by_content: bool) -> int:
-    """Make the table `NODE` of a dataset, and return the number of components of p.
+    """Make `NODE` of a dataset, and return the number of components of p.
 
     Args:
-        data: the dataset, of which the table `JOINED` is made.
+        data: the dataset, of which `JOINED` and `PAIR` are made.
         stated: what is stated of p, for each term of its name.
         by_content: whether observations of equal content are one.
 
@@ -90,25 +102,53 @@ def state_p(data: StoredDataset, stated: Sequence[list[Stated]], by_content: boo
                 continue
             name = NAME_OF.format(each.observation) if by_content else each.observation
             branches.append((name, -1, each.table, cells, each.where))
-    branches += [(name, acted, table, cells, "true") for name, (acted, table, cells) in ends.items()]
-    parts = []
-    for name, acted, table, cells, where in branches:
-        columns = ", ".join(f"{cell} as c{place}" for place, cell in enumerate(cells))
-        parts.append(
-            f"select ({name})::{data.number} as id, ({acted})::tinyint as acted, {columns} from {table} where {where}"
-        )
-    both_ends = ", ".join(f"min(c{place}) as c{place}, max(c{place}) as d{place}" for place in range(k))
     database = data.database
-    database.keep(NODE, f"select id, max(acted) as acted, {both_ends} from ({' union all '.join(parts)}) group by id")
-    for term, start in zip(stated, starts, strict=False):
-        wrong = " or ".join(f"c{place} != d{place}" for place in range(start, start + len(term[0].cells)))
-        if database.rows(f"select 1 from {NODE} where {wrong} limit 1"):
-            raise contradiction(data, term)
-    for place in range(k):
-        database.execute(f"alter table {NODE} drop column d{place}")
+    if not branches and ends["successor"][1] == JOINED and not by_content and not is_grouped(data):
+        _, table, cells = ends["source"]
+        _reach(data)
+        parts = [_node(data, "source", 1, table, cells, "true"), _node(data, "id", 0, REACHED, nulls, "true")]
+        database.execute(f"create or replace view {NODE} as {' union all '.join(parts)}")
+    else:
+        parts = [_node(data, *branch) for branch in branches]
+        parts += [_node(data, name, acted, table, cells, "true") for name, (acted, table, cells) in ends.items()]
+        both_ends = ", ".join(f"min(c{place}) as c{place}, max(c{place}) as d{place}" for place in range(k))
+        database.keep(
+            STATED, f"select id, max(acted) as acted, {both_ends} from ({' union all '.join(parts)}) group by id"
+        )
+        for term, start in zip(stated, starts, strict=False):
+            wrong = " or ".join(f"c{place} != d{place}" for place in range(start, start + len(term[0].cells)))
+            if database.rows(f"select 1 from {STATED} where {wrong} limit 1"):
+                raise contradiction(data, term)
+        for place in range(k):
+            database.execute(f"alter table {STATED} drop column d{place}")
+        database.execute(f"create or replace view {NODE} as select * from {STATED}")
     if not database.rows(f"select 1 from {NODE} where acted >= 0 and {known_condition(k)} limit 1"):
         raise DatasetError("auxiliary: is unknown at every observation; choose another one")
     return k
+
+
+def _node(data: StoredDataset, name: str, acted: int, table: str, cells: Sequence[str], where: str) -> str:
+    """Return a query of rows of `NODE`."""
+    columns = ", ".join(f"{cell} as c{place}" for place, cell in enumerate(cells))
+    return f"select ({name})::{data.number} as id, ({acted})::tinyint as acted, {columns} from {table} where {where}"
+
+
+def _reach(data: StoredDataset) -> None:
+    """Make the table `REACHED` (id) of the observations that are reached and never acted from."""
+    database = data.database
+    if data.frames > MOST_BITS:
+        database.keep(
+            REACHED,
+            f"select distinct x.successor as id from {JOINED} as x anti join {JOINED} as y on y.source = x.successor",
+        )
+        return
+    acted, reached = (database.occurring(name, JOINED, data.frames) for name in ("source", "successor"))
+    database.execute(f"create or replace table {REACHED} (id bigint)")
+    for start in range(0, len(acted), BYTES_AT_ONCE):
+        part = slice(start, start + BYTES_AT_ONCE)
+        found = np.flatnonzero(np.unpackbits(reached[part] & ~acted[part])) + 8 * start
+        if len(found):
+            database.load(REACHED, {"id": found}, append=True)
 
 
 def known_condition(components: int) -> str:
@@ -151,6 +191,7 @@ def build_graph(data: StoredDataset, components: int, by_content: bool, folded: 
     )
     database.keep("vertex", f"select v, max(code) as code from ({code}) group by v" if folded else code)
     actions = database.arrays(f"select distinct action from {PAIR} order by action")["action"].astype(np.int64)
+    database.keep(LOOSE, f"select {NODE}.id as id from {NODE} where acted = 0 and not coalesce({known}, false)")
     _edges(database, actions, number, folded, loose=bool(loose))
     return StoredGraph(
         data=data,
@@ -162,7 +203,7 @@ def build_graph(data: StoredDataset, components: int, by_content: bool, folded: 
         values=values,
         known=int(of_known),
         occurring=int(occurring),
-        single=_single(database),
+        single=not (folded or is_grouped(data)) or _single(database),
         folded=folded,
         joined=by_content,
     )
@@ -179,7 +220,11 @@ def _edges(database: Database, actions: Ids, number: str, folded: bool, loose: b
         join += f" left join representative as x on x.id = {source} left join representative as y on y.id = {successor}"
         source, successor = f"coalesce(x.name, {source})", f"coalesce(y.name, {successor})"
     if loose:
-        join += f" semi join vertex on vertex.v = {successor}"
+        join += (
+            f" semi join vertex on vertex.v = {successor}"
+            if folded
+            else f" anti join {LOOSE} on {LOOSE}.id = {successor}"
+        )
     distinct = "distinct" if folded else ""
     database.keep(
         "edge",
@@ -196,7 +241,12 @@ def _single(database: Database) -> bool:
     return not database.rows("select v from edge group by v having count(*) > 1 limit 1")
 
 
-def labels_of_nodes(data: StoredDataset, cells: Sequence[str]) -> str:
-    """Return a query (v, l0, l1, ...) of the ground truth of the observations that the relation is over."""
+def labels_of_nodes(graph: StoredGraph, cells: Sequence[str]) -> str:
+    """Return a query (v, l0, l1, ...) of vertices and the ground truth of their observations.
+
+    Where nothing was merged, it has the observations too that are no vertices.
+    """
     columns = ", ".join(f"{OBSERVATION}.{cell} as l{place}" for place, cell in enumerate(cells))
+    if not graph.folded:
+        return f"select {OBSERVATION}.id as v, {columns} from {OBSERVATION}"
     return f"select {MEMBER}.v as v, {columns} from {MEMBER} join {OBSERVATION} on {OBSERVATION}.id = {MEMBER}.id"

@@ -8,7 +8,7 @@ from bisim_theory.data.folding import Conflicts
 from bisim_theory.data.identity import ContentNote
 from bisim_theory.data.terminals import Terminals
 from bisim_theory.data.transitions import DatasetError
-from bisim_theory.stored.dataset import NUMBERED, OBSERVATION, TRANSITION, StoredDataset
+from bisim_theory.stored.dataset import NUMBERED, OBSERVATION, TRANSITION, StoredDataset, has_table
 
 JOINED = "joined_transition"
 """Table (source, action, successor) in which observations that are one have one id, the smallest."""
@@ -26,8 +26,11 @@ ABSORBED = "absorbed"
 """Table (row, source, action, successor) of the rows of absorbing terminals."""
 
 PAIR = "pair"
-"""Table (source, action, successor, other, times): each (observation, action), its smallest and largest successor, and
+"""View (source, action, successor, other, times): each (observation, action), its smallest and largest successor, and
 how often it was observed."""
+
+GROUPED = "grouped_pair"
+"""Table of the rows of `PAIR`, where it is not `JOINED` itself."""
 
 
 def join(data: StoredDataset, by_content: bool) -> None:
@@ -78,18 +81,38 @@ def absorb(data: StoredDataset, by_content: bool) -> tuple[StoredDataset, Termin
     if not rows:
         return data, found
     _make_views(data, by_content, absorbing=True)
-    database.execute(f"insert into {PAIR} select source, action, successor, successor, 1 from {ABSORBED}")
+    if is_grouped(data):
+        database.execute(f"insert into {GROUPED} select source, action, successor, successor, 1 from {ABSORBED}")
     return replace(data, transitions=len(data) + rows, absorbed=True), found
 
 
+def is_grouped(data: StoredDataset) -> bool:
+    """Return whether `PAIR` is grouped rows; else it has the rows of `JOINED`, each with a source of its own."""
+    return has_table(data.database, GROUPED)
+
+
 def find_pairs(data: StoredDataset) -> "StoredConflicts":
-    """Make the table `PAIR` of the joined transitions, and find the pairs with several successors."""
+    """Make `PAIR` of the joined transitions, and find the pairs with several successors.
+
+    Where every source is in one transition, so is every pair, and nothing has to be grouped.
+    """
     database = data.database
+    if not database.rows("select 1 from same limit 1") and database.different("source", JOINED, data.frames) == len(
+        data
+    ):
+        database.drop(GROUPED)
+        database.execute(
+            f"create or replace view {PAIR} as select source, action, successor, successor as other, "
+            f"1::integer as times from {JOINED}"
+        )
+        nothing = np.empty(0, np.int64)
+        return StoredConflicts(nothing, nothing, nothing)
     database.keep(
-        PAIR,
+        GROUPED,
         "select source, action, min(successor) as successor, max(successor) as other, count(*)::integer as times "
         f"from {JOINED} group by source, action",
     )
+    database.execute(f"create or replace view {PAIR} as select * from {GROUPED}")
     repeated, conflicts = database.row(
         f"select count(*) filter (where times > 1), count(*) filter (where successor != other) from {PAIR}"
     )

@@ -37,11 +37,6 @@ class StoredBehaviour(Behaviour):
         """Return the id of the first observation of a class, alone."""
         return self.first[of_class : of_class + 1]
 
-    @property
-    def first(self) -> Ids:
-        """(C,) id of the first observation of each class."""
-        return self.observations[self.order]
-
 
 @dataclass(frozen=True, eq=False)
 class Quotient:

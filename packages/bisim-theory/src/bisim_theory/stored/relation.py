@@ -169,13 +169,12 @@ class StoredRelation(Relation):
         columns = ", ".join(f"n.l{place} as l{place}" for place in range(len(cells)))
         database = self.quotient.graph.data.database
         found = database.arrays(
-            f"select quotient.number as vertex, {columns}, count(*) as size from "
-            f"({labels_of_nodes(self.quotient.graph.data, cells)}) as n join {CLASSES} on {CLASSES}.v = n.v "
-            f"join quotient on quotient.name = {CLASSES}.name group by all"
+            f"select {CLASSES}.name as name, {columns}, count(*) as size from "
+            f"({labels_of_nodes(self.quotient.graph, cells)}) as n join {CLASSES} on {CLASSES}.v = n.v group by all"
         )
         label = np.stack([found[f"l{place}"] for place in range(len(cells))], 1)
         values, code = np.unique(label, axis=0, return_inverse=True)
-        of_class, code = self._class_of_vertex[found["vertex"]], code.reshape(-1)
+        of_class, code = self._class_of_vertex[self.quotient.number(found["name"])], code.reshape(-1)
         order = np.lexsort((code, of_class))
         return Kinds(of_class[order], code[order], found["size"][order].astype(np.int64), values)
 

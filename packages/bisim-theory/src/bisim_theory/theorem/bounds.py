@@ -96,7 +96,8 @@ class _Walk:
         self.e_p = np.zeros(graph.edges.vertices)
         np.maximum.at(self.e_p, graph.vertex_of, np.where(values.known, auxiliary_residual, np.inf)[of_vertex])
         self.successor = np.full((len(graph.actions), graph.edges.vertices), -1)
-        self.successor[graph.edges.action, graph.edges.source] = graph.edges.successor
+        edges = graph.edges.listed
+        self.successor[edges.action, edges.source] = edges.successor
         self.e_d = np.zeros(self.successor.shape)
         np.maximum.at(self.e_d, (action, source), transition_residual)
         self.value = np.zeros((graph.edges.vertices, int(np.prod(values.value.shape[1:]))))

@@ -21,6 +21,9 @@ PREFIX = "bisim-check-spill-"
 LEAST_MEMORY = 1 << 27
 """Least bytes that DuckDB is given."""
 
+MOST_BITS = 10**9 - 7
+"""Numbers up to which DuckDB makes a value with a bit for each."""
+
 _LOCK = ".lock"
 
 
@@ -151,6 +154,25 @@ class Database:
         with self._named():
             return list(self._connection.execute(query, parameters).fetchall())
 
+    def different(self, column: str, table: str, below: int) -> int:
+        """Count the different values of a column of whole numbers from 0 to `below` - 1, in a bit for each."""
+        if below > MOST_BITS:
+            (found,) = self.row(f"select count(*) from (select {column} from {table} group by {column})")
+        else:
+            (found,) = self.row(f"select coalesce(bit_count({_bits(column, below)}), 0) from {table}")
+        return int(found)
+
+    def occurring(self, column: str, table: str, below: int) -> NDArray[np.uint8]:
+        """Return a bit for each whole number from 0 to `below` - 1, set where a column holds it, as `packbits` has it.
+
+        Args:
+            column: its name, or an expression.
+            table: in which it is.
+            below: at most `MOST_BITS`.
+        """
+        (found,) = self.row(f"select ({_bits(column, below)})::blob from {table}")
+        return np.frombuffer(found, np.uint8)
+
     def arrays(self, query: str) -> dict[str, NDArray[Any]]:
         """Return the columns of a query, in which no value is missing."""
         with self._named():
@@ -182,6 +204,11 @@ class Database:
             how = f"insert into {table} by name" if append else f"create or replace table {table} as"
             self._connection.execute(f"{how} select * from given").fetchall()
             self._connection.unregister("given")
+
+
+def _bits(column: str, below: int) -> str:
+    """Return the aggregate of which bit v is set where a column holds v, of whole bytes."""
+    return f"bitstring_agg(({column})::bigint, 0::bigint, {8 * max(-(-below // 8), 1) - 1}::bigint)"
 
 
 def spill_parent() -> Path:
