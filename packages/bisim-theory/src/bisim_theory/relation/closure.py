@@ -3,6 +3,7 @@
 N contains R_D*. It is larger where different actions were observed from the merged observations.
 """
 
+from array import array
 from typing import NamedTuple
 
 import numpy as np
@@ -31,8 +32,8 @@ class Closure:
     def __init__(self, value: Ids, source: Ids, action: Ids, successor: Ids) -> None:
         order = np.lexsort((action, source))
         self._edges = Edges(len(value), source[order], action[order], successor[order])
-        self._parent = list(range(len(value)))
-        self._size = [1] * len(value)
+        self._parent = array("q", range(len(value)))  # a list of integers takes five times the memory
+        self._size = array("q", [1]) * len(value)
         self._value = value.tolist()
         self._successors: dict[int, dict[int, int]] = {}
         self.steps = 0

@@ -15,6 +15,9 @@ from bisim_theory.relation.base import Relation
 CLASSES = 1_500
 """Most kinds of sources, by behaviour and label, that are considered; more are sampled in proportion to their size."""
 
+ROWS = 128
+"""Rows of a matrix of kinds that are computed together."""
+
 OUTCOMES = 32
 """Sampled outcomes of an action, over which its gain is averaged."""
 
@@ -222,7 +225,8 @@ class _GainSearch:
 
     def best(self, most: int) -> list[Suggestion]:
         classes, of_kind = np.unique(self.kind_class, return_inverse=True)
-        certified = self.relation.apart(classes, classes)[of_kind][:, of_kind]
+        parts = [classes[start : start + ROWS] for start in range(0, len(classes), ROWS)]
+        certified = np.concatenate([self.relation.apart(part, classes) for part in parts])[of_kind][:, of_kind]
         open_ = (self.kind_label[:, None] != self.kind_label) & ~certified
         gains = np.stack([self._gain(action, open_) for action in range(len(self.successor))])
         suggestions: list[Suggestion] = []
@@ -250,7 +254,9 @@ class _GainSearch:
                 continue
             others, of_seen = np.unique(reached[seen], return_inverse=True)
             distinguished = self.relation.apart(np.sort(outcomes), others).mean(0)[of_seen]
-            gain[mine] = open_[np.ix_(mine, seen)] @ (distinguished * self.size[seen])
+            weight = distinguished * self.size[seen]
+            for rows in np.split(np.flatnonzero(mine), range(ROWS, int(mine.sum()), ROWS)):
+                gain[rows] = open_[np.ix_(rows, seen)] @ weight
         return gain
 
     def _outcomes(self, kinds: Ids, reached: Ids) -> Ids:

@@ -97,9 +97,8 @@ def find_pairs(data: StoredDataset) -> "StoredConflicts":
     Where every source is in one transition, so is every pair, and nothing has to be grouped.
     """
     database = data.database
-    if not database.rows("select 1 from same limit 1") and database.different("source", JOINED, data.frames) == len(
-        data
-    ):
+    joins_any = bool(database.rows("select 1 from same limit 1"))
+    if not joins_any and database.different("source", JOINED, data.frames) == len(data):
         database.drop(GROUPED)
         database.execute(
             f"create or replace view {PAIR} as select source, action, successor, successor as other, "
