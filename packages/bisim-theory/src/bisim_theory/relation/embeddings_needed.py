@@ -109,7 +109,7 @@ def _first_fit(between: ClassTransitions, behaviour: Behaviour, clique: Ids) -> 
         return None
     closure, colours = between.closure(), clique.tolist()
     # Large classes first: they are the ones that were seen most often, so with most of their kind.
-    for each in memoryview(rest[np.argsort(-behaviour.sizes[rest], kind="stable")]):
+    for each in rest[np.argsort(-behaviour.sizes[rest], kind="stable")].data:
         if not any(closure.merge(colour, each) for colour in colours):
             colours.append(each)
         if closure.steps > MOST_STEPS:
