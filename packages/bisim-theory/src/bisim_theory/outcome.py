@@ -253,7 +253,7 @@ class WithRelation(Related):
         """Return the distinguished share of the pairs with equal labels; None without labels or such pairs."""
         if self.facts is not None:
             return self.facts.floor
-        return None if self.labels is None else self.relation.floor(self.labels)
+        return None if self.labels is None else self.relation.floor(self.labels, self.within_label)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

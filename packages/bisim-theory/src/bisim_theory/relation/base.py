@@ -242,14 +242,18 @@ class Relation(ABC):
         certified = self.distinguished_pairs - (self.equal_label_pairs(code) if within_label is None else within_label)
         return certified / apart if apart else None
 
-    def floor(self, labels: NDArray[Any]) -> float | None:
-        """Return the share in R_D* of the pairs of observations with equal labels (F,); None without such a pair.
+    def floor(self, labels: NDArray[Any], within_label: int | None = None) -> float | None:
+        """Return the share in R_D* of the pairs of observations with equal labels; None without such a pair.
 
         A share of the pairs that differ says something of the labels as far as it is above this one.
+
+        Args:
+            labels: (F,) one label per observation.
+            within_label: `distinguished_within_label(labels)`, if it was computed before.
         """
         code = self.label_codes(labels)
         alike = _pairs_of_one_label(code)
-        return self.equal_label_pairs(code) / alike if alike else None
+        return (self.equal_label_pairs(code) if within_label is None else within_label) / alike if alike else None
 
     def distinguished_within_label(self, labels: NDArray[Any]) -> int:
         """Count the unordered pairs in R_D* with equal labels: distinctions that the labels do not make."""
