@@ -30,7 +30,7 @@ def test_the_tutorial_leads_from_an_installation_to_a_checked_encoder(tmp_path, 
             run(["python", "-c", text], folder, stranger)
         elif language == "sh" and text.startswith("pip install "):
             wanted = shlex.split(text)[2:]
-            run(["uv", "pip", "install", "--python", tmp_path / "venv", "--quiet", *wanted], ROOT, stranger)
+            run(["uv", "pip", "install", "--quiet", "--python", tmp_path / "venv", *wanted], ROOT, stranger)
         elif language == "sh":
             output = run(shlex.split(text), folder, stranger)
         else:
