@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from bisim_theory import Tolerance, check_theorem
+from bisim_theory import Relation, Representation, Tolerance, check_theorem
+from bisim_theory.outcome import Checked
 from bisim_theory.report.tables import ends
 from bisim_theory.report.witness_images import TransitionLookup, WitnessStrip, witness_strip
+from bisim_theory.theorem.check import TheoremCheck
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
@@ -46,10 +48,27 @@ class Strips:
 
 def find_strips(held_out: HeldOutEpisodes, model: PJEPA, most: int) -> Strips:
     """Find the closest pair of every level, of at most so many levels: the first and the last ones."""
-    relation = held_out.relation
-    frames: Any = held_out.data.observation
     representation = represent(held_out.data, model)
-    check = check_theorem(relation, representation, Tolerance(sample=PAIRS), held_out.labels)
+    check = check_theorem(held_out.relation, representation, Tolerance(sample=PAIRS), held_out.labels)
+    frames: Any = held_out.data.observation
+    return _closest(held_out.relation, representation, check, frames, most, held_out.config.collection.stack)
+
+
+def strips_of(report: Checked, most: int, stack: int = 1) -> Strips:
+    """Find the same pairs in the report of `bisim_theory.analyse` of observations and a model.
+
+    Args:
+        report: of data with observations.
+        most: number of levels.
+        stack: observations of the environment that make up one.
+    """
+    frames: Any = report.relation.data.observation
+    return _closest(report.relation, report.representation, report.check, frames, most, stack)
+
+
+def _closest(
+    relation: Relation, representation: Representation, check: TheoremCheck, frames: Any, most: int, stack: int
+) -> Strips:
     lookup, pairs = TransitionLookup(relation.data), []
     for place in ends(len(check.levels), most):
         level = check.levels[place]
@@ -59,10 +78,8 @@ def find_strips(held_out: HeldOutEpisodes, model: PJEPA, most: int) -> Strips:
         witness = relation.witness(*pair) or []
         pairs.append(witness_strip(lookup, title, pair, level.level, witness, representation.embedding))
     ids = {path[step] for pair in pairs for path in (pair.x, pair.y) for step in pair.shown}
-    stack = held_out.config.collection.stack
-    return Strips(
-        pairs, {each: np.asarray(frames[each]) for each in sorted(ids)}, stack, held_out.spec.images, len(check.levels)
-    )
+    shown = {each: np.asarray(frames[each]) for each in sorted(ids)}
+    return Strips(pairs, shown, stack, len(frames.shape) == 4, len(check.levels))
 
 
 def pictures_of(frame: NDArray[np.uint8], stack: int) -> list[NDArray[np.uint8]]:

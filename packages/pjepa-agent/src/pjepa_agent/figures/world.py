@@ -58,13 +58,14 @@ def write_world_figures(folder: Path, held_out: HeldOutEpisodes, model: PJEPA, m
     draw_levels(panel(figure, SIDE + 2.8, 0.65, SIDE), arrangement)
     save_figure(figure, folder / "distances.png", dpi=120)
     strips = find_strips(held_out, model, STRIPS)
-    save_figure(_witness_figure(strips), folder / "witnesses.png", dpi=120)
+    save_figure(witness_figure(strips), folder / "witnesses.png", dpi=120)
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     draw_training_curves(figure, metrics)
     save_figure(figure, folder / "curves.png", dpi=120)
 
 
-def _witness_figure(strips: Strips) -> Figure:
+def witness_figure(strips: Strips) -> Figure:
+    """Draw pairs along their witnesses on a figure of their own."""
     width, height = 8.0, max(1, len(strips.pairs)) * (1.7 if strips.images else 1.0)
     figure = Figure(figsize=(width + 0.4, height + 0.9))
     draw_strips(panel(figure, 0.2, 0.15, width, height), strips, (width, height))
