@@ -6,12 +6,13 @@ import dataclasses
 import errno
 import os
 import re
+import shlex
 import sys
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bisim_theory.console import Parser, plain_warnings, print_error, print_result
+from bisim_theory.console import Parser, plain_warnings, print_error, print_next, print_result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ Compute which pairs of observations saved transitions distinguish (Definition 4)
 keeps them apart (Theorem 3)."""
 
 EPILOG = """\
+example: bisim-check runs/NAME --html report.html; or before a training: bisim-check DATA --compare reward,terminated.
 exit status, the first that applies: 2 bad input or usage; 4 no well-trained model exists; 1 a distinguished pair is
 collapsed; 3 hypothesis not met, so nothing can be concluded; 0 holds, or only the relation was asked for"""
 
@@ -164,9 +166,16 @@ def _run(options: argparse.Namespace) -> int:
             sys.stderr.write(f"{to_text(report)}\n")
         else:
             print_result(to_text(report))
+        print_next(_next(options))
     except (DatasetError, OSError, MemoryError) as error:
         return print_error("bisim-check", error)
     return EXIT_STATUS[report.verdict]
+
+
+def _next(options: argparse.Namespace) -> str:
+    if options.html is not None:
+        return f"open {options.html} in a browser"
+    return f"bisim-check {shlex.quote(str(options.path))} --html report.html, which draws pairs along their witnesses"
 
 
 def _check(options: argparse.Namespace) -> "Report":

@@ -4,7 +4,9 @@ import argparse
 import contextlib
 import os
 import re
+import shutil
 import sys
+import textwrap
 import warnings
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -62,8 +64,43 @@ def print_note(text: str) -> None:
             sys.stderr.write(f"note: {' '.join(text.split())}\n")
 
 
+def fit(text: str, stream: Any) -> str:
+    """Break lines that are wider than the terminal between words, indented by two more; elsewhere change nothing.
+
+    Lines with columns stay as they are: those that begin with a bar, or have two spaces between words.
+
+    Args:
+        text: of any number of lines.
+        stream: where it is printed.
+    """
+    if stream is None or not stream.isatty():
+        return text
+    width = shutil.get_terminal_size().columns  # the variable COLUMNS, if it is set
+    return "\n".join(_broken(line, width) for line in text.split("\n"))
+
+
+def _broken(line: str, width: int) -> str:
+    words = line.lstrip(" ")
+    if len(line) <= width or words.startswith("|") or "  " in words:
+        return line
+    indent = " " * (len(line) - len(words))
+    return textwrap.fill(
+        words, width, initial_indent=indent, subsequent_indent=f"{indent}  ", break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def print_next(text: str) -> None:
+    """Print what to do next as the last line on a terminal; a pipe or a file gets none."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"{fit(f'next: {text}', sys.stderr)}\n")
+
+
 def print_result(text: str) -> None:
-    """Print a result on standard output. A reader that closes the pipe, such as ``head``, has read enough.
+    """Print a result on standard output, fitted to a terminal.
+
+    A reader that closes the pipe, such as ``head``, has read enough.
 
     Raises:
         OSError: it cannot be written, as on a full disk.
@@ -71,7 +108,7 @@ def print_result(text: str) -> None:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # for a terminal that lacks a character
     try:
-        print(text, flush=True)
+        print(fit(text, sys.stdout), flush=True)
     except BrokenPipeError:
         with open(os.devnull, "w") as nowhere:  # where the flush at the interpreter's end then goes
             os.dup2(nowhere.fileno(), sys.stdout.fileno())

@@ -270,12 +270,12 @@ def _level_table(check: TheoremCheck) -> list[str]:
     lines = [
         f"  explained: share of the pairs whose residuals are too small for one embedding, asked for at every level: "
         f"{check.tolerance.explained:.1%}",
-        "  (of pairs of observations or of classes of behaviour, whichever is smaller); ratio: 2 median e_d over the "
-        "median distance,",
-        f"  compared with {check.tolerance.transition:g}; separation: how often a pair is further apart than one of "
-        "equal labels (0.5 by chance);",
+        "  (of pairs of observations or of classes of behaviour, whichever is smaller); distance: their median;",
+        f"  ratio: 2 median e_d over it, compared with {check.tolerance.transition:g}; separation: how often a pair is "
+        "further apart",
+        "  than one of equal labels (0.5 by chance);",
         f"  sampled where a level has more than {check.tolerance.sample:,} pairs",
-        "    level            pairs  explained  median distance    ratio  witness e_d  separation"
+        "  level            pairs  explained   distance    ratio  witness e_d  separation"
         + ("  positive bound" if check.levels[0].bound is not None else ""),
     ]
     shown = check.levels if len(check.levels) <= LEVELS_SHOWN else [*check.levels[: LEVELS_SHOWN - 1], check.levels[-1]]
@@ -287,7 +287,7 @@ def _level_row(level: LevelCheck) -> str:
     ratio = f"{level.residual_ratio:.3g}" if np.isfinite(level.residual_ratio) else "-"
     separation = "-" if level.separation is None else f"{level.separation:.5f}"
     row = (
-        f"    {level.level:5d}  {level.pairs:15,}  {level.explained.share:9.2%}  {level.median_distance:15.4g}  "
+        f"  {level.level:5d}  {level.pairs:15,}  {level.explained.share:9.2%}  {level.median_distance:9.4g}  "
         f"{ratio:>7}  {witness:>11}  {separation:>10}"
     )
     return row if level.bound is None else f"{row}  {level.bound[2]:14.1%}"

@@ -5,6 +5,8 @@ import contextlib
 import dataclasses
 import io
 import json
+import shutil
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,9 +15,10 @@ from bisim_theory.console import print_result
 from pjepa_agent.config.presets import PRESETS
 from pjepa_agent.config.schema import Config
 
-HEADING = """\
-Every field of config.json is an option too. Defaults are those of the preset
-{preset}; for those of another: pjepa-train --preset NAME --help."""
+HEADING = (
+    "Every field of config.json is an option too. Defaults are those of the preset {preset}; for those of another: "
+    "pjepa-train --preset NAME --help."
+)
 
 
 class Override(argparse.Action):
@@ -49,7 +52,7 @@ class Help(argparse.Action):
     ) -> None:
         """Print and exit with status 0."""
         preset = namespace.preset or "laptop"
-        heading = HEADING.format(preset=preset)
+        heading = textwrap.fill(HEADING.format(preset=preset), shutil.get_terminal_size().columns - 2)
         with contextlib.suppress(OSError):  # a pager may not read to the end
             print_result(f"{parser.format_help()}\n{heading}\n\n{fields_help(PRESETS[preset])}")
         parser.exit()

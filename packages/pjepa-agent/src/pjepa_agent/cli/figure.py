@@ -16,7 +16,7 @@ B_D* or by p, and pairs of each level along their witnesses; the held-out episod
 With --out FILE.gif: how the PCA of one run forms over the training, a state for each checkpoint that it keeps, as many
 as --evaluation.checkpoints says."""
 
-EXAMPLE = "example: pjepa-figure runs/A runs/B --at best, or: pjepa-figure runs/A --out pca.gif"
+EXAMPLE = "example: pjepa-figure runs/A runs/B --at best --out figure2.png"
 
 ANIMATION = ".gif"
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bisim_theory.console import Parser
+from bisim_theory.console import Parser, fit
 
 PICTURE_FORMATS = (".png", ".pdf", ".svg")
 
@@ -23,13 +23,23 @@ def without_garbage_collection() -> Iterator[None]:
         gc.enable()
 
 
+class FittedFormatter(logging.Formatter):
+    """Format a record as its message, fitted to the terminal that standard error may be."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the message, and a traceback if there is one."""
+        return fit(super().format(record), sys.stderr)
+
+
 def log_to_terminal() -> None:
     """Write the package's log, and what other packages warn of in theirs, to standard error.
 
     Called before PyTorch is imported, whose C++ part reads then what to log.
     """
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(FittedFormatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("pjepa_agent").setLevel(logging.INFO)
 
 

@@ -1,0 +1,70 @@
+"""The terminal of the commands: what fits on it, and what no escape sequence reaches."""
+
+import io
+
+import pytest
+from bisim_theory.console import fit, print_next, print_result
+from hypothesis import given
+from hypothesis import strategies as st
+
+LINES = st.lists(st.text("abc(),.-: é", max_size=200), min_size=1, max_size=4)
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _forty_columns(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+
+
+@given(lines=LINES)
+def test_a_terminal_gets_the_same_words_in_lines_that_fit(lines):
+    text = "\n".join(lines)
+    shown = fit(text, Terminal())
+    assert shown.split() == text.split()
+    for line in shown.split("\n"):
+        single = len(line.split()) < 2
+        columns = "  " in line.strip(" ")
+        assert len(line) <= 40 or single or columns, line
+
+
+@given(lines=LINES)
+def test_a_pipe_gets_every_line_as_it_is(lines):
+    text = "\n".join(lines)
+    assert fit(text, io.StringIO()) == text
+    assert fit(text, None) == text
+
+
+def test_continued_lines_are_indented_and_columns_stay():
+    text = (
+        "  levels 1, 2 and 3 explain too few of all pairs\n  level       pairs   explained by residuals\n" + "| a " * 20
+    )
+    assert fit(text, Terminal()).split("\n") == [
+        "  levels 1, 2 and 3 explain too few of",
+        "    all pairs",
+        "  level       pairs   explained by residuals",
+        "| a " * 20,
+    ]
+
+
+def test_a_result_is_fitted_to_standard_output_alone(monkeypatch, capsys):
+    print_result("word " * 20 + "end")
+    assert capsys.readouterr().out == "word " * 20 + "end\n"
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    print_result("word " * 20 + "end")
+    assert max(map(len, terminal.getvalue().splitlines())) <= 40
+
+
+def test_what_to_do_next_is_for_terminals(monkeypatch, capsys):
+    print_next("bisim-check PATH --html report.html")
+    assert capsys.readouterr() == ("", "")
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    print_next("bisim-check PATH --html report.html")
+    assert terminal.getvalue().split() == ["next:", "bisim-check", "PATH", "--html", "report.html"]
