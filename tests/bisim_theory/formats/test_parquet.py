@@ -73,6 +73,25 @@ def test_reading_holds_little_beside_the_narrow_columns(tmp_path, monkeypatch):
     assert peak < 23 * rows  # those 16 bytes, masks of what is checked, and a piece
 
 
+def test_the_bytes_of_columns_are_known_before_they_are_read(tmp_path):
+    rng, rows = np.random.default_rng(0), 40
+    label = pa.FixedSizeListArray.from_arrays(pa.array(rng.random(3 * rows)), 3)
+    digest = pa.array([bytes([each]) * 32 for each in range(rows)], pa.binary(32))
+    for name, columns in {
+        "transitions": {
+            "source": np.arange(rows), "action": np.zeros(rows, int), "successor": np.arange(rows),
+            "auxiliary": rng.random(rows), "terminated": np.zeros(rows, bool),
+        },
+        "observations": {"id": np.arange(rows), "place": label, "small": np.ones(rows, np.int8), "content": digest},
+    }.items():  # fmt: skip
+        (tmp_path / name).mkdir()
+        pq.write_table(pa.table(columns), tmp_path / name / "part.parquet")
+    data = read_transitions(tmp_path)
+    held = [data.auxiliary, data.terminated, data.observation, *data.labels.values()]
+    assert sum(each.nbytes for each in held) == rows * (8 + 1 + 24 + 1 + 32)
+    assert parquet.ParquetFolder.open(tmp_path).bytes_beside == sum(each.nbytes for each in held)
+
+
 def test_observations_in_any_order_are_read_by_their_ids(tmp_path):
     (tmp_path / "d").mkdir()
     write(tmp_path / "d" / "transitions", 3, 1)

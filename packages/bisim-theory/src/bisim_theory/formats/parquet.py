@@ -93,6 +93,15 @@ class ParquetFolder:
             return []
         return [name for name in self.observations.types if name not in ("id", P, CONTENT)]
 
+    @property
+    def bytes_beside(self) -> int:
+        """Return the bytes in memory of all columns but `REQUIRED`, without lists whose lengths are in the rows."""
+        tables = [self.transitions, *([self.observations] if self.observations else [])]
+        return sum(
+            sum(table.rows) * sum(_width(kind) for name, kind in table.types.items() if name not in (*REQUIRED, "id"))
+            for table in tables
+        )
+
     @classmethod
     def open(cls, path: Path) -> "ParquetFolder":
         """Read the footers, and check that all part files of a table have one schema.
@@ -111,6 +120,18 @@ class ParquetFolder:
         if left_out:
             metadata = {**metadata, "left_out": left_out}
         return cls(path, transitions, observations, metadata)
+
+
+def _width(kind: Any) -> int:
+    """Return the bytes of a value of an Arrow type, 0 where they differ from row to row."""
+    import pyarrow.types as types
+
+    if types.is_fixed_size_list(kind):
+        return int(kind.list_size) * _width(kind.value_type)
+    try:
+        return max(int(kind.bit_width) // 8, 1)
+    except ValueError:
+        return 0
 
 
 def _files(folder: Path) -> list[Path]:

@@ -54,7 +54,9 @@ def choose_backend(path: Path, wanted: str, memory: int, only_memory: str | None
 def _exceeds(path: Path, memory: int) -> bool:
     """Return whether a dataset that can be read in pieces would take more than `memory` bytes."""
     if is_parquet_folder(path):
-        return exceeds(sum(ParquetFolder.open(path).transitions.rows), memory)
+        folder = ParquetFolder.open(path)
+        transitions = sum(folder.transitions.rows)
+        return exceeds(transitions, memory, folder.bytes_beside // max(transitions, 1))
     format = registry.detect(path, FORMATS)
     if format is None or format.size is None or find_spec("duckdb") is None:
         return False
