@@ -27,7 +27,7 @@ from benchmarks.tables import markdown, spread
 STEPS = 20_000
 """Environment steps of every run."""
 
-EVERY = 2_000
+EVERY = 1_000
 """Environment steps between two rows of a curve."""
 
 BAR = 0.99
@@ -39,14 +39,14 @@ ENVIRONMENTS = 16
 STEPS_COLUMN, SUCCESS, RETURN = "collection/environment_steps", "collection/success", "collection/return"
 CURVES = (STEPS_COLUMN, "collection/episodes", RETURN, SUCCESS)
 
-UPDATES = 400
-"""Updates of a run: one every 50 environment steps."""
+UPDATES = 2_000
+"""Updates of a run: one every ten environment steps."""
 
 SHARED = [
     "--updates", str(UPDATES), *settings(
         "collection.policy=planner", f"collection.steps_per_update={STEPS // UPDATES}",
         f"evaluation.every={EVERY * UPDATES // STEPS}", "evaluation.probe_per_count=0", "network.width=8",
-        "network.latent_dim=32", "network.hidden_dim=128", "optimization.batch_size=64",
+        "network.latent_dim=64", "network.hidden_dim=128", "optimization.batch_size=128",
     ),
 ]  # fmt: skip
 """Options of all runs: networks small enough that to plan 1,200 times takes minutes."""
@@ -63,7 +63,10 @@ WORLDS: Mapping[str, list[str]] = {
 }  # fmt: skip
 """Options by world."""
 
-LEARNERS: Mapping[str, list[str]] = {"pjepa": [], "tdmpc2": ["--objective", "tdmpc2"]}
+LEARNERS: Mapping[str, list[str]] = {
+    "pjepa": settings('collection.planning={"horizon": 5, "samples": 24, "elites": 6}'),
+    "tdmpc2": ["--objective", "tdmpc2", *settings('collection.planning={"samples": 32, "elites": 8, "proposals": 4}')],
+}
 """Options by the name of the objective. P-JEPA plans with iCEM, TD-MPC2 with MPPI and a policy prior if it has one."""
 
 TITLES = {

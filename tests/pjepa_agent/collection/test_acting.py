@@ -17,7 +17,7 @@ from pjepa_agent.envs.registry import make_domain
 from pjepa_agent.run import prepare, train_run
 from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training import Interrupted
-from support.world_runs import SMALL, rows_of
+from support.world_runs import SMALL, rows_of, train
 
 CPU = torch.device("cpu")
 ADDS = 1.0
@@ -237,3 +237,28 @@ def test_a_world_that_gives_other_rewards_than_before_is_refused(tiny):
     again.actor = Adds()
     with pytest.raises(ValueError, match=r"gives other rewards at step 8 than when the run was saved"):
         again.load_state_dict(state)
+
+
+@pytest.mark.parametrize("objective", ["pjepa", "tdmpc2"])
+def test_a_model_acts_in_another_world_where_it_stops_and_goes_on(tmp_path, objective, caplog):
+    options = ["--env", "support.corridor:Corridor-v0", "--auxiliary", "terminated", "--objective", objective]
+    for field in ("policy=planner", "environments=4", "initial_transitions=64", "steps_per_update=12"):
+        options += ["--set", f"collection.{field}"]
+    options += ["--set", 'collection.planning={"samples": 8, "elites": 3}', "--encoder", "support.models:Flat"]
+    (tmp_path / "whole").mkdir()
+    with caplog.at_level("INFO"):
+        status, whole = train(tmp_path / "whole", *options)
+    assert status == 0
+    assert "64 transitions before the first update, at random; then the model acts." in caplog.text
+    config = RunDirectory.open(whole.path)[1]
+    parts = RunDirectory.create(tmp_path / "parts", config, whole.read_spec())
+    asked = iter(range(1_000))
+    with pytest.raises(Interrupted):
+        train_run(parts, config, "cpu", should_stop=lambda: next(asked) >= 5)
+    report = train_run(*RunDirectory.open(parts.path), "cpu")
+    assert rows_of(whole) == rows_of(parts)
+    assert (report["environment_steps"], report["updates"]) == (96, 8)
+    data = read_transitions(parts.path)
+    assert len(data) == 96
+    assert 0 <= report["success"] <= 1
+    assert report["success"] == report["return"]  # one reward of 1 ends an episode

@@ -152,3 +152,11 @@ def test_the_command_trains_on_a_dataset_with_bins(tmp_path, capsys):
     low = torch.tensor(spec.action_low).expand(3, -1)
     inside = low + 1e-3 * (torch.tensor(spec.action_high) - low)
     assert torch.equal(trained.predict(start, low), trained.predict(start, inside))
+
+
+@pytest.mark.parametrize("bounds", [BOUNDS, (None, None)])
+def test_actions_that_are_scaled_and_unscaled_are_the_same(bounds):
+    given = GivenActions(*bounds)
+    action = torch.tensor([[-2.0, 0], [1, 2.5], [2, 10]])
+    torch.testing.assert_close(given.unscaled(given.scaled(action)), action)
+    assert bounds[0] is None or float(given.scaled(action).abs().amax()) == 1

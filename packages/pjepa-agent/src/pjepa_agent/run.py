@@ -23,7 +23,7 @@ from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
 from pjepa_agent.config.fields import DEVICES, is_device
 from pjepa_agent.config.schema import SCALAR_AUXILIARIES, Config
 from pjepa_agent.envs.registry import make_domain
-from pjepa_agent.evaluation.before_training import describe_counting
+from pjepa_agent.evaluation.before_training import describe_counting, describe_relation
 from pjepa_agent.evaluation.held_out import compare_with_untrained
 from pjepa_agent.evaluation.held_out_episodes import HeldOutEpisodes
 from pjepa_agent.evaluation.theorem import write_run_representation
@@ -207,8 +207,8 @@ def _run_main_process(
         _say_what_is_detached(config, trainer)
         record_start(run, config, device, auxiliary_fingerprint(config))
         say = None
-        if results and isinstance(trainer.replay, OnlineReplay) and not trainer.update:
-            say = functools.partial(_describe_online, trainer.replay.latest)
+        if results and isinstance(trainer.replay, OnlineReplay | ActingReplay) and not trainer.update:
+            say = functools.partial(_describe_online, trainer.replay.latest, config)
         seconds_before = trainer.state.seconds
         with TrainingProgress(config.optimization.updates, trainer.update, config.best_column) as progress:
 
@@ -245,9 +245,10 @@ def _say_what_is_detached(config: Config, trainer: Trainer) -> None:
         logger.info("%s: learnt on detached embeddings, beside objective %s", parts, name)
 
 
-def _describe_online(data: TransitionDataset) -> None:
+def _describe_online(data: TransitionDataset, config: Config) -> None:
     """Say what the relation says of the transitions before the first update, while the first updates run."""
-    logger.info("%s", describe_counting(data, online=True))
+    acts = config.collection.acts
+    logger.info("%s", describe_counting(data, True, acts) if config.counting else describe_relation(data, acts))
 
 
 class BackgroundWrite:

@@ -148,6 +148,11 @@ class ActingReplay(Replay):
         codes = self._codes(arrays["action"])
         return take_frames(dataset_of(arrays, self.frames, metadata=codes, **_stored_auxiliary(arrays)))
 
+    @property
+    def latest(self) -> TransitionDataset:
+        """The transitions that are there, with p: at the start those before the first update."""
+        return self.dataset()
+
     def state_dict(self) -> dict[str, Tensor]:
         """Return all actions and rewards, and what else the next action depends on."""
         remembered = {} if self.actor is None else self.actor.state_dict()

@@ -20,25 +20,35 @@ REDRAWN = " (an image without objects is black, whatever shape and colour are dr
 """What is added in the counting world."""
 
 
-def describe_relation(data: TransitionDataset) -> str:
+COLLECTED = {
+    "before": " to train on.",
+    "online": " before the first update, by the policy that goes on collecting.",
+    "acts": " before the first update, at random; then the model acts.",
+}
+"""What is said of transitions that are collected before the training, while it goes on, or by the model itself."""
+
+
+def describe_relation(data: TransitionDataset, acts: bool = False) -> str:
     """Say whether the data is deterministic, which distinctions p protects, and how many embeddings these need.
 
     Args:
         data: transitions with p.
+        acts: whether the model then collects more while the run trains.
     """
-    return " ".join([f"{len(data):,} transitions to train on.", *_described(data, ADVICE)])
+    begins = f"{len(data):,} transitions{COLLECTED['acts' if acts else 'before']}"
+    return " ".join([begins, *_described(data, ADVICE)])
 
 
-def describe_counting(data: TransitionDataset, online: bool) -> str:
+def describe_counting(data: TransitionDataset, online: bool, acts: bool = False) -> str:
     """Say the same of the counting world, of the first 5,000 transitions, however many there are.
 
     Args:
         data: transitions with p of their sources; online, those that are collected before the first update.
         online: whether more are collected while the run trains.
+        acts: whether it is the model that collects them.
     """
     part = take_frames(first_episodes(data, MOST_TRANSITIONS))
-    goes_on = " before the first update, by the policy that goes on collecting." if online else " to train on."
-    begins = f"{len(data):,} transitions{goes_on}"
+    begins = f"{len(data):,} transitions{COLLECTED['acts' if acts else 'online' if online else 'before']}"
     if len(part) < len(data):
         begins += f" In the first {len(part):,} of them:"
     return " ".join([begins, *_described(part, REDRAWN)])
