@@ -196,6 +196,10 @@ class TDMPC2Actor(PlanningActor):
         """Predict as T does."""
         return self._model.rollout(embedding, actions)
 
+    def given(self, action: Tensor) -> Tensor:
+        """Return what T is given of actions."""
+        return self._model.given(action)
+
     def propose(self, embedding: Tensor, sequences: int, horizon: int) -> Tensor:
         """Act by the policy prior along its own predictions."""
         latent, taken = embedding.repeat_interleave(sequences, 0), []
