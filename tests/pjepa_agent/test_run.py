@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import math
+import re
 import socket
 import sys
 import threading
@@ -268,15 +269,17 @@ ROW = {
 }  # fmt: skip
 
 
-def test_progress_is_a_bar_on_a_terminal(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "120")  # a rate as high as this one's takes more than 80 allow
+def test_progress_is_a_bar_on_a_terminal_of_eighty_columns():
     stream = Terminal()
-    with TrainingProgress(10, 0, stream=stream) as progress:
+    with TrainingProgress(1_000, 0, stream=stream) as progress:
         progress.update(5)
-        progress.metrics(ROW)
-    shown = stream.getvalue()
-    for part in ("5/10", "updates/s", "left", "L_dyn 0.2500", "L_p 0.5000", "accuracy 0.750"):
-        assert part in shown
+        progress.metrics({**ROW, "losses/auxiliary": 3.5355})
+    shown = stream.getvalue().split("\r")[-1].strip("\n")
+    assert " left, accuracy 0.750, L_dyn 0.25, L_p 3.54" in shown
+    # A bar of any width, and a rate as a training has it.
+    usual = re.sub(r"[\d.]+/s", "99.99/s", re.sub(r"\|.*\|", "|####|", shown))
+    assert "|####| 5/1000, 99.99/s, " in usual
+    assert len(usual) <= 80
 
 
 def test_progress_is_a_line_elsewhere(caplog):

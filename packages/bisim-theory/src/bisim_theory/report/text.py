@@ -270,10 +270,9 @@ def _level_table(check: TheoremCheck) -> list[str]:
     lines = [
         f"  explained: share of the pairs whose residuals are too small for one embedding, asked for at every level: "
         f"{check.tolerance.explained:.1%}",
-        "  (of pairs of observations or of classes of behaviour, whichever is smaller); distance: their median;",
-        f"  ratio: 2 median e_d over it, compared with {check.tolerance.transition:g}; separation: how often a pair is "
-        "further apart",
-        "  than one of equal labels (0.5 by chance);",
+        "  (of pairs of observations or of classes of behaviour, whichever is smaller)",
+        f"  distance: median of the level; ratio: 2 median e_d over it, compared with {check.tolerance.transition:g}",
+        "  separation: how often a pair is further apart than one of equal labels (0.5 by chance)",
         f"  sampled where a level has more than {check.tolerance.sample:,} pairs",
         "  level            pairs  explained   distance    ratio  witness e_d  separation"
         + ("  positive bound" if check.levels[0].bound is not None else ""),

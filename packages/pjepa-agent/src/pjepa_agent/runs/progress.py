@@ -8,13 +8,17 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from pjepa_agent.runs.metrics import ACCURACY, objective_losses
+from pjepa_agent.runs.metrics import ACCURACY, LEAST_EXPLAINED, objective_losses
 
 logger = logging.getLogger("pjepa_agent")
 
 
 SYMBOLS = {"losses/transition": "L_dyn", "losses/auxiliary": "L_p", ACCURACY: "accuracy"}
 """Measures with a symbol or a shorter name; others are shown with their own."""
+
+
+SHORT = {LEAST_EXPLAINED: "explained"}
+"""Names on the bar, which has the width of the terminal for all of them."""
 
 
 class TrainingProgress:
@@ -33,8 +37,8 @@ class TrainingProgress:
         self._bar: Any = None
         if stream.isatty():
             self._bar = tqdm(
-                total=total, initial=done, file=stream, unit=" updates", dynamic_ncols=True, smoothing=0.05,
-                bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{rate_fmt}, {remaining} left{postfix}]",
+                total=total, initial=done, file=stream, unit="", dynamic_ncols=True, smoothing=0.05,
+                bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}, {rate_fmt}, {remaining} left{postfix}",
             )  # fmt: skip
 
     def __enter__(self) -> "TrainingProgress":
@@ -54,12 +58,14 @@ class TrainingProgress:
     def metrics(self, row: dict[str, float]) -> None:
         """Show a row of metrics: its best column and those losses of the objective that are numbers."""
         losses = {SYMBOLS.get(name, name.removeprefix("losses/")): row[name] for name in objective_losses(row)}
-        parts = [f"{name} {value:.4f}" for name, value in losses.items() if not math.isnan(value)]
+        losses = {name: value for name, value in losses.items() if not math.isnan(value)}
         name = SYMBOLS.get(self._best, self._best.rpartition("/")[2].replace("_", " "))
-        shown = ", ".join([*parts, f"{name} {row[self._best]:.3f}"])
-        if self._bar is not None:
-            self._bar.set_postfix_str(shown)
+        best = row[self._best]
+        if self._bar is not None:  # the best column first, since a narrow terminal cuts the end
+            short = [f"{SHORT.get(self._best, name)} {best:.3f}", *(f"{each} {losses[each]:.3g}" for each in losses)]
+            self._bar.set_postfix_str(", ".join(short))
             return
+        shown = ", ".join([*(f"{each} {losses[each]:.4f}" for each in losses), f"{name} {best:.3f}"])
         rate = row["charts/updates_per_second"]
         speed = f", {rate:.1f} updates/s, {_clock((self.total - row['update']) / rate)} left" if rate else ""
         logger.info("update %d/%d: %s%s", row["update"], self.total, shown, speed)
