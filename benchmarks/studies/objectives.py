@@ -28,7 +28,6 @@ from pjepa_agent.runs.directory import RunDirectory
 
 from benchmarks.studies.kinds import kinds_of
 from benchmarks.studies.objectives_tables import chosen_table, draw, tables
-from benchmarks.studies.promise import COLUMNS
 from benchmarks.studies.recipes import VARIANTS as WORLDS
 from benchmarks.studies.records import Records, Table
 from benchmarks.studies.search import Search
@@ -36,6 +35,9 @@ from benchmarks.studies.study import Measures, Study, add_curve_options, list_va
 
 SCORES = "objectives-search.csv"
 """Table of the scores of all settings."""
+
+CURVES = ("losses/total", "eval/spread")
+"""The columns of the curves that are kept, which runs of all objectives have."""
 
 QUICK = settings("evaluation.probe_per_count=0")
 """What a training of the search leaves out."""
@@ -143,7 +145,7 @@ def main() -> None:
         print("\n\n".join(f"# {name}\n{list_variants(each)}" for name, each in every.items()))
         return
     scores = Table(options.records / SCORES)
-    records = Records(options.records, "objectives", COLUMNS)
+    records = Records(options.records, "objectives", CURVES)
     score = score_counting if options.world == "counting" else score_grid
     chosen = {}
     for name, each in every.items():
