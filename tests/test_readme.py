@@ -2,7 +2,6 @@
 
 import re
 import runpy
-import shlex
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from pjepa_agent.cli.train import make_parser as pjepa_train_parser
 from support.corridor import walks
 from support.models import Flat
 from support.small import SMALL
+from support.tutorials import commands
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("packages/*/README.md")), *sorted(ROOT.glob("docs/**/*.md"))]
@@ -70,8 +70,7 @@ def test_python_snippets_run(code, folder, small_preset, monkeypatch):
 
 @pytest.mark.parametrize("code", blocks("sh"))
 def test_commands_have_the_options_that_are_shown(code):
-    for line in code.splitlines():
-        words = shlex.split(line, comments=True)
+    for words in commands(code):
         for name, make_parser in PARSERS.items():
             if name in words:
                 make_parser().parse_args(words[words.index(name) + 1 :])

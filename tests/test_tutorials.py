@@ -1,7 +1,6 @@
 """Every tutorial is followed here from its first block to its last, as its reader follows it."""
 
 import re
-import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from pjepa_agent.cli.plan import main as pjepa_plan
 from pjepa_agent.cli.train import main as pjepa_train
 from pjepa_agent.config import presets
 from support.small import SMALL
-from support.tutorials import blocks, is_shown
+from support.tutorials import blocks, commands, is_shown
 
 TUTORIALS = Path(__file__).parent.parent / "docs" / "tutorials"
 COMMANDS = {"bisim-check": bisim_check, "pjepa-train": pjepa_train, "pjepa-plan": pjepa_plan}
@@ -31,10 +30,9 @@ def follow(name, folder, monkeypatch, capfd, compared=True):
         elif language == "python":
             exec(compile(text, f"<{name}>", "exec"), names)
         elif language == "sh":
-            for line in text.splitlines():
-                command, *arguments = shlex.split(line, comments=True)
+            for command, *arguments in commands(text):
                 if command != "pip":
-                    assert COMMANDS[command](arguments) in VERDICTS, (line, capfd.readouterr())
+                    assert COMMANDS[command](arguments) in VERDICTS, (command, arguments, capfd.readouterr())
             output = "".join(capfd.readouterr())
         elif language == "text" and compared:
             assert is_shown(text, output), output

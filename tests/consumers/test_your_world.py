@@ -2,12 +2,11 @@
 
 import json
 import re
-import shlex
 from pathlib import Path
 
 import pytest
-from support.empty_environment import make_environment, run
-from support.tutorials import blocks, is_shown
+from support.empty_environment import install, make_environment, run
+from support.tutorials import blocks, commands, is_shown
 
 ROOT = Path(__file__).parents[2]
 OF_A_PROCESSOR = r"\n *collapsed pairs, at most .*\n"
@@ -29,10 +28,11 @@ def test_the_tutorial_leads_from_an_installation_to_a_checked_encoder(tmp_path, 
         elif language == "python":
             run(["python", "-c", text], folder, stranger)
         elif language == "sh" and text.startswith("pip install "):
-            wanted = shlex.split(text)[2:]
-            run(["uv", "pip", "install", "--quiet", "--python", tmp_path / "venv", *wanted], ROOT, stranger)
+            wanted = [f"{ROOT}{each[1:]}" for each in commands(text)[0][2:]]
+            install(wanted, tmp_path, stranger)
         elif language == "sh":
-            output = run(shlex.split(text), folder, stranger)
+            for words in commands(text):
+                output = run(words, folder, stranger)
         else:
             assert is_shown(re.sub(OF_A_PROCESSOR, "\n...\n", text), output), output
     report = json.loads((folder / "runs" / "room" / "report.json").read_text())

@@ -1,6 +1,7 @@
 """The blocks of a tutorial, in the order in which a reader meets them."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,11 @@ class Block(NamedTuple):
 def blocks(page: Path) -> list[Block]:
     """Return the blocks of a page, in order."""
     return [Block(language, file or None, text) for language, file, text in _BLOCK.findall(page.read_text())]
+
+
+def commands(text: str) -> list[list[str]]:
+    """Split the text of a block into the words of its commands, one a line unless a backslash goes on."""
+    return [shlex.split(line, comments=True) for line in text.replace("\\\n", " ").splitlines()]
 
 
 def is_shown(text: str, output: str) -> bool:
