@@ -23,7 +23,7 @@ def test_keys_share_a_number_iff_they_are_equal_however_they_collide(monkeypatch
 def test_integers_are_ordered_as_by_a_stable_sort(monkeypatch, block):
     monkeypatch.setattr(numbering, "BLOCK", block)
     rng = np.random.default_rng(0)
-    for below in (1, 2, 99, 100, 2**16, 2**16 + 1, 2**31, 2**33):
+    for below in (1, 2, 24, 25, 2**16, 2**16 + 1, 2**31, 2**33):
         code = rng.choice(rng.integers(below, size=50), 200)
         assert (numbering.order_of(code, below) == np.argsort(code, kind="stable")).all()
 

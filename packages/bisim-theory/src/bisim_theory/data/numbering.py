@@ -104,10 +104,8 @@ def count(code: Integers, number: int) -> NDArray[np.int64]:
 
 
 def add_counts(counts: Integers, code: Integers) -> None:
-    """Add to the number of each code how often it occurs in an array (M,) that the caches hold."""
-    here = np.sort(code)
-    begin, length = _runs(here)
-    counts[here[begin]] += length.astype(counts.dtype)
+    """Add to the number of each code how often it occurs in an array (M,)."""
+    np.add.at(counts, code, counts.dtype.type(1))  # a one of another type takes thirty times as long
 
 
 def _runs(code: Integers) -> tuple[Integers, Integers]:
@@ -213,10 +211,10 @@ def _look_up(key: Integers, place: Integers, table: Integers, pending: Integers 
 def order_of(code: Integers, below: int) -> Integers:
     """Return the positions of integers 0..below - 1 in sorted order, equal ones as they lie.
 
-    Where there are fewer integers than positions, those are counted, and the positions of one block after another get
-    the next places of their integers. Other integers are sorted as a whole.
+    Where there are far fewer integers than positions, those are counted, and the positions of one block after another
+    get the next places of their integers. Other integers are sorted as a whole.
     """
-    if len(code) <= BLOCK or 2 * below > len(code):
+    if len(code) <= BLOCK or 8 * below > len(code):
         return _order_by_digits(code, below)
     order: Integers = np.empty(len(code), id_type(len(code)))
     end: Integers = np.zeros(below, id_type(len(code) + 1))

@@ -4,6 +4,7 @@ N contains R_D*. It is larger where different actions were observed from the mer
 """
 
 from array import array
+from collections.abc import MutableSequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,9 @@ from bisim_theory._aliases import former_parameters
 from bisim_theory.data.auxiliary import auxiliary_codes
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
 from bisim_theory.relation.graph import UNKNOWN, Edges
+
+MOST_LISTED = 50_000
+"""Vertices up to which their parents are a list."""
 
 
 class Closure:
@@ -32,8 +36,10 @@ class Closure:
     def __init__(self, value: Ids, source: Ids, action: Ids, successor: Ids) -> None:
         order = np.lexsort((action, source))
         self._edges = Edges(len(value), source[order], action[order], successor[order])
-        self._parent = array("q", range(len(value)))  # a list of integers takes five times the memory
-        self._size = array("q", [1]) * len(value)
+        # A list of integers takes five times the memory of an array, which is a little slower.
+        listed, names = len(value) <= MOST_LISTED, range(len(value))
+        self._parent: MutableSequence[int] = list(names) if listed else array("q", names)
+        self._size = [1] * len(value)
         self._value = value.tolist()
         self._successors: dict[int, dict[int, int]] = {}
         self.steps = 0
