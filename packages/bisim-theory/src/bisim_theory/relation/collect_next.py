@@ -15,7 +15,7 @@ from bisim_theory.relation.base import Relation
 CLASSES = 1_500
 """Most kinds of sources, by behaviour and label, that are considered; more are sampled in proportion to their size."""
 
-ROWS = 512
+ROWS = 256
 """Rows of a matrix of kinds that are computed together."""
 
 OUTCOMES = 32
