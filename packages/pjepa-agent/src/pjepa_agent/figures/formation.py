@@ -123,11 +123,11 @@ def write_formation(path: Path, formation: Formation) -> None:
     """
     components = [principal_components(each.embedding) for each in formation.arrangements]
     points = align([each for each, _ in components])
-    reach = 1.08 * max(float(abs(each).max()) for each in points) or 1.0
+    limits = _limits(points)
     frames = []
     for number, arrangement in enumerate(formation.arrangements):
         share = float(components[number][1].sum())
-        frames.append(_frame(formation, number, points[number], arrangement, reach, share))
+        frames.append(_frame(formation, number, points[number], arrangement, limits[number], share))
     durations = [FIRST_MILLISECONDS, *[MILLISECONDS] * (len(frames) - 2), LAST_MILLISECONDS]
     content = io.BytesIO()
     options: dict[str, Any] = {"append_images": frames[1:], "duration": durations[-len(frames) :], "loop": 0}
@@ -136,14 +136,28 @@ def write_formation(path: Path, formation: Formation) -> None:
         file.write(content.getvalue())
 
 
+def _limits(states: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+    """Return the largest x and y (2,) that each frame shows: those of the last state, or its own if it reaches further.
+
+    Scattered points of early states would leave the others little room.
+    """
+    largest = [1.2 * np.abs(points).max(0) for points in states]
+    return [np.where(each > 0, each, 1.0) for each in (np.maximum(own, largest[-1]) for own in largest)]
+
+
 def _frame(
-    formation: Formation, number: int, points: NDArray[np.float64], arrangement: Arrangement, reach: float, share: float
+    formation: Formation,
+    number: int,
+    points: NDArray[np.float64],
+    arrangement: Arrangement,
+    limits: NDArray[np.float64],
+    share: float,
 ) -> Image.Image:
     figure = Figure(figsize=(LEFT + SIDE + RIGHT, BOTTOM + SIDE + TOP), dpi=DPI)
     canvas = FigureCanvasAgg(figure)
     axes = panel(figure, LEFT, BOTTOM, SIDE)
     scatter_classes(axes, points, arrangement)
-    axes.set(xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[])
+    axes.set(xlim=(-limits[0], limits[0]), ylim=(-limits[1], limits[1]), xticks=[], yticks=[])
     name_classes(axes, points, arrangement)
     add_value_bar(axes, arrangement)
     value = formation.values[number]
