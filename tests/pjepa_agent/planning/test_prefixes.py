@@ -3,7 +3,7 @@
 import pytest
 import torch
 from pjepa_agent.planning import CEM, Continuous, GoalCost
-from pjepa_agent.planning.prefixes import evaluate
+from pjepa_agent.planning.prefixes import Imagination
 
 
 class Alone:
@@ -29,6 +29,11 @@ class Coded(Alone):
 
 def sequences(batch=3, samples=50, horizon=4, seed=0):
     return torch.rand(batch, samples, horizon, 2, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def evaluate(model, embedding, actions, cost):
+    imagination = Imagination(model, embedding, cost)
+    return *imagination.evaluate(actions), imagination.calls
 
 
 def starts(batch=3):
@@ -71,6 +76,27 @@ def test_each_beginning_is_predicted_once():
     signs = torch.where(actions[0] >= 0, 1, 0)
     beginnings = {tuple(row[: step + 1].flatten().tolist()) for row in signs for step in range(4)}
     assert calls == model.calls == len(beginnings)
+
+
+@pytest.mark.parametrize("cost", COSTS.values(), ids=COSTS)
+def test_a_second_look_predicts_what_is_new_alone(cost):
+    model = Coded()
+    imagination = Imagination(model, starts(), cost)
+    for seed in range(3):
+        actions = sequences(samples=20, seed=seed)
+        found = imagination.evaluate(actions)
+        for one, other in zip(found, evaluate(Alone(), starts(), actions, cost), strict=False):
+            torch.testing.assert_close(one, other)
+    every = torch.cat([sequences(samples=20, seed=seed) for seed in range(3)], 1)
+    assert model.calls == pytest.approx(3 * imagination.calls)
+    assert imagination.calls == evaluate(Coded(), starts(), every, cost)[2]
+
+
+def test_actions_that_came_in_no_earlier_look_are_known_in_the_next():
+    imagination, cost = Imagination(Coded(), starts(), goal_cost()), goal_cost()
+    for actions in (sequences().abs(), sequences(), sequences()[:, :1]):
+        found = imagination.evaluate(actions)
+        torch.testing.assert_close(found[1], evaluate(Alone(), starts(), actions, cost)[1])
 
 
 def test_sequences_that_are_alike_to_the_model_cost_exactly_the_same():

@@ -281,8 +281,9 @@ class PJEPA(WorldModel):
 
     @torch.no_grad()
     def _apply_rows(self, function: Any, *arrays: NDArray[Any] | Tensor) -> Tensor:
-        training = self.training
-        self.eval()
+        training = [module for module in self.modules() if module.training]
+        if training:
+            self.eval()
         try:
             outputs = []
             for start in range(0, max(len(arrays[0]), 1), ROWS_AT_ONCE):
@@ -291,4 +292,5 @@ class PJEPA(WorldModel):
                 outputs.append(function(*rows).cpu())
             return torch.cat(outputs)
         finally:
-            self.train(training)
+            for module in training:
+                module.training = True

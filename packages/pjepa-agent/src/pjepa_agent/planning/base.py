@@ -59,7 +59,7 @@ class Plan:
     actions: Float[Tensor, "batch horizon action"]
     predicted: Float[Tensor, "batch horizon latent"]
     cost: Float[Tensor, " batch"]
-    calls: int
+    calls: float
     memory: dict[str, Tensor]
 
     @property

@@ -74,7 +74,7 @@ class Episode:
 class Policy(Protocol):
     """Chooses actions in several episodes."""
 
-    calls: list[int]
+    calls: list[float]
     """Applications of the dynamics of every decision, per environment."""
 
     def begin(self, problems: Sequence[Problem]) -> None:
@@ -97,7 +97,7 @@ class RandomPolicy:
     def __init__(self, acting: Acting, seed: int) -> None:
         self._acting, self._space = acting, copy.deepcopy(acting.space)
         self._space.seed(seed)
-        self.calls: list[int] = []
+        self.calls: list[float] = []
 
     def begin(self, problems: Sequence[Problem]) -> None:
         """Begin episodes, of which nothing needs to be known."""
@@ -133,7 +133,7 @@ class PlannedPolicy:
         self._problems: Sequence[Problem] = []
         self._plan: Plan | None = None
         self._planned: NDArray[np.int64] = np.zeros(0, np.int64)
-        self.calls: list[int] = []
+        self.calls: list[float] = []
 
     def begin(self, problems: Sequence[Problem]) -> None:
         """Begin episodes side by side."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pjepa_agent.config.fields import Between, ConfigError, check_bounds
 from pjepa_agent.planning.base import Cost, Dynamics, Generators, Plan, pick_least, rows_of
-from pjepa_agent.planning.prefixes import evaluate
+from pjepa_agent.planning.prefixes import Imagination
 
 MOST_SEQUENCES = 2**14
 """Most sequences that are compared."""
@@ -56,6 +56,7 @@ class Exhaustive:
         sequences = torch.cartesian_prod(*[torch.arange(number, device=embedding.device)] * self.horizon)
         codes = sequences.view(1, -1, self.horizon).expand(batch, -1, -1)
         actions = self.choices.to(embedding)[codes]
-        predicted, costs, calls = evaluate(model, embedding, actions, cost, codes)
+        imagination = Imagination(model, embedding, cost)
+        predicted, costs = imagination.evaluate(actions, codes)
         index = pick_least(costs, self._generator(embedding.device))
-        return Plan(rows_of(actions, index), rows_of(predicted, index), rows_of(costs, index), calls, {})
+        return Plan(rows_of(actions, index), rows_of(predicted, index), rows_of(costs, index), imagination.calls, {})

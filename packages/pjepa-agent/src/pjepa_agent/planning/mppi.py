@@ -43,7 +43,7 @@ class MPPI(SamplingPlanner):
 
     def _proposed(self, decision: Decision) -> Candidates | None:
         """Return the sequences that the model proposes, with their costs; None without any."""
-        model, number = decision.model, min(self.proposals, self.samples // 2)
+        model, number = decision.imagination.model, min(self.proposals, self.samples // 2)
         if not number or not isinstance(model, Proposing):
             return None
         return decision.evaluate(self.space.samples(model.propose(decision.embedding, number, self.horizon)))

@@ -13,14 +13,8 @@ Codes = Int[Tensor, "batch samples horizon"]
 """Numbers of actions: the model predicts the same for actions of one number."""
 
 
-def evaluate(
-    model: Dynamics,
-    embedding: Float[Tensor, "batch latent"],
-    actions: Float[Tensor, "batch samples horizon action"],
-    cost: Cost,
-    codes: Codes | None = None,
-) -> tuple[Float[Tensor, "batch samples horizon latent"], Float[Tensor, "batch samples"], int]:
-    """Predict the embeddings along sequences of actions, and return these, the costs, and what that took.
+class Imagination:
+    """What a model predicts in one decision.
 
     A model that says what it is given of actions, as `GivenActions` does, predicts once for all sequences that begin
     with what is the same to it. A `ValueCost` then values each of these predictions once.
@@ -28,86 +22,129 @@ def evaluate(
     Args:
         model: predicts.
         embedding: (B, d) where each environment is.
-        actions: (B, N, H, A) in the units of the data.
         cost: is asked for the cost of each sequence.
-        codes: (B, N, H) of the actions, from 0 on; None to find them, where the model says what it is given.
-
-    Returns:
-        Predicted embeddings (B, N, H, d), costs (B, N), and the applications of the dynamics to one embedding and one
-        action, per environment.
-
-    Raises:
-        PlanningError: see `checked_cost`.
     """
-    if codes is None:
-        codes = _codes_of(model, actions)
-    if codes is None:
-        samples, horizon = actions.shape[1:3]
-        flat = model.rollout(embedding.repeat_interleave(samples, 0), actions.flatten(0, 1))
+
+    def __init__(self, model: Dynamics, embedding: Float[Tensor, "batch latent"], cost: Cost) -> None:
+        self.model = model
+        self._embedding, self._cost = embedding, cost
+        self._applications = 0
+        self._told: Tensor | None = None
+        self._tree: _Tree | None = None
+
+    @property
+    def calls(self) -> float:
+        """Applications of the dynamics to one embedding and one action up to now, per environment."""
+        return self._applications / len(self._embedding)
+
+    def evaluate(
+        self, actions: Float[Tensor, "batch samples horizon action"], codes: Codes | None = None
+    ) -> tuple[Float[Tensor, "batch samples horizon latent"], Float[Tensor, "batch samples"]]:
+        """Predict the embeddings along sequences of actions, and return these and the costs.
+
+        Args:
+            actions: (B, N, H, A) in the units of the data.
+            codes: (B, N, H) of the actions, from 0 on; None to find them, where the model says what it is given.
+
+        Raises:
+            PlanningError: see `checked_cost`.
+        """
+        if codes is None:
+            codes = self._codes(actions)
+        else:
+            self._tree = _Tree(self.model, self._embedding, int(codes.max()) + 1)
+        if codes is None:
+            return self._evaluate_each(actions)
+        assert self._tree is not None
+        before = len(self._tree.states)
+        index = self._tree.walk(actions, codes)
+        self._applications += len(self._tree.states) - before
+        predicted = self._tree.states[index]
+        if type(self._cost).__call__ is ValueCost.__call__:
+            assert isinstance(self._cost, ValueCost)
+            value = self._tree.values(self._cost)[index]
+            return predicted, checked(self._cost.total(value), index.shape[:2])
+        return predicted, checked_cost(self._cost, predicted, actions)
+
+    def _codes(self, actions: Float[Tensor, "batch samples horizon action"]) -> Codes | None:
+        """Number what a model is given of actions; None where it does not say so, or where little of that repeats."""
+        given: Any = getattr(self.model, "given", None)
+        if given is None:
+            return None
+        told = given(actions).flatten(0, 2)
+        if told.shape[1] == 1:
+            values, codes = torch.unique(told[:, 0], return_inverse=True)
+        else:
+            values, codes = torch.unique(told, dim=0, return_inverse=True)
+        if 2 * len(values) > len(codes):
+            return None
+        if self._told is None or not torch.equal(values, self._told):
+            self._told, self._tree = values, _Tree(self.model, self._embedding, len(values))
+        return codes.view(actions.shape[:3])
+
+    def _evaluate_each(self, actions: Tensor) -> tuple[Tensor, Tensor]:
+        samples = actions.shape[1]
+        flat = self.model.rollout(self._embedding.repeat_interleave(samples, 0), actions.flatten(0, 1))
         predicted = flat.unflatten(0, actions.shape[:2])
-        return predicted, checked_cost(cost, predicted, actions), samples * horizon
-    states, index = _reached(model, embedding, actions, codes)
-    predicted = _rows(states, index.flatten(1)).unflatten(1, index.shape[1:])
-    if type(cost).__call__ is ValueCost.__call__:
-        assert isinstance(cost, ValueCost)
-        value = cost.value(states[:, :, None])[:, :, 0]
-        costs = checked(cost.total(value.gather(1, index.flatten(1)).view(index.shape)), index.shape[:2])
-    else:
-        costs = checked_cost(cost, predicted, actions)
-    return predicted, costs, states.shape[1]
+        self._applications += flat.shape[0] * flat.shape[1]
+        return predicted, checked_cost(self._cost, predicted, actions)
 
 
-def _codes_of(model: Dynamics, actions: Float[Tensor, "batch samples horizon action"]) -> Codes | None:
-    """Number what a model is given of actions; None where it does not say so, or where little of that repeats."""
-    given: Any = getattr(model, "given", None)
-    if given is None:
-        return None
-    told = given(actions).flatten(0, 2)
-    if told.shape[1] == 1:
-        values, codes = torch.unique(told[:, 0], return_inverse=True)
-    else:
-        values, codes = torch.unique(told, dim=0, return_inverse=True)
-    return codes.view(actions.shape[:3]) if 2 * len(values) <= len(codes) else None
+class _Tree:
+    """The embeddings that are reached, one for each beginning of a sequence in each environment.
 
-
-def _reached(
-    model: Dynamics,
-    embedding: Float[Tensor, "batch latent"],
-    actions: Float[Tensor, "batch samples horizon action"],
-    codes: Codes,
-) -> tuple[Float[Tensor, "batch states latent"], Codes]:
-    """Predict each beginning of a sequence once.
-
-    Returns:
-        The embeddings that are reached, and the number of that of each sample and step. An environment with fewer
-        beginnings than another has some of them twice.
+    Args:
+        model: predicts.
+        embedding: (B, d) where each environment is, the roots.
+        number: K, of codes.
     """
-    number = int(codes.max()) + 1
-    reached, place = embedding[:, None], torch.zeros_like(codes[..., 0])
-    states, index, before = [], [], 0
-    for action, code in zip(actions.unbind(2), codes.unbind(2), strict=True):
-        source = place
-        place, first = _numbered(place * number + code)
-        parents, taken = _rows(reached, source.gather(1, first)), _rows(action, first)
-        flat = model.rollout(parents.flatten(0, 1), taken.flatten(0, 1)[:, None])
-        reached = flat[:, 0].unflatten(0, first.shape)
-        states.append(reached)
-        index.append(place + before)
-        before += reached.shape[1]
-    return torch.cat(states, 1), torch.stack(index, 2)
 
+    def __init__(self, model: Dynamics, embedding: Float[Tensor, "batch latent"], number: int) -> None:
+        self._model, self._number, self._roots = model, number, len(embedding)
+        self.states = embedding
+        self._environment = torch.arange(self._roots, device=embedding.device)
+        self._children = self._blank(self._roots)  # the state that each state's action of each code leads to, or -1
+        self._value = embedding.new_zeros(self._roots)
 
-def _numbered(
-    key: Int[Tensor, "batch samples"],
-) -> tuple[Int[Tensor, "batch samples"], Int[Tensor, "batch distinct"]]:
-    """Number the distinct keys of each row by size, and return a sample of each number, 0 where a row has fewer."""
-    ordered, order = key.sort(1)
-    rank = torch.zeros_like(key)
-    rank[:, 1:] = (ordered[:, 1:] != ordered[:, :-1]).cumsum(1)
-    first = key.new_zeros(len(key), int(rank.max()) + 1).scatter_(1, rank, order)
-    return torch.empty_like(key).scatter_(1, order, rank), first
+    def walk(self, actions: Float[Tensor, "batch samples horizon action"], codes: Codes) -> Codes:
+        """Return the number of the state that each sample reaches at each step; predict those that are new."""
+        place = torch.arange(self._roots, device=codes.device)[:, None].expand(codes.shape[:2])
+        index = []
+        for action, code in zip(actions.unbind(2), codes.unbind(2), strict=True):
+            new = self._children[place, code] < 0
+            if bool(new.any()):
+                self._grow(place[new], code[new], action[new])
+            place = self._children[place, code]
+            index.append(place)
+        return torch.stack(index, 2)
 
+    def values(self, cost: ValueCost) -> Float[Tensor, " states"]:
+        """Return the value of every state."""
+        if len(self._value) < len(self.states):
+            self._value = torch.cat([self._value, self._valued(cost, len(self._value))])
+        return self._value
 
-def _rows(values: Float[Tensor, "batch samples *rest"], index: Int[Tensor, "batch chosen"]) -> Tensor:
-    """Return the samples of each row that an index names."""
-    return values[torch.arange(len(values), device=values.device)[:, None], index]
+    def _grow(self, parent: Tensor, code: Tensor, action: Float[Tensor, "new action"]) -> None:
+        """Predict the children of states (m,) by actions of codes (m,), each once."""
+        places, number = torch.unique(parent * self._number + code, return_inverse=True)
+        first = torch.empty_like(places).scatter_(0, number, torch.arange(len(number), device=number.device))
+        parents = places.div(self._number, rounding_mode="floor")
+        reached = self._model.rollout(self.states[parents], action[first][:, None])[:, 0]
+        self._children.view(-1)[places] = len(self.states) + torch.arange(len(places), device=places.device)
+        self._children = torch.cat([self._children, self._blank(len(places))])
+        self.states = torch.cat([self.states, reached])
+        self._environment = torch.cat([self._environment, self._environment[parents]])
+
+    def _valued(self, cost: ValueCost, start: int) -> Tensor:
+        """Value the states from one on. A cost has a row for each environment, and these have more states or fewer."""
+        states, environment = self.states[start:], self._environment[start:]
+        order = environment.argsort(stable=True)
+        sizes = torch.bincount(environment, minlength=self._roots)
+        column = torch.empty_like(order)
+        column[order] = torch.arange(len(order), device=order.device) - (sizes.cumsum(0) - sizes)[environment[order]]
+        rows = states.new_zeros(self._roots, int(sizes.max()), states.shape[1])
+        rows[environment, column] = states
+        return cost.value(rows[:, :, None])[:, :, 0][environment, column]
+
+    def _blank(self, states: int) -> Tensor:
+        return torch.full((states, self._number), -1, device=self.states.device)

@@ -10,7 +10,7 @@ from torch import Tensor
 from pjepa_agent.config.fields import Between, ConfigError, check_bounds
 from pjepa_agent.planning.base import Cost, Dynamics, Generators, Plan, pick_least, rows_of
 from pjepa_agent.planning.noise import colored_noise
-from pjepa_agent.planning.prefixes import evaluate
+from pjepa_agent.planning.prefixes import Imagination
 from pjepa_agent.planning.spaces import Distribution, Samples, Space
 
 MOST_STEPS = 1_000
@@ -26,19 +26,15 @@ class Decision:
 
     Attributes:
         space: actions of the environment.
-        model: predicts.
+        imagination: predicts and says what that costs.
         embedding: (B, d) where the environments are.
-        cost: is minimised.
         previous: plan of the step before in the same environments; None at first.
-        calls: applications of the dynamics up to now, per environment.
     """
 
     space: Space
-    model: Dynamics
+    imagination: Imagination
     embedding: Float[Tensor, "batch latent"]
-    cost: Cost
     previous: Plan | None
-    calls: int = 0
 
     def evaluate(self, samples: Samples) -> Candidates:
         """Predict along samples (B, N, H, C), and return them with the predictions and the costs.
@@ -46,14 +42,13 @@ class Decision:
         Raises:
             PlanningError: the cost is NaN, or of a wrong shape.
         """
-        predicted, costs, calls = evaluate(self.model, self.embedding, self.space.values(samples), self.cost)
-        self.calls += calls
-        return samples, predicted, costs
+        return samples, *self.imagination.evaluate(self.space.values(samples))
 
     def plan(self, chosen: Candidates, memory: dict[str, Tensor]) -> Plan:
         """Return the plan to execute one candidate of each row."""
         samples, predicted, costs = chosen
-        return Plan(self.space.values(samples)[:, 0], predicted[:, 0], costs[:, 0], self.calls, memory)
+        calls = self.imagination.calls
+        return Plan(self.space.values(samples)[:, 0], predicted[:, 0], costs[:, 0], calls, memory)
 
 
 @dataclass(eq=False)
@@ -99,7 +94,7 @@ class SamplingPlanner:
             PlanningError: the cost is NaN, or of a wrong shape.
         """
         first = self._begin(len(embedding), embedding.device, previous)
-        return self._decide(Decision(self.space, model, embedding, cost, previous), first)
+        return self._decide(Decision(self.space, Imagination(model, embedding, cost), embedding, previous), first)
 
     def _decide(self, decision: Decision, distribution: Distribution) -> Plan:
         """Make a decision, beginning with a distribution."""

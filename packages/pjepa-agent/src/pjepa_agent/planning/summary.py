@@ -34,7 +34,7 @@ def mean_interval(values: Sequence[float]) -> list[float] | None:
 
 
 def summarize(
-    episodes: Sequence[Episode], calls: Sequence[int], milliseconds: float | None, ends: bool = True
+    episodes: Sequence[Episode], calls: Sequence[float], milliseconds: float | None, ends: bool = True
 ) -> dict[str, Any]:
     """Summarise episodes.
 
