@@ -1,46 +1,17 @@
-"""Every tutorial is followed here from its first block to its last, as its reader follows it."""
+"""Tutorials are followed from the first block to the last, as a reader follows them; the longer in tests/consumers."""
 
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-import pytest
-from bisim_theory.cli import main as bisim_check
-from pjepa_agent.cli.plan import main as pjepa_plan
-from pjepa_agent.cli.train import main as pjepa_train
 from pjepa_agent.config import presets
 from support.small import SMALL
-from support.tutorials import blocks, commands, is_shown
-
-TUTORIALS = Path(__file__).parent.parent / "docs" / "tutorials"
-COMMANDS = {"bisim-check": bisim_check, "pjepa-train": pjepa_train, "pjepa-plan": pjepa_plan}
-VERDICTS = (0, 1, 3, 4)
-"""Exit statuses of commands that answered."""
+from support.tutorials import TUTORIALS, follow, is_shown
 
 
-def follow(name, folder, monkeypatch, capfd, compared=True):
-    """Do what a tutorial shows, in a folder; `compared`, what it shows as printed has to be what is printed."""
-    monkeypatch.chdir(folder)
-    monkeypatch.syspath_prepend(folder)
-    names, output = {"__name__": "tutorial"}, ""
-    capfd.readouterr()
-    for language, file, text in blocks(TUTORIALS / f"{name}.md"):
-        if file:
-            (folder / file).write_text(text)
-        elif language == "python":
-            exec(compile(text, f"<{name}>", "exec"), names)
-        elif language == "sh":
-            for command, *arguments in commands(text):
-                if command != "pip":
-                    assert COMMANDS[command](arguments) in VERDICTS, (command, arguments, capfd.readouterr())
-            output = "".join(capfd.readouterr())
-        elif language == "text" and compared:
-            assert is_shown(text, output), output
-
-
-@pytest.mark.parametrize("name", ["which-auxiliary", "own-encoder", "plan"])
-def test_a_tutorial_does_and_prints_what_it_shows(name, tmp_path, monkeypatch, capfd):
-    follow(name, tmp_path, monkeypatch, capfd)
+def test_which_auxiliary_does_and_prints_what_it_shows(tmp_path, monkeypatch, capfd):
+    """Those that train as shown are followed in tests/consumers."""
+    follow("which-auxiliary", tmp_path, monkeypatch, capfd)
 
 
 class Headings(HTMLParser):
@@ -76,7 +47,8 @@ def test_a_world_of_ones_own_is_trained_on_and_its_report_has_the_parts_that_are
 
 
 def test_every_tutorial_is_followed():
-    followed = re.findall(r'"([a-z]+(?:-[a-z]+)*)"', Path(__file__).read_text())
+    tests = (Path(__file__), Path(__file__).parent / "consumers" / "test_tutorials.py")
+    followed = re.findall(r'"([a-z]+(?:-[a-z]+)*)"', "".join(each.read_text() for each in tests))
     assert {page.stem for page in TUTORIALS.glob("*.md")} <= set(followed)
 
 

@@ -127,12 +127,17 @@ def ratio(ours: list[float], theirs: list[float]) -> str:
     return spread((b / a for a, b in zip(ours, theirs, strict=True)), ".1f")
 
 
-def main() -> None:
-    """Measure, and print the table."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="a finished run of the counting world")
     parser.add_argument("--episodes", type=int, default=200, help="that each planner acts in (default: %(default)s)")
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Measure, and print the table."""
+    options = make_parser().parse_args()
     torch.set_num_threads(1)
     _, config = RunDirectory.open(options.run)
     model = load(options.run)

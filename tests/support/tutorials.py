@@ -1,9 +1,18 @@
-"""The blocks of a tutorial, in the order in which a reader meets them."""
+"""The blocks of a tutorial, in the order in which a reader meets them, and what a reader does with them."""
 
 import re
 import shlex
 from pathlib import Path
 from typing import NamedTuple
+
+from bisim_theory.cli import main as bisim_check
+from pjepa_agent.cli.plan import main as pjepa_plan
+from pjepa_agent.cli.train import main as pjepa_train
+
+TUTORIALS = Path(__file__).parents[2] / "docs" / "tutorials"
+COMMANDS = {"bisim-check": bisim_check, "pjepa-train": pjepa_train, "pjepa-plan": pjepa_plan}
+VERDICTS = (0, 1, 3, 4)
+"""Exit statuses of commands that answered."""
 
 _BLOCK = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```", re.S | re.M)
 
@@ -36,3 +45,23 @@ def is_shown(text: str, output: str) -> bool:
             return False
         begin = found + len(words)
     return True
+
+
+def follow(name, folder, monkeypatch, capfd, compared=True):
+    """Do what a tutorial shows, in a folder; `compared`, what it shows as printed has to be what is printed."""
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    names, output = {"__name__": "tutorial"}, ""
+    capfd.readouterr()
+    for language, file, text in blocks(TUTORIALS / f"{name}.md"):
+        if file:
+            (folder / file).write_text(text)
+        elif language == "python":
+            exec(compile(text, f"<{name}>", "exec"), names)
+        elif language == "sh":
+            for command, *arguments in commands(text):
+                if command != "pip":
+                    assert COMMANDS[command](arguments) in VERDICTS, (command, arguments, capfd.readouterr())
+            output = "".join(capfd.readouterr())
+        elif language == "text" and compared:
+            assert is_shown(text, output), output

@@ -1,0 +1,9 @@
+"""Tutorials that train as they show it, or on another framework's encoder, from their first block to their last."""
+
+import pytest
+from support.tutorials import follow
+
+
+@pytest.mark.parametrize("name", ["own-encoder", "plan"])
+def test_a_tutorial_does_and_prints_what_it_shows(name, tmp_path, monkeypatch, capfd):
+    follow(name, tmp_path, monkeypatch, capfd)
