@@ -33,7 +33,7 @@ Values = NDArray[np.float32]
 
 
 class Seen(NamedTuple):
-    """What the rewards of a run say of its world.
+    """Hold what the rewards of a run say of its world.
 
     Attributes:
         rewarded: there was a reward above 0.

@@ -28,7 +28,7 @@ MOST_CHOICES = 2**14
 
 @dataclass(frozen=True)
 class Step:
-    """What an environment returned.
+    """Hold what an environment returned.
 
     Attributes:
         observation: image (H, W, C) uint8 or vector (k,) float32.

@@ -14,7 +14,7 @@ Codes = Int[Tensor, "batch samples horizon"]
 
 
 class Imagination:
-    """What a model predicts in one decision.
+    """Predict in one decision, each beginning of a sequence of actions once.
 
     A model that says what it is given of actions, as `GivenActions` does, predicts once for all sequences that begin
     with what is the same to it. A `ValueCost` then values each of these predictions once.
@@ -91,7 +91,7 @@ class Imagination:
 
 
 class _Tree:
-    """The embeddings that are reached, one for each beginning of a sequence in each environment.
+    """Hold the embeddings that are reached, one for each beginning of a sequence in each environment.
 
     Args:
         model: predicts.
