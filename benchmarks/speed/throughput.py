@@ -1,7 +1,8 @@
 """Measure the updates per second of training with each fast path off, all off, and of a plain baseline loop.
 
 Command: ``uv run python -m benchmarks.speed.throughput``, on a CPU or a GPU. All rows of a table take turns in one
-process; take their ratios. ``--json`` writes every measurement.
+process; take their ratios. ``--json`` writes every measurement. ``--recorded`` prints the table of what was measured on
+a GPU, from ``records/gpu.json``, and measures nothing.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from pjepa_agent.collection.dataset import collect_dataset
@@ -22,7 +24,11 @@ from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training import Trainer
 
 from benchmarks.speed.baseline import Baseline
+from benchmarks.studies.records import RECORDS
 from benchmarks.tables import markdown
+
+RECORD = RECORDS / "gpu.json"
+"""What was measured on a GPU: rates of each way to compute, a profile, and a run of the preset `laptop`."""
 
 TRANSITIONS = 2_000
 """Transitions of the replay buffer. The speed of an update does not depend on their number."""
@@ -122,6 +128,21 @@ def table(rates: Mapping[str, list[float]]) -> str:
     return markdown(["", "updates/s, median", "smallest..largest", "of the default", "x baseline"], rows)
 
 
+def recorded_table(record: Mapping[str, Any]) -> str:
+    """Format the rows of a record; those with a star were measured with a prototype."""
+    baseline = statistics.median(record["rows"][0]["rates"])
+    rows = []
+    for each in record["rows"]:
+        rates, memory, warm = each["rates"], each["memory_gb"], each["warm_seconds"]
+        rows.append([
+            each["name"] + " *" * each["prototype"], f"{statistics.median(rates):.1f}",
+            f"{min(rates):.1f}..{max(rates):.1f}" if len(rates) > 1 else "",
+            f"{statistics.median(rates) / baseline:.2f}", "" if warm is None else f"{warm:.1f}",
+            "" if memory is None else f"{memory:.2f}",
+        ])  # fmt: skip
+    return markdown(["", "updates/s, median", "smallest..largest", "x baseline", "until warm, s", "memory, GB"], rows)
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -145,12 +166,16 @@ def make_parser() -> argparse.ArgumentParser:
         help="set a field of the configuration of all rows",
     )
     parser.add_argument("--json", type=Path, help="write all rates into this file")
+    parser.add_argument("--recorded", action="store_true", help="print what was recorded on a GPU, and exit")
     return parser
 
 
 def main() -> None:
     """Measure the presets and print their tables."""
     options = make_parser().parse_args()
+    if options.recorded:
+        print(recorded_table(json.loads(RECORD.read_text())))
+        return
     device = torch.device(options.device)
     measured = {}
     for preset in options.presets:

@@ -1,12 +1,16 @@
 """The pages have the tables that the records make."""
 
+import json
+import math
 import re
+import statistics
 from pathlib import Path
 
 import pytest
 from pjepa_agent.runs.metrics import ACCURACY
 
-from benchmarks.studies import diffusion, experiments, recipes, stability, unnormalized
+from benchmarks.speed import throughput
+from benchmarks.studies import diffusion, experiments, paper, recipes, stability, unnormalized
 from benchmarks.studies.records import RECORDS, Records, Table
 from benchmarks.studies.study import Study
 from benchmarks.tables import seed_range, spread
@@ -55,3 +59,65 @@ def test_the_page_of_benchmarks_has_the_accuracies_that_the_records_have(variant
     updates = [int(update) for update in re.search(r"\| updates \|(.*)\|", page)[1].split("|")]
     cells = [spread([each[ACCURACY] for run in runs for each in run if each["update"] == update]) for update in updates]
     assert f"| {row} | {' | '.join(cells)} |" in page
+
+
+@pytest.fixture(scope="module")
+def scale():
+    return paper.PaperScale()
+
+
+def test_the_page_of_results_has_the_runs_at_the_papers_scale_as_recorded(scale):
+    page = " ".join((DOCS / "results.md").read_text().split())
+    for make in (paper.course, paper.ends, paper.theorem):
+        assert " ".join(make(scale).split()) in page
+    before, first = scale.escape("exact", 0.9)
+    rows = {int(row["update"]): row for row in scale.metrics["exact"]}
+    rates = [row["charts/updates_per_second"] for row in scale.metrics["exact"]][2:-1]
+    assert f"after a plateau of {before:,} updates" in page
+    assert f"at update {first:,} accuracy is {rows[first][ACCURACY]:.3f}" in page
+    assert f"{statistics.median(rates):.0f} updates a second each" in page
+    best = scale.runs["exact"]["report"]
+    assert f"{best['best_nearest_centroid_accuracy']:.3f} at its best" in page
+    assert f"Figure 2 of exact at update {best['best_update']:,}" in page
+    assert f"is at {scale.metrics['changed'][-1][ACCURACY]:.3f} after" in page
+
+
+def test_until_the_escape_the_papers_network_knows_no_more_than_a_constant(scale):
+    before, _ = scale.escape("exact", 0.9)
+    plateau = [row for row in scale.metrics["exact"] if 0 < row["update"] <= before]
+    share = 1 / 9
+    constant = -share * math.log(share) - (1 - share) * math.log(1 - share)
+    assert len(plateau) == 17
+    for row in plateau:
+        assert row["eval/auxiliary_loss"] > constant
+        assert row["losses/auxiliary"] > 0.38
+        assert row["eval/spread"] < 0.02
+
+
+def test_the_account_of_the_plateau_has_the_recorded_numbers(scale):
+    page = " ".join((DOCS / "stability.md").read_text().split())
+    before, first = scale.escape("exact", 0.9)
+    row = next(row for row in scale.metrics["exact"] if row["update"] == first)
+    assert f"for {before:,} of them L_p, spread and accuracy" in page
+    assert f"accuracy is {row[ACCURACY]:.3f} and within / across {row[paper.WITHIN_ACROSS]:.3f}" in page
+
+
+def test_the_curves_at_the_papers_scale_are_drawn(scale, tmp_path):
+    paper.draw(scale, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_page_of_benchmarks_has_what_was_recorded_on_a_gpu():
+    page = " ".join((DOCS / "benchmarks.md").read_text().split())
+    record = json.loads(throughput.RECORD.read_text())
+    assert " ".join(throughput.recorded_table(record).split()) in page
+    profile, laptop = record["profile"], record["laptop"]
+    update = statistics.mean(record["update_milliseconds"])
+    device = profile["device_milliseconds"] / profile["updates"]
+    assert f"bfloat16, {update:.1f} ms, the device works {device:.1f} ms" in page
+    assert (
+        f"ends after {laptop['seconds']:.0f} s there, at an accuracy of {laptop['nearest_centroid_accuracy']:.4f}"
+        in page
+    )
+    rates = laptop["rates"][1:]
+    assert f"then {min(rates):.0f} to {max(rates):.0f} updates a second" in page
