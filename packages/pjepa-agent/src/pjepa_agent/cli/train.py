@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bisim_theory.console import Parser, plain_warnings, print_error, print_result
 
 from pjepa_agent.cli.fields import Help, Override, add_field_options
+from pjepa_agent.cli.seed_options import check_seed_options, seed_list
 from pjepa_agent.cli.terminal import log_to_terminal, without_garbage_collection
 from pjepa_agent.config.fields import DEVICES, ConfigError, is_device, parse_value
 from pjepa_agent.config.presets import PRESETS, make_config
@@ -28,7 +29,9 @@ DESCRIPTION = """\
 Train a P-JEPA on the counting environment, on any other or on a dataset: collect transitions of a random policy, train
 encoder, latent dynamics and auxiliary head jointly, and leave a run directory that bisim-check reads."""
 
-EXAMPLE = "example: pjepa-train --experiment random --seed 1 --network.width 32"
+EXAMPLE = """\
+example: pjepa-train --experiment random --seed 1 --network.width 32; several seeds: pjepa-train --seeds 0-4 --run-dir
+runs/five"""
 
 
 def make_parser() -> Parser:
@@ -45,7 +48,9 @@ def make_parser() -> Parser:
     add_field_options(parser, "set")
     parser.add_argument("--run-dir", metavar="DIR", help="new directory for the run (default: one under runs/)")
     parser.add_argument(
-        "--resume", metavar="DIR", help="continue an interrupted run with its own configuration, as in --resume runs/A"
+        "--resume",
+        metavar="DIR",
+        help="continue an interrupted run with its own configuration, or all of --seeds, as in --resume runs/A",
     )
     parser.add_argument(
         "--device",
@@ -116,6 +121,13 @@ def _add_run_options(parser: Parser) -> None:
     )
     parser.add_argument("--seed", type=int, help="seed of data, initialisation and sampling (default: 0)")
     parser.add_argument(
+        "--seeds",
+        metavar="A-B",
+        type=seed_list,
+        help="train several seeds, as 0-4 or 0,3,7, each in a folder of its own in --run-dir DIR, and give mean and "
+        "range of what is measured; --resume DIR goes on with all of them",
+    )
+    parser.add_argument(
         "--updates",
         type=int,
         help=f"optimisation steps (default: the preset's, {PRESETS['laptop'].optimization.updates} for laptop)",
@@ -185,12 +197,27 @@ def main(argv: list[str] | None = None) -> int:
     log_to_terminal()
     if options.resume is not None:
         _check_resumed(parser, options)
-        return _run(options, None)
+        return _resume(parser, options)
     try:
         config = configure(options)
+        if options.seeds is not None:
+            check_seed_options(options)
     except ConfigError as error:
         parser.error(str(error))
+    if options.seeds is not None:
+        from pjepa_agent.cli import seeds
+
+        return seeds.begin(options, config, sys.argv[1:] if argv is None else argv)
     return _run(options, config)
+
+
+def _resume(parser: Parser, options: argparse.Namespace) -> int:
+    """Go on with a run, or with several seeds."""
+    from pjepa_agent.cli import seeds
+
+    if seeds.is_folder_of_seeds(options.resume):
+        return seeds.resume(options, lambda arguments: configure(parser.parse_args(arguments)))
+    return _run(options, None)
 
 
 def _check_resumed(parser: Parser, options: argparse.Namespace) -> None:
@@ -206,6 +233,7 @@ def _check_resumed(parser: Parser, options: argparse.Namespace) -> None:
         "objective",
         "objective_arg",
         "seed",
+        "seeds",
         "updates",
         "set",
         "run_dir",
