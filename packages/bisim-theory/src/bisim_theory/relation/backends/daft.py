@@ -11,6 +11,9 @@ from bisim_theory.progress import ProgressCallback, silent
 from bisim_theory.relation.backends.database import Database
 from bisim_theory.relation.backends.rounds import CLASSES, refine
 
+ROWS = 1 << 18
+"""Rows of a table that are worth a task of their own on a cluster, where a task takes a tenth of a second or more."""
+
 
 class Daft:
     """Daft, with the tables of a refinement as data frames.
@@ -28,19 +31,27 @@ class Daft:
             raise DatasetError("--backend daft: needs the extra cluster: pip install 'bisim-theory[cluster]'") from None
         self._daft: Any = daft
         os.environ.setdefault("DAFT_PROGRESS_BAR", "0")
+        if os.environ.get("DAFT_RUNNER", "").lower() == "ray":
+            _connect()
         self._tables: dict[str, Any] = {}
+        self._parts = 1
 
     def read(self, table: str, path: Path) -> None:
-        """Take the rows of Parquet files as a table."""
+        """Take the rows of a Parquet file as a table."""
         with _named():
-            self._tables[table] = self._daft.read_parquet(str(path))
+            read = self._daft.read_parquet(str(path))
+            self._parts = max(self._parts, -(-int(read.count_rows()) // ROWS))
+            self._tables[table] = read
 
     def keep(self, table: str, query: str) -> int:
         """Store the rows of a query as a table, in place of one of that name that it may read, and count them."""
         with _named():
-            found = self._daft.sql(query, **self._tables).collect()
+            found = self._daft.sql(query, **self._tables)
+            if found.num_partitions() is not None:  # on a cluster, where a union has the parts of both, round by round
+                found = found.into_partitions(self._parts)
+            found = found.collect()
             self._tables[table] = found
-            return int(found.count_rows())
+            return len(found)
 
     def drop(self, *tables: str) -> None:
         """Forget tables, where they are."""
@@ -51,6 +62,15 @@ class Daft:
         """Write a table as Parquet files into a folder."""
         with _named():
             self._tables[table].write_parquet(str(folder))
+
+
+def _connect() -> None:
+    """Connect to Ray before Daft does, without the bars of progress that its workers print at each query."""
+    with _named():
+        import ray
+
+        if not ray.is_initialized():
+            ray.init(log_to_driver=False, logging_level="ERROR")
 
 
 @contextmanager
