@@ -105,7 +105,7 @@ class ActingReplay(Replay):
             self._seed,
             config.objective.horizon,
         )
-        self.stride, self._capacity, self._batch_size = number, capacity, batch_size
+        self.stride, self._capacity = number, capacity
         self.seen = Seen()
         self._taken: list[Values] = []
         self._rewards: list[NDArray[np.float64]] = []
@@ -188,10 +188,7 @@ class ActingReplay(Replay):
         """Draw rows (B,), evenly or evenly over distinct pairs of observation and action."""
         if self._pairs is None:
             return super()._draw()
-        index = self._pairs.draw(self._batch_size, self.generator)
-        rows: TensorDictBase = self.buffer[index]
-        rows["index"] = index
-        return rows
+        return self._drawn(self._pairs.draw(self._batch_size, self.generator))
 
     def _choose(self) -> Values:
         """Choose the next actions: by the actor, or at random."""

@@ -53,12 +53,14 @@ class FrameRing:
         """Gather the images (..., H, W, C), or vectors (..., k), of frame numbers (...)."""
         return self.images[(numbers % len(self)).to(self.images.device)].to(self.device)
 
-    def append(self, first: int, images: NDArray[np.uint8], labels: Mapping[str, NDArray[Any]], oldest: int) -> None:
+    def append(
+        self, first: int, images: NDArray[np.uint8] | Tensor, labels: Mapping[str, NDArray[Any]], oldest: int
+    ) -> None:
         """Write consecutive frames, of which the first may be the newest already here.
 
         Args:
             first: number of the first frame.
-            images: frames (n, ...).
+            images: frames (n, ...). The device is not waited for where they are in its memory already.
             labels: labels (n, ...) per frame.
             oldest: number of the oldest frame that is still needed; older ones may be overwritten.
         """
@@ -66,10 +68,14 @@ class FrameRing:
         if end - oldest > len(self):
             self._grow(oldest, math.ceil(HEADROOM * (end - oldest)))
         self.end = end
-        slots = np.arange(first, end) % len(self)
-        self.images[torch.from_numpy(slots).to(self.images.device)] = torch.from_numpy(images).to(self.images.device)
-        for name, label in self.labels.items():
-            label[slots] = labels[name]
+        images = torch.as_tensor(images)
+        start = first % len(self)
+        before_wrap = min(len(images), len(self) - start)
+        for slot, rows in ((start, slice(before_wrap)), (0, slice(before_wrap, len(images)))):
+            piece = images[rows]
+            self.images[slot : slot + len(piece)] = piece
+            for name, label in self.labels.items():
+                label[slot : slot + len(piece)] = labels[name][rows]
 
     def read(self, first: int, end: int) -> tuple[NDArray[np.uint8], dict[str, NDArray[Any]]]:
         """Copy the images and labels of frames `first` to `end` - 1 to the host."""

@@ -66,6 +66,7 @@ class Replay(abc.ABC):
         self.generator = torch.Generator(frames.device).manual_seed(seed)
         storage = LazyTensorStorage(capacity, device=frames.device)
         self.buffer = TensorDictReplayBuffer(storage=storage, batch_size=batch_size, generator=self.generator)
+        self._batch_size = batch_size
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return what a run needs to go on with the same transitions, besides its configuration: nothing by default."""
@@ -110,8 +111,15 @@ class Replay(abc.ABC):
         return batch
 
     def _draw(self) -> TensorDictBase:
-        """Draw rows (B,) of the buffer, with their ``index``."""
-        rows: TensorDictBase = self.buffer.sample()
+        """Draw rows (B,) of the buffer evenly, the very ones of its own sampler, with their ``index``."""
+        place = self.generator.device
+        index = torch.randint(len(self.buffer), (self._batch_size,), generator=self.generator, device=place)
+        return self._drawn(index)
+
+    def _drawn(self, index: Tensor) -> TensorDictBase:
+        """Return rows (B,) of the storage. The buffer would wait for the device, as it takes numbers to the host."""
+        rows: TensorDictBase = self.buffer.storage[index]
+        rows["index"] = index
         return rows
 
     def _spread(self, count: int) -> Tensor:
@@ -128,7 +136,7 @@ class Replay(abc.ABC):
         steps, present = [batch.clone(recurse=False)], [torch.ones_like(index, dtype=torch.bool)]
         for _ in range(self.horizon - 1):
             following = (index + self.stride) % len(self.buffer)
-            rows = self.buffer[following]
+            rows = self.buffer.storage[following]
             there = present[-1] & (rows["source"] == numbers[-1])
             index = torch.where(there, following, index)
             numbers.append(torch.where(there, rows["successor"], numbers[-1]))
@@ -205,16 +213,12 @@ class DatasetReplay(Replay):
                 logger.info("draws transitions evenly, since frames that stay on disk are not compared")
             else:
                 self._balanced = BalancedDraw(data, distinct, frames.device)
-        self._batch_size = batch_size
 
     def _draw(self) -> TensorDictBase:
         """Draw rows (B,), evenly or balanced."""
         if self._balanced is None:
             return super()._draw()
-        index = self._balanced(self._batch_size, self.generator)
-        rows: TensorDictBase = self.buffer[index]
-        rows["index"] = index
-        return rows
+        return self._drawn(self._balanced(self._batch_size, self.generator))
 
     def _spread(self, count: int) -> Tensor:
         """Return the numbers (count,) of rows that are spread evenly over transitions, or over distinct pairs."""
@@ -254,6 +258,7 @@ class OnlineReplay(Replay):
             processes.seed(config.seed),
             config.objective.horizon,
         )
+        self._block = self._placed(self._block)
 
     def collect_until(self, update: int) -> None:
         """Collect until the transitions for `update`, counted from 1, are in the buffer."""
@@ -263,7 +268,7 @@ class OnlineReplay(Replay):
             if self._appended == len(self._block.data):
                 # A frame in the middle of an episode ends one block and begins the next, and has one number.
                 first_frame = self._block.first_frame + self._block.data.frames - self._collector.in_episode
-                self._block, self._appended = self._collect_block(first_frame, self.frames.device), 0
+                self._block, self._appended = self._placed(self._collect_block(first_frame, self.frames.device)), 0
             self._append(min(wanted - self.transitions, len(self._block.data) - self._appended))
 
     def dataset(self) -> TransitionDataset:
@@ -288,12 +293,15 @@ class OnlineReplay(Replay):
         for name in ("source", "successor"):
             rows[name] = rows[name] + first_frame
         rows["number"] = torch.arange(len(data)) + self.transitions
-        return _Block(data, rows.to(device), first_frame)
+        return _Block(data, torch.from_numpy(data.observation), rows.to(device), first_frame)
+
+    def _placed(self, block: "_Block") -> "_Block":
+        """Copy the frames of a block where the ring is, all at once: a copy from the host waits for the device."""
+        return block._replace(images=block.images.to(self.frames.images.device))
 
     def _append(self, count: int) -> None:
         """Append at most `count` transitions of the block to the buffer, and their frames to the ring."""
-        data, block_rows, first_frame = self._block
-        assert data.observation is not None
+        data, images, block_rows, first_frame = self._block
         # At most the capacity at a time, so that the ring need not hold frames whose transitions are overwritten.
         count = min(count, len(self._sources))
         rows = slice(self._appended, self._appended + count)
@@ -303,7 +311,7 @@ class OnlineReplay(Replay):
         oldest = self._sources[max(numbers[-1] + 1 - len(self._sources), 0) % len(self._sources)]
         frames = slice(first, last + 1)
         labels = {name: label[frames] for name, label in data.labels.items()}
-        self.frames.append(int(first) + first_frame, data.observation[frames], labels, int(oldest))
+        self.frames.append(int(first) + first_frame, images[frames], labels, int(oldest))
         self.buffer.extend(block_rows[rows])
         self._appended += count
         self.transitions += count
@@ -314,11 +322,13 @@ class _Block(NamedTuple):
 
     Attributes:
         data: with p of the sources, its frames numbered from 0.
+        images: its frames, where the ring is.
         rows: the same for the buffer, with frames and transitions numbered since the start.
         first_frame: number of frame 0 since the start.
     """
 
     data: TransitionDataset
+    images: Tensor
     rows: TensorDict
     first_frame: int
 
