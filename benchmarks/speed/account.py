@@ -81,7 +81,7 @@ class Traffic(TorchDispatchMode):
 @contextlib.contextmanager
 def prepared(preset: str, device: torch.device, assignments: list[str]) -> Iterator[Trainer]:
     """Prepare a training of a preset with little data, not compiled, so that its parts can be timed."""
-    config = small(make_config(preset)).override(["compute.compile=off", *assignments])
+    config = small(make_config(preset)).override(["compute.compile=off", "compute.graph=off", *assignments])
     with tempfile.TemporaryDirectory() as folder:
         data = None if config.collection.while_training else collect_dataset(config)
         yield Trainer(config, RunDirectory.create(Path(folder) / "run", config), data, device)
@@ -93,8 +93,9 @@ def account(trainer: Trainer, device: torch.device, updates: int) -> dict[str, f
     watch.wrap(trainer.replay, "sample", "sampling, gathering of frames")
     watch.wrap(trainer.model.encoder, "forward", "encoder, forward")
     watch.wrap(trainer.objective, "terms", "dynamics, head, losses")
-    watch.wrap(trainer.optimizer, "step", "clipping, Adam")
-    watch.wrap(trainer, "_step_readouts", "control heads, decoder: all", whole=True)
+    watch.wrap(trainer.optimizer, "minimize", "clipping, Adam")
+    if (readouts := trainer.update_function.readouts) is not None:
+        watch.wrap(readouts, "learn", "control heads, decoder: all", whole=True)
     watch.wrap(trainer.finite, "check", "looking whether all was finite")
     if trainer.averaged is not None:
         watch.wrap(trainer.averaged, "update", "averaging of weights")

@@ -56,7 +56,11 @@ def variants(config: Config, device: torch.device) -> dict[str, list[str]]:
         name = "float32" if config.optimization.autocast else "bfloat16"
         off[name] = [f"optimization.autocast={json.dumps(not config.optimization.autocast)}"]
     if cuda:
-        off |= {"not compiled": ["compute.compile=off"], "frames on the host": ["compute.frame_storage=host"]}
+        off |= {
+            "not compiled": ["compute.compile=off"],
+            "not one graph": ["compute.graph=off"],
+            "frames on the host": ["compute.frame_storage=host"],
+        }
     together = [assignment for name, each in off.items() if name != "bfloat16" for assignment in each]
     rows = {"the default": [], **off, "all of this": together}
     return rows if cuda else rows | {"compiled": ["compute.compile=on"]}

@@ -19,6 +19,7 @@ from pjepa_agent.collection.acting import ActingReplay
 from pjepa_agent.collection.dataset import collect_dataset, metadata
 from pjepa_agent.collection.disk_frames import as_trained
 from pjepa_agent.collection.replay import OnlineReplay
+from pjepa_agent.compute.graph import check_graph
 from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
 from pjepa_agent.config.fields import DEVICES, is_device
 from pjepa_agent.config.schema import SCALAR_AUXILIARIES, Config
@@ -155,6 +156,7 @@ def train_run(
     """
     processes.local_batch_size(config.optimization.batch_size)
     device = choose_device(config.compute.device if device is None else device)
+    check_graph(config.compute, device, processes)
     spec = run.read_spec()
 
     def collect_data() -> TransitionDataset:

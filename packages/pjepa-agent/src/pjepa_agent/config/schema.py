@@ -175,7 +175,9 @@ class ComputeConfig:
     fast_paths: bool = True
     """Channels last, convolutions of 2x2 maps as matrix products, Adam in one kernel: the same result sooner."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """Compile the losses; auto: on a CUDA device, into CUDA graphs, if a process trains alone."""
+    """Compile the losses; auto: on a CUDA device, if a process trains alone and enough updates make up for it."""
+    graph: Literal["auto", "on", "off"] = "auto"
+    """Replay an update as one CUDA graph; auto: on a CUDA device, if a process trains alone."""
     frame_storage: Literal["auto", "device", "host", "disk"] = "auto"
     """Where frames are kept; auto: on the device, in memory or in their file, the first with room to spare."""
     check_every: Annotated[int, Between(1, 1_000)] = 10
@@ -244,6 +246,8 @@ class Config:
         self._check_batch()
         self._check_objective()
         self._check_auxiliary()
+        if self.compute.graph == "on" and not self.compute.fast_paths:
+            raise ConfigError("compute.graph='on': needs the fused Adam of compute.fast_paths=true")
         if not is_device(self.compute.device):
             raise ConfigError(f"compute.device={self.compute.device!r}: must be {DEVICES}")
         if self.evaluation.batch_norm_samples == 1:

@@ -101,14 +101,13 @@ class ControlHeads(ScaledActions):
         action, _ = self.act(successor)
         values = self.two_hot.decode(self.target_q(torch.cat([successor, action], -1)))
         if len(values) > 2:
-            values = values[torch.randperm(len(values))[:2].to(values.device)]
+            values = values[torch.randperm(len(values), device=values.device)[:2]]
         return reward + discount * (1 - terminated) * values.amin(0)
 
     @torch.no_grad()
     def update_target(self, share: float) -> None:
         """Move the target Q by `share` in [0, 1] of its distance to Q (Polyak averaging)."""
-        for target, online in zip(self.target_q.buffers(), self.q.parameters(), strict=True):
-            target.lerp_(online, share)
+        torch._foreach_lerp_(list(self.target_q.buffers()), list(self.q.parameters()), share)
 
     def train(self, mode: bool = True) -> "ControlHeads":
         """Set the mode of all but the target Q, which stays in evaluation mode."""

@@ -41,6 +41,9 @@ class Objective(nn.Module, abc.ABC, Generic[Trained]):
     stochastic = True
     """True if `terms` draws random numbers."""
 
+    after_step_on_device = False
+    """True if `after_step` changes tensors in place and does nothing else, so that a graph can repeat it."""
+
     @abc.abstractmethod
     def terms(self, model: Trained, batch: Batch) -> Terms:
         """Compute the unweighted losses, with the names of `weights_at`, and the embeddings that they are of."""
@@ -51,6 +54,16 @@ class Objective(nn.Module, abc.ABC, Generic[Trained]):
 
     def after_step(self, model: Trained) -> None:
         """Update what follows the trained parameters, such as a target network. Does nothing by default."""
+
+    @classmethod
+    def follows_on_device(cls) -> bool:
+        """Tell whether `after_step` does nothing, or its class or a subclass says that it is `after_step_on_device`."""
+        for each in cls.__mro__:
+            if each is Objective or vars(each).get("after_step_on_device"):
+                return True
+            if "after_step" in vars(each):
+                return False
+        return True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,8 +202,8 @@ def _first_of_each(number: Int[Tensor, " rows"]) -> tuple[Int[Tensor, " distinct
     return first, which
 
 
-def weighted_sum(losses: Mapping[str, Float[Tensor, ""]], weights: Mapping[str, float]) -> Float[Tensor, ""]:
-    """Add up losses, each times its weight.
+def weighted_sum(losses: Mapping[str, Float[Tensor, ""]], weights: Mapping[str, float | Tensor]) -> Float[Tensor, ""]:
+    """Add up losses, each times its weight, a number or a scalar on the device.
 
     Raises:
         ValueError: the two do not have the same names.

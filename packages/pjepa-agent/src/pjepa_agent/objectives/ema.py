@@ -39,6 +39,7 @@ class EMAObjective(EncoderObjective):
 
     Settings: ClassVar[type[Any]] = EMASettings
     stochastic = False
+    after_step_on_device = True
 
     def __init__(self, setup: Setup, settings: Any = None) -> None:
         super().__init__(setup, settings)
@@ -57,5 +58,6 @@ class EMAObjective(EncoderObjective):
     @torch.no_grad()
     def after_step(self, model: WorldModel) -> None:
         """Move the slow encoder's parameters towards those of E."""
-        for name, parameter in model.encoder.named_parameters():
-            self.target.get_buffer(name).lerp_(parameter, 1 - self.settings.momentum)
+        online = dict(model.encoder.named_parameters())
+        slow = [self.target.get_buffer(name) for name in online]
+        torch._foreach_lerp_(slow, list(online.values()), 1 - self.settings.momentum)

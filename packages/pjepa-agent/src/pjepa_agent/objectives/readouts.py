@@ -23,6 +23,8 @@ class ReadoutObjective(Objective[Readouts]):
         config: weights, discount and Polyak share.
     """
 
+    after_step_on_device = True
+
     def __init__(self, readouts: Readouts, config: ObjectiveConfig) -> None:
         super().__init__()
         self.config = config

@@ -59,6 +59,7 @@ class TDMPC2Objective(EncoderObjective):
 
     Settings: ClassVar[type[Any]] = TDMPC2Settings
     needs = frozenset({"reward", "terminated"})
+    after_step_on_device = True
 
     def __init__(self, setup: Setup, settings: Any = None) -> None:
         super().__init__(setup, settings)
@@ -121,7 +122,7 @@ class TDMPC2Objective(EncoderObjective):
     ) -> Float[Tensor, " frames"]:
         """Return the largest target Q of some of the actions of a batch, the smaller of two members' for each."""
         chosen = torch.randint(len(actions), (PROPOSED, len(embedding)), device=embedding.device)
-        members = torch.randperm(self.settings.members)[:2].to(embedding.device)
+        members = torch.randperm(self.settings.members, device=embedding.device)[:2]
         features = self.heads.joined(embedding.expand(PROPOSED, -1, -1), actions[chosen]).flatten(0, 1)
         values = self.heads.two_hot.decode(self.heads.target_q(features))[members].amin(0)
         return values.view(PROPOSED, -1).amax(0)

@@ -1,17 +1,18 @@
 """The average of the weights over the updates, and batch statistics taken anew for weights that are evaluated."""
 
+import copy
+import itertools
 import math
-import typing
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, update_bn
+from torch.optim.swa_utils import update_bn
 
+from pjepa_agent.compute.scalars import Scalar
 from pjepa_agent.model import PJEPA
-
-Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def averaging_weight(update: int, share: float) -> float:
@@ -37,40 +38,54 @@ class AveragedWeights:
     """
 
     def __init__(self, model: PJEPA, share: float) -> None:
-        self._share, self._update = share, 0
-        self._averaged = AveragedModel(model, multi_avg_fn=self._average, use_buffers=True)
+        self.model = copy.deepcopy(model)
+        self.weight = Scalar(model.device)
+        self._share = share
 
-    @property
-    def model(self) -> PJEPA:
-        """The model with averaged weights."""
-        return typing.cast(PJEPA, self._averaged.module)
+    def prepare(self, update: int) -> None:
+        """Write the weight of the parameters after an update, counted from 1, to the device."""
+        self.weight.set(averaging_weight(update, self._share))
 
-    def update(self, model: PJEPA, update: int) -> None:
-        """Take the weights after an update, counted from 1, into the average."""
-        self._update = update
-        self._averaged.update_parameters(model)
+    @torch.no_grad()
+    def update(self, model: PJEPA) -> None:
+        """Take weights into the average, with the weight that was prepared; integer buffers are copied."""
+        kinds = defaultdict[torch.dtype, list[tuple[Tensor, Tensor]]](list)
+        for averaged, current in zip(_tensors(self.model), _tensors(model), strict=True):
+            kinds[averaged.dtype].append((averaged, current))
+        for dtype, pairs in kinds.items():
+            old, new = (list(each) for each in zip(*pairs, strict=True))
+            if dtype.is_floating_point:
+                _move(old, new, self.weight.tensor.to(dtype))
+            else:
+                torch._foreach_copy_(old, new)
 
+    @torch.no_grad()
     def copy(self, model: PJEPA) -> None:
         """Replace the average by the weights of a model whose encoder is frozen: from then on there is none."""
-        self.model.load_state_dict(model.state_dict())
+        torch._foreach_copy_(list(_tensors(self.model)), list(_tensors(model)))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the averaged parameters and buffers, by the names that they have in the model."""
         return self.model.state_dict()
 
-    def load_state_dict(self, state: Mapping[str, Any], update: int) -> None:
-        """Continue from a state that was saved after an update."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a saved state."""
         self.model.load_state_dict(state)
-        self._averaged.n_averaged.fill_(update)
 
-    @torch.no_grad()
-    def _average(self, averaged: Tensors, current: Tensors, count: Tensor | int) -> None:
-        """Move averaged tensors towards current ones. `count`, on the device, is not used: that would wait for it."""
-        del count
-        if averaged[0].is_floating_point():
-            torch._foreach_lerp_(averaged, current, averaging_weight(self._update, self._share))
-        else:
-            torch._foreach_copy_(averaged, current)
+
+def _tensors(model: nn.Module) -> Iterator[Tensor]:
+    """Iterate over parameters and buffers."""
+    return itertools.chain(model.parameters(), model.buffers())
+
+
+def _move(old: list[Tensor], new: list[Tensor], weight: Tensor) -> None:
+    """Move tensors by a share, a scalar on their device, of their distance to others."""
+    if old[0].device.type == "cpu":
+        torch._foreach_lerp_(old, new, [weight] * len(old))
+    else:  # few kernels for all tensors, where that would take one for each
+        distance = torch._foreach_sub(new, old)
+        torch._foreach_mul_(distance, weight)
+        torch._foreach_add_(old, distance)
 
 
 def renew_batch_statistics(encoder: nn.Module, images: Tensor, batch_size: int) -> None:

@@ -77,7 +77,7 @@ class TrainingState:
         self.objective.load_state_dict(state.get("objective", {}))
         self.optimizer.load_state_dict(state)
         if self.averaged is not None:
-            self.averaged.load_state_dict(state["averaged"], self.update)
+            self.averaged.load_state_dict(state["averaged"])
         if self.readout_optimizer is not None:
             self.readout_optimizer.load_state_dict(state["readouts" if "readouts" in state else "beside"])
         self.replay.load_state_dict({name: each[processes.rank] for name, each in state.get("replay", {}).items()})

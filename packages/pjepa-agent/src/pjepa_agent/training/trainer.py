@@ -1,40 +1,46 @@
 """The training of a run: the loop, and one update from the batch to the step (paper Section 2.1 and Appendix D)."""
 
-import contextlib
+import logging
 import math
 import time
 from collections.abc import Callable
 
 import torch
 from bisim_theory import TransitionDataset
-from tensordict import TensorDictBase
 from torch import Tensor, nn
 
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.collection.acting import ActingReplay
 from pjepa_agent.collection.replay import DatasetReplay, OnlineReplay, Replay
 from pjepa_agent.compute.compilation import Compiler
-from pjepa_agent.compute.precision import autocast
+from pjepa_agent.compute.graph import wants_graph
 from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
-from pjepa_agent.compute.random import random_stream
+from pjepa_agent.compute.random import UpdateStreams
 from pjepa_agent.config.schema import Config
 from pjepa_agent.envs.base import Spec
 from pjepa_agent.evaluation.held_out_episodes import make_held_out
 from pjepa_agent.model import PJEPA
 from pjepa_agent.networks.encoders import EncoderFactory
-from pjepa_agent.objectives.base import Setup, TrainStep, weighted_sum
+from pjepa_agent.objectives.base import Batch, Setup, TrainStep
 from pjepa_agent.objectives.readouts import ReadoutObjective
 from pjepa_agent.objectives.registry import make_objective
 from pjepa_agent.planning.acting import make_actor
 from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.training.averaging import AveragedWeights, renew_batch_statistics
 from pjepa_agent.training.finite import FiniteCheck
+from pjepa_agent.training.learner import Learner
 from pjepa_agent.training.optimizer import Optimizer
 from pjepa_agent.training.requirements import action_codes
 from pjepa_agent.training.state import Checkpoints, TrainingState, open_metrics, require_column
+from pjepa_agent.training.update import CaptureError, GraphedUpdate, Outcome, Update
+
+logger = logging.getLogger("pjepa_agent")
 
 STANDARDIZED = 65_536
 """Vectors whose mean and deviation standardise them all."""
+
+WORTH_COMPILING = 30_000
+"""Updates from which on compiling pays where a graph is replayed anyway: it takes 40 s and saves 2 ms on an H200."""
 
 
 class Interrupted(Exception):
@@ -73,34 +79,28 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.spec = run.read_spec()
         self.model = PJEPA(config, self.spec, encoder).to(device)
-        self.replay = _make_replay(config, run, data, device, processes, not self.compiled)
+        self._captures = wants_graph(config.compute, device, processes)
+        share = not (self.compiled or self._captures)
+        self.replay = _make_replay(config, run, data, device, processes, share)
         if not self.spec.images:
             self.model.standardize(processes.broadcast(self.replay.observations(STANDARDIZED)))
 
-        self._compiler = Compiler("reduce-overhead" if device.type == "cuda" else None)
-        optimization, fused, decay = config.optimization, config.compute.fast_paths, config.ablation.weight_decay
+        self._compiler = self._make_compiler()
         setup = Setup(config, self.spec, self.model.core, action_codes(data, processes))
         self.objective = make_objective(setup).to(device)
         if isinstance(self.replay, ActingReplay):
             acting, seed = self.replay.world.acting, processes.seed(config.seed)
             self.replay.actor = make_actor(config, acting, self.model, self.objective, seed)
-        trained = self.objective.trains
-        core, readouts = self.model.with_parts({"encoder", *trained}), self.model.readouts_beside(trained)
-        self._core = core
-        self.train_step: nn.Module | None = self._prepared(TrainStep(core, self.objective))
-        rates = {"encoder": optimization.encoder_learning_rate_factor}
-        modules = {**dict(core.named_children()), "objective": self.objective}
-        self.optimizer = Optimizer([modules], optimization, rates, fused, decay)
-
-        self.readouts, self.readout_objective = readouts, ReadoutObjective(readouts, config.objective)
-        self.readout_step: nn.Module | None = None
-        self.readout_optimizer: Optimizer | None = None
-        if readouts.parts:
-            self.readout_step = self._prepared(TrainStep(readouts, self.readout_objective))
-            groups = [{name: part} for name, part in readouts.parts.items()]
-            self.readout_optimizer = Optimizer(groups, optimization, None, fused, decay)
-
-        self.averaged = AveragedWeights(self.model, optimization.averaging_age) if optimization.averaging_age else None
+        self._core = self.model.with_parts({"encoder", *self.objective.trains})
+        self.readouts = self.model.readouts_beside(self.objective.trains)
+        self.readout_objective = ReadoutObjective(self.readouts, config.objective)
+        age = config.optimization.averaging_age
+        self.averaged = AveragedWeights(self.model, age) if age else None
+        self.update_function = self._make_update()
+        self.optimizer = self.update_function.core.optimizer
+        beside = self.update_function.readouts
+        self.readout_optimizer = None if beside is None else beside.optimizer
+        self.graphed = GraphedUpdate(self.update_function, device) if self._captures else None
         auxiliary = _auxiliary_of(config, self.spec, data, self.replay)
         self.held_out = make_held_out(config, self.spec, auxiliary, run.held_out)
         self.finite = FiniteCheck(run, processes)
@@ -109,6 +109,7 @@ class Trainer:
         )
         self.checkpoints = Checkpoints(run, config.evaluation.checkpoints, device, processes)
         self.checkpoints.restore(self.state)
+        optimization = config.optimization
         self._frozen_after = optimization.joint_updates if optimization.frozen_encoder else math.inf
         if self.update > self._frozen_after:
             self._freeze_encoder()
@@ -129,7 +130,10 @@ class Trainer:
     def compiled(self) -> bool:
         """True if the forward passes are compiled, where that works."""
         wanted = self.config.compute.compile
-        return wanted == "on" or (wanted == "auto" and self.device.type == "cuda" and self.processes.size == 1)
+        if wanted != "auto":
+            return wanted == "on"
+        pays = not self._captures or self.config.optimization.updates >= WORTH_COMPILING
+        return pays and self.device.type == "cuda" and self.processes.size == 1
 
     @property
     def evaluated(self) -> PJEPA:
@@ -187,51 +191,66 @@ class Trainer:
         Raises:
             TrainingError: a pending step turns out not to be finite.
         """
-        update = self.update + 1
+        update, optimization = self.update + 1, self.config.optimization
         self.replay.collect_until(update)
         batch = self.replay.sample()
         self._release_graphs()
         if self.update == self._frozen_after:
             self._settle_encoder()
             self._freeze_encoder()
-        frozen = self.update >= self._frozen_after
-        if frozen:
+        if self.update_function.frozen:
             self.model.encoder.eval()
 
-        assert self.train_step is not None
-        with self._objective_random(), self._autocast():
-            terms = self.train_step(dict(batch.items()))
-        weights = self.objective.weights_at(min(update / self.config.optimization.joint_updates, 1.0))
-        total = weighted_sum(terms.losses, weights)
-        self.finite.add(update, self._name, total, self.optimizer.step(total), batch)
-        self.objective.after_step(self.model)
-        if self.averaged is not None and frozen:
-            self.averaged.copy(self.model)
-        elif self.averaged is not None:
-            self.averaged.update(self.model, update)
-
-        losses = {"total": total, **terms.losses}
-        if self.readout_step is not None and self.readout_optimizer is not None:
-            losses |= self._step_readouts(self.readout_step, self.readout_optimizer, batch, terms.embedding)
+        self.update_function.prepare(update, optimization.updates, optimization.joint_updates)
+        outcome = self._update_on(dict(batch.items()))
+        self.update_function.advance()
+        for name, finite in outcome.finite.items():
+            self.finite.add(update, name, outcome.totals[name], finite, batch)
         if update % self.config.compute.check_every == 0:
             self.finite.check()
         self.state.update = update
-        # Copies, since a CUDA graph writes the next losses where these are.
-        return {name: loss.detach().clone() for name, loss in losses.items()}
+        return outcome.losses
 
-    def _step_readouts(
-        self, step: nn.Module, optimizer: Optimizer, batch: TensorDictBase, embedding: Tensor
-    ) -> dict[str, Tensor]:
-        """Step control heads and decoder on embeddings (h + 1, B, d) of a batch that they do not train."""
-        update = self.update + 1
-        with self._random("update"):
-            with self._autocast():
-                losses: dict[str, Tensor] = step(dict(batch.items()) | {"embedding": embedding.detach()}).losses
-            weights = self.readout_objective.weights_at(update / self.config.optimization.updates)
-            total = weighted_sum(losses, weights)
-            self.finite.add(update, " + ".join(losses), total, optimizer.step(total), batch)
-        self.readout_objective.after_step(self.readouts)
-        return losses
+    def _update_on(self, batch: Batch) -> Outcome:
+        """Do an update on a batch: replay the graph of it, or without one do it as it is."""
+        if self.graphed is not None:
+            try:
+                return self.graphed(batch)
+            except CaptureError as error:
+                self._give_up_graph(error)
+        outcome = self.update_function(batch)
+        # Copies, since the graphs of compiled losses write the next ones where these are.
+        return outcome._replace(losses={name: loss.clone() for name, loss in outcome.losses.items()})
+
+    def _give_up_graph(self, reason: CaptureError) -> None:
+        """Do updates as they are from now on, and say so."""
+        logger.warning(
+            "compute.graph: updates cannot be captured as one graph (%s); training goes on without, which is slower",
+            reason,
+        )
+        self.graphed, self._captures = None, False
+        self._compiler = self._make_compiler()
+        self.update_function.core.step = self._train_step()
+        if self.update_function.readouts is not None:
+            self.update_function.readouts.step = self._readout_step()
+
+    def _make_update(self) -> Update:
+        """Make the update of the objective and of the readouts, each with an optimiser of its own."""
+        optimization, fused = self.config.optimization, self.config.compute.fast_paths
+        decay = self.config.ablation.weight_decay
+        rates = {"encoder": optimization.encoder_learning_rate_factor}
+        modules = {**dict(self._core.named_children()), "objective": self.objective}
+        optimizer = Optimizer([modules], optimization, rates, fused, decay)
+        core = Learner(self.objective, self.model, self._train_step(), optimizer, "objective", self.device)
+        readouts = None
+        if self.readouts.parts:
+            groups = [{name: part} for name, part in self.readouts.parts.items()]
+            optimizer = Optimizer(groups, optimization, None, fused, decay)
+            readouts = Learner(
+                self.readout_objective, self.readouts, self._readout_step(), optimizer, "update", self.device
+            )
+        streams = UpdateStreams(self.processes.seed(self.config.seed), self.device)
+        return Update(self._name, core, readouts, self.averaged, self.model, streams, optimization.autocast)
 
     def _settle_encoder(self) -> None:
         """Take the averaged weights, with batch statistics of their own, as those of the trained model."""
@@ -244,8 +263,21 @@ class Trainer:
     def _freeze_encoder(self) -> None:
         """Train the other parts alone from now on."""
         self.model.encoder.requires_grad_(False)
-        self.train_step = None  # before another is made, which may hook the same parameters
-        self.train_step = self._prepared(TrainStep(self._core, self.objective))
+        self.update_function.frozen = True
+        self.update_function.core.step = None  # before another is made, which may hook the same parameters
+        self.update_function.core.step = self._train_step()
+        if self.graphed is not None:
+            self.graphed = GraphedUpdate(self.update_function, self.device)
+
+    def _train_step(self) -> nn.Module:
+        return self._prepared(TrainStep(self._core, self.objective))
+
+    def _readout_step(self) -> nn.Module:
+        return self._prepared(TrainStep(self.readouts, self.readout_objective))
+
+    def _make_compiler(self) -> Compiler:
+        """Make what compiles forward passes: into graphs of their own, unless they are captured in a larger one."""
+        return Compiler("reduce-overhead" if self.device.type == "cuda" and not self._captures else None)
 
     def _prepared(self, step: nn.Module) -> nn.Module:
         """Compile the forward pass and wrap it in DDP, as configured."""
@@ -254,23 +286,11 @@ class Trainer:
         return self.processes.data_parallel(step)
 
     def _release_graphs(self) -> None:
-        """Allow CUDA graphs to overwrite the results of the last update, gradients included."""
-        if self.compiled:
-            for optimizer in (self.optimizer, self.readout_optimizer):
-                if optimizer is not None:
-                    optimizer.zero_grad()
+        """Allow graphs of compiled losses to overwrite the results of the last update, gradients included."""
+        if self.compiled and self.graphed is None:
+            for learner in self.update_function.learners:
+                learner.optimizer.zero_grad()
             torch.compiler.cudagraph_mark_step_begin()
-
-    def _random(self, purpose: str) -> contextlib.AbstractContextManager[None]:
-        """Draw random numbers of this rank and update, so that none has to be saved."""
-        return random_stream(self.processes.seed(self.config.seed), purpose, self.update, device=self.device)
-
-    def _objective_random(self) -> contextlib.AbstractContextManager[None]:
-        """Do the same for the objective, if it draws any. To set up a stream takes time."""
-        return self._random("objective") if self.objective.stochastic else contextlib.nullcontext()
-
-    def _autocast(self) -> torch.autocast:
-        return autocast(self.device.type, self.config.optimization.autocast)
 
     def _evaluate(self, rate: float, on_metrics: Callable[[dict[str, float]], None]) -> None:
         """Evaluate on rank 0 and append a row of metrics."""
