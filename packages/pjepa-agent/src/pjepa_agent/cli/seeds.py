@@ -117,7 +117,8 @@ def _run(
     outcomes = _outcomes(folder, plan, {})
     folder.write(plan, outcomes)
     waiting = [each.seed for each in outcomes if each.seed in asked and each.status != FINISHED]
-    common = ["--wandb", options.wandb] + (["--device", options.device] if options.device else [])
+    common = ["--device", options.device] if options.device else []
+    common += ["--wandb", options.wandb] if options.wandb != "disabled" else []
     jobs = []
     for seed in waiting:
         folder.clear_beginning(seed)
