@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bisim_theory.console import Parser, plain_warnings, print_error, print_note, print_result
 
-from pjepa_agent.cli.terminal import PICTURE_FORMATS, log_to_terminal, picture_path
+from pjepa_agent.cli.terminal import PICTURE_FORMATS, heavy_imports, log_to_terminal, picture_path
 
 DESCRIPTION = """\
 Draw the paper's Figure 2 for trained runs, one column per run: PCA of 256 held-out embeddings, the distances between
@@ -80,7 +80,8 @@ def _draw(options: argparse.Namespace, out: Path) -> int:
 
 def _draw_columns(options: argparse.Namespace, out: Path) -> list[str]:
     """Draw Figure 2, and return a line per run."""
-    from pjepa_agent.figures.figure_two import describe, draw_figure_two, load_column
+    with heavy_imports():
+        from pjepa_agent.figures.figure_two import describe, draw_figure_two, load_column
 
     columns = [load_column(run, options.at) for run in options.runs]
     draw_figure_two(columns, out, options.at)
@@ -89,7 +90,8 @@ def _draw_columns(options: argparse.Namespace, out: Path) -> list[str]:
 
 def _animate(run: str, out: Path) -> list[str]:
     """Draw the animation, and return a line that says what it shows."""
-    from pjepa_agent.figures.formation import describe_formation, read_formation, write_formation
+    with heavy_imports():
+        from pjepa_agent.figures.formation import describe_formation, read_formation, write_formation
 
     formation = read_formation(run)
     write_formation(out, formation)

@@ -8,7 +8,7 @@ from typing import Any
 
 from bisim_theory.console import Parser, plain_warnings, print_error, print_result
 
-from pjepa_agent.cli.terminal import log_to_terminal, without_garbage_collection
+from pjepa_agent.cli.terminal import heavy_imports, log_to_terminal
 
 DESCRIPTION = """\
 Plan with a trained run, in its world: act by the predictions of its dynamics T, towards the reward that P predicts or
@@ -109,7 +109,7 @@ def _plan(options: argparse.Namespace) -> int:
     try:
         RunDirectory.open(options.run)  # before PyTorch is imported
         arguments = _environment_arguments(options.env_arg)
-        with without_garbage_collection():
+        with heavy_imports():
             from pjepa_agent.planning.base import PlanningError
             from pjepa_agent.planning.control import plan_run
             from pjepa_agent.run import choose_device

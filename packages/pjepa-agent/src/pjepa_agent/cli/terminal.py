@@ -13,14 +13,23 @@ from bisim_theory.console import Parser, fit
 PICTURE_FORMATS = (".png", ".pdf", ".svg")
 
 
+LOADING = "loading PyTorch"
+"""What a terminal shows for the seconds that PyTorch's import takes, and no longer."""
+
+
 @contextlib.contextmanager
-def without_garbage_collection() -> Iterator[None]:
-    """Disable garbage collection during imports; it takes a quarter of PyTorch's import time."""
+def heavy_imports() -> Iterator[None]:
+    """Show on a terminal that PyTorch is imported, without garbage collection, which takes a quarter of the time."""
+    shown = sys.stderr is not None and sys.stderr.isatty()
+    if shown:
+        print(LOADING, end="", file=sys.stderr, flush=True)
     gc.disable()
     try:
         yield
     finally:
         gc.enable()
+        if shown:
+            print(f"\r{' ' * len(LOADING)}\r", end="", file=sys.stderr, flush=True)
 
 
 class FittedFormatter(logging.Formatter):

@@ -14,7 +14,7 @@ from bisim_theory.console import Parser, plain_warnings, print_error, print_resu
 
 from pjepa_agent.cli.fields import Help, Override, add_field_options
 from pjepa_agent.cli.seed_options import check_seed_options, seed_list
-from pjepa_agent.cli.terminal import log_to_terminal, without_garbage_collection
+from pjepa_agent.cli.terminal import heavy_imports, log_to_terminal
 from pjepa_agent.config.fields import DEVICES, ConfigError, is_device, parse_value
 from pjepa_agent.config.presets import PRESETS, make_config
 from pjepa_agent.config.schema import COUNTING, EXPERIMENTS, OBJECTIVES, OWN_FIELDS, Config
@@ -249,7 +249,7 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
     from pjepa_agent.collection import prefetch
 
     collected = None if config is None else prefetch.start(config)
-    with without_garbage_collection():
+    with heavy_imports():
         from bisim_theory.data.transitions import DatasetError
 
         from pjepa_agent.compute.processes import init_processes
