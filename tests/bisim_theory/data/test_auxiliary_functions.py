@@ -269,6 +269,21 @@ def test_every_offered_name_is_computed_and_described():
         assert describe_auxiliary(data, name)
 
 
+def test_every_function_is_the_same_once_its_values_are_stored_under_its_name():
+    """As a run stores the p that it was trained with."""
+    data = dataclasses.replace(
+        seen(), source=[0, 0, 1, 1], successor=[1, 2, 2, 0], action=[0, 1, 0, 1], reward=[0.5, 1.5, 1.5, 0.5],
+        terminated=[False] * 4, metadata={},
+    )  # fmt: skip
+    for name in [*offered(data), "reward:actions+heat"]:
+        values = auxiliary_values(data, name)
+        stored = with_auxiliary(data, values, name)
+        for asked in (name, "auxiliary"):
+            again = auxiliary_values(stored, asked)
+            np.testing.assert_array_equal(again.known, values.known, err_msg=name)
+            np.testing.assert_array_equal(again.value[again.known], values.value[values.known], err_msg=name)
+
+
 def test_p_is_described_with_what_was_made_of_it():
     data = dataclasses.replace(seen(), reward=[-1.0, 1.0])
     assert describe_auxiliary(data, "reward") == "the reward of the step that led to the observation"

@@ -105,6 +105,10 @@ def _is_stored(data: TransitionDataset) -> bool:
     return data.auxiliary is not None or data.observation_auxiliary is not None
 
 
+def _names_stored(data: TransitionDataset, base: str) -> bool:
+    return _is_stored(data) and base in ("auxiliary", data.metadata.get("auxiliary"))
+
+
 def terms_of(data: TransitionDataset, name: str) -> list[Term]:
     """Read a name; that of the stored p, and those of labels, are taken as they are."""
     stored = data.metadata.get("auxiliary") if _is_stored(data) else None
@@ -126,13 +130,14 @@ def _statements(data: TransitionDataset, term: Term, ids: Ids | None, bins: Mapp
         statements = dataclasses.replace(statements, value=value)
     elif term.step is not None:
         statements = dataclasses.replace(statements, value=round_values(term.name, statements.value, term.step))
-    return _by_action(data, term, statements, ids) if term.base == "reward:actions" else statements
+    of_steps = term.base == "reward:actions" and not _names_stored(data, term.base)
+    return _by_action(data, term, statements, ids) if of_steps else statements
 
 
 def _exact_statements(data: TransitionDataset, term: Term, ids: Ids | None) -> Statements:
     """Return the statements before values are made coarser; of ``reward:actions``, one of each step."""
     everything, rows, base = np.arange(data.frames), np.arange(len(data)), term.base
-    if _is_stored(data) and base in ("auxiliary", data.metadata.get("auxiliary")):
+    if _names_stored(data, base):
         return stored_statements(data)
     if base in data.labels:
         return Statements(everything, data.labels[base])
