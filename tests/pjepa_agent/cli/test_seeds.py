@@ -140,7 +140,10 @@ def test_each_seed_is_trained_as_by_a_command_of_its_own(stub, tmp_path, capsys,
     assert out.splitlines()[-1] == (
         "3 of 3 seeds finished: accuracy 0.9100 (0.9000 to 0.9200), within/across 0.100 (0.100 to 0.100)"
     )
-    assert "seed 2: update 3/9: accuracy 0.9" in caplog.messages
+    assert caplog.messages == [
+        "to train, one after another: seed 0, 1, 2",
+        *(f"seed {seed}: update {seed + 1}/9: accuracy 0.9" for seed in range(3)),
+    ]
     for seed in range(3):
         (options,) = options_of(tmp_path / "five", seed)
         parsed = make_parser().parse_args(options)
@@ -176,11 +179,12 @@ def test_a_seed_that_fails_loses_no_other_and_is_resumed(stub, tmp_path, capsys)
     assert len(options_of(tmp_path / "four", 0)) == 1
 
 
-def test_what_no_seed_can_begin_with_is_one_line(stub, tmp_path, capsys):
+def test_what_no_seed_can_begin_with_is_one_line(stub, tmp_path, capsys, caplog):
     stub(seed_0="refuse", seed_1="refuse")
     status, out, err = run(capsys, "--seeds", "0-1", "--updates", "9", "--run-dir", "new")
     assert (status, out) == (2, "")
     assert err == "pjepa-train: error: auxiliary 'size': must be reward\n"
+    assert caplog.messages == []
     assert not (tmp_path / "new").exists()
 
 

@@ -129,12 +129,15 @@ def _run(
         return
     at_a_time = min(side_by_side(options.device or plan.config.compute.device), len(jobs))
     together = f"{at_a_time} at a time" if at_a_time > 1 else "one after another"
-    logger.info("to train, %s: seed %s", together, ", ".join(str(job.seed) for job in jobs))
-    yield from train_in_processes(jobs, at_a_time, should_stop, _say, COMMAND)
+    # With the first line of the first seed: bad input, which no seed begins with, has one line in all.
+    heading = iter([f"to train, {together}: seed {', '.join(str(job.seed) for job in jobs)}"])
 
+    def say(seed: int, line: str) -> None:
+        for text in heading:
+            logger.info("%s", text)
+        logger.info("seed %d: %s", seed, line)
 
-def _say(seed: int, line: str) -> None:
-    logger.info("seed %d: %s", seed, line)
+    yield from train_in_processes(jobs, at_a_time, should_stop, say, COMMAND)
 
 
 def _outcomes(folder: SeedFolder, plan: SeedPlan, over: Mapping[int, Ended]) -> list[Outcome]:
