@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from bisim_theory import DatasetError, NoWellTrainedModelError, Relation, TransitionDataset, empirical_bisimulation
 from bisim_theory.data.identity import identify_by_content
-from bisim_theory.theorem.check import separation
 from bisim_theory.theorem.nearest import distances
+from bisim_theory.theorem.unprotected import separation
 from numpy.typing import NDArray
 
 from benchmarks.studies.auxiliaries import MIDDLE

@@ -17,7 +17,7 @@ from bisim_theory.report.actions import MOST_NAMED, code_meanings, describe_code
 from bisim_theory.report.auxiliary import count_values, offer_alternatives, warn_of_own_values
 from bisim_theory.report.witness_images import witness_images
 from bisim_theory.theorem.check import TheoremCheck
-from bisim_theory.theorem.verdict import unexplained_notes, verdict_sentence
+from bisim_theory.theorem.verdict import unexplained_notes, unprotected_notes, verdict_sentence
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -162,6 +162,7 @@ def _theorem(check: TheoremCheck, label: str | None) -> dict[str, Any]:
         "worst_level": min(check.levels, key=lambda level: level.explained.share, default=None),
         "largest_ratio": max((level.residual_ratio for level in check.levels), default=None),
         "notes": unexplained_notes(check),
+        "unprotected": [] if check.unprotected is None else unprotected_notes(check.unprotected),
         "residual_rows": tables.residual_rows(check),
         "checked_level_rows": tables.checked_level_rows(check),
         "residual_chart": charts.distances_against_residual(check) if measured else None,

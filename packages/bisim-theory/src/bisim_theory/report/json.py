@@ -188,6 +188,7 @@ def _conclusion(check: TheoremCheck) -> dict[str, Any]:
         "collapse_distance": check.collapse_distance,
         "exact": check.exact,
         "compared_observations": check.compared,
+        "unprotected": None if check.unprotected is None else dataclasses.asdict(check.unprotected),
     }
 
 

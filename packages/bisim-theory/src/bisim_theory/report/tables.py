@@ -91,10 +91,14 @@ def _check_numbers(check: TheoremCheck) -> list[Row]:
     if check.closest is None:
         return []
     share = check.closest.min_distance / check.median_distance if check.median_distance > 0 else 0.0
-    return [
+    rows = [
         ("Smallest distance", f"{check.closest.min_distance:.4g}", f"{share:.2%} of the median"),
         ("Collapsed pairs", f"{check.collapsed_pairs:,}", f"at most {check.collapse_distance:.3g} apart"),
     ]
+    if (free := check.unprotected) is not None and free.protected_distance > 0:
+        of_protected = f"{free.median_distance / free.protected_distance:.3g}"
+        rows.append(("Pairs not distinguished", of_protected, "their median distance, of that of distinguished ones"))
+    return rows
 
 
 def data_rows(report: Report) -> list[Row]:

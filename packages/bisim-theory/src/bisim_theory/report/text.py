@@ -14,7 +14,7 @@ from bisim_theory.report.auxiliary import count_values, describe_p, offer_altern
 from bisim_theory.report.choice import choice_lines
 from bisim_theory.report.reading import describe_reading
 from bisim_theory.theorem.check import LevelCheck, TheoremCheck
-from bisim_theory.theorem.verdict import unexplained_notes, verdict_sentence
+from bisim_theory.theorem.verdict import unexplained_notes, unprotected_notes, verdict_sentence
 
 MERGES_SHOWN = 12
 """Largest number of forced merges that are listed."""
@@ -312,6 +312,7 @@ def _conclusion_lines(check: TheoremCheck) -> list[str]:
         f"  between {closest.pair[0]} and {closest.pair[1]} (level {closest.level}): p differs {after}",
         f"  collapsed pairs, at most {check.collapse_distance:.3g} apart ({_collapse_rule(check)}): "
         f"{check.collapsed_pairs:,}",
+        *([] if check.unprotected is None else [f"  {said}" for said in unprotected_notes(check.unprotected)]),
     ]
 
 

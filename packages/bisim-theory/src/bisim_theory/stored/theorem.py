@@ -336,8 +336,12 @@ def _with_all_rows(relation: StoredRelation, check: TheoremCheck, found: Scan, t
     met = all(level.explained.reaches(tolerance.explained) for level in levels)
     if not relation.distinguished_pairs:
         met = found.transition[-1] <= tolerance.point * found.rms and found.largest_auxiliary <= tolerance.point
+    unprotected = check.unprotected
+    if unprotected is not None:
+        unprotected = replace(unprotected, pairs=relation.bisimilar_pairs)
     return replace(
         check,
+        unprotected=unprotected,
         transition_residual=found.transition,
         raw_transition_residual=found.raw,
         abstraction_residual=found.abstraction,

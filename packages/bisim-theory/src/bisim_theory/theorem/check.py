@@ -16,6 +16,7 @@ from bisim_theory.theorem.bounds import Lipschitz, distance_bounds
 from bisim_theory.theorem.explained import ExplainedShare, Explanation
 from bisim_theory.theorem.nearest import Floats, distances, nearest_distinguished
 from bisim_theory.theorem.residuals import Residuals
+from bisim_theory.theorem.unprotected import Unprotected, measure_unprotected, separation
 
 Verdict = Literal["holds", "collapsed", "hypothesis-not-met"]
 
@@ -125,6 +126,8 @@ class TheoremCheck:
         tolerance: the thresholds of the check.
         compared: number of observations that were drawn uniformly and compared, from which the number of collapsed
             pairs is an estimate; None where all were.
+        unprotected: what the model does with the pairs of B_D*; None where witnesses were not asked for either, and
+            where they or the pairs of R_D* are too few.
     """
 
     transition_residual: tuple[float, ...]
@@ -144,6 +147,7 @@ class TheoremCheck:
     exact: bool
     tolerance: Tolerance
     compared: int | None = None
+    unprotected: Unprotected | None = None
 
     @property
     def collapsed(self) -> bool:
@@ -188,8 +192,8 @@ def check_theorem(
         tolerance: thresholds for well-trained and for collapsed; None takes the defaults.
         labels: (F,) the ground truth of `LevelCheck.separation`.
         progress: called with the progress of the search for the smallest distance.
-        witnesses: whether to compute the residuals at witnesses and the bounds of levels. They decide nothing and take
-            most of the time.
+        witnesses: whether to compute the residuals at witnesses, the bounds of levels, and what becomes of pairs that
+            nothing distinguishes. They decide nothing and take most of the time.
         varying_codes: action codes that stand for different actions; None finds them in the data.
         collapse_distance: distance up to which a pair is collapsed; None takes that of `tolerance`.
 
@@ -228,6 +232,7 @@ def check_theorem(
         hypothesis_met=_hypothesis_met(relation, levels, model, rms, tolerance),
         exact=relation.exact,
         tolerance=tolerance,
+        unprotected=measure_unprotected(relation, representation.embedding, tolerance.sample) if witnesses else None,
     )
 
 
@@ -293,13 +298,6 @@ def _bound(model: Residuals, x: Ids, y: Ids) -> tuple[float, float, float] | Non
     lipschitz = Lipschitz(dynamics, auxiliary)
     bounds = distance_bounds(data, x, y, model.e_d, e_p[data.source], lipschitz, leaf_residual=e_p)
     return float(bounds.min()), float(np.median(bounds)), float((bounds > 0).mean())
-
-
-def separation(larger: Floats, smaller: Floats) -> float:
-    """Compute the probability that a value of `larger` exceeds one of `smaller`, with ties as half (area under ROC)."""
-    ordered = np.sort(smaller)
-    below, up_to = np.searchsorted(ordered, larger, "left"), np.searchsorted(ordered, larger, "right")
-    return float((below + up_to).mean() / (2 * len(smaller)))
 
 
 def _same_label_distances(

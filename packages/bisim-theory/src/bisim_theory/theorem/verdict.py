@@ -1,6 +1,7 @@
 """The outcome of a check of Theorem 3 in sentences."""
 
 from bisim_theory.theorem.check import LevelCheck, TheoremCheck
+from bisim_theory.theorem.unprotected import Unprotected
 
 LEVELS_NAMED = 8
 """Most levels that a sentence names."""
@@ -61,3 +62,15 @@ def unexplained_notes(check: TheoremCheck) -> list[str]:
             f"not predict, and count as unexplained{' (estimated)' if unpredicted.sampled else ''}"
         )
     return notes
+
+
+def unprotected_notes(found: Unprotected) -> list[str]:
+    """Return sentences about the pairs that nothing distinguishes, of which the theorem does not speak."""
+    distance, protected = found.median_distance, found.protected_distance
+    share = f"{distance / protected:.3g} of that of the distinguished ones" if protected > 0 else "zero, as all are"
+    return [
+        f"not distinguished: {found.pairs:,} pairs, which a model may merge or keep; their median distance "
+        f"{distance:.4g} is {share}{', sampled' if found.sampled else ''}",
+        f"separation {found.separation:.5f}: how often a distinguished pair is further apart than one of them "
+        "(0.5: both are kept alike, 1: they are merged more)",
+    ]
