@@ -67,6 +67,17 @@ class Auxiliary:
         self._mean: Floats | None = None
         self._deviation: Floats | None = None
 
+    @classmethod
+    def as_trained(cls, config: Config, bins: Mapping[str, Bins], data: TransitionDataset) -> "Auxiliary":
+        """Return p with the bins, or the standardisation, of a training's transitions.
+
+        Raises:
+            ConfigError: the standardisation in the metadata cannot be used.
+        """
+        auxiliary = cls(config, bins=bins)
+        auxiliary.restore(data)
+        return auxiliary
+
     def __call__(self, frames: Frames, labels: Labels) -> NDArray[Any]:
         """Compute p of images (F, H, W, C) with labels: (F,) or (F, k) numbers.
 

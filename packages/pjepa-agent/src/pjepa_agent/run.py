@@ -26,7 +26,7 @@ from pjepa_agent.config.schema import SCALAR_AUXILIARIES, Config
 from pjepa_agent.envs.registry import make_domain
 from pjepa_agent.evaluation.before_training import describe_counting, describe_relation
 from pjepa_agent.evaluation.held_out import compare_with_untrained
-from pjepa_agent.evaluation.held_out_episodes import HeldOutEpisodes
+from pjepa_agent.evaluation.held_out_episodes import HeldOutEpisodes, make_held_out
 from pjepa_agent.evaluation.theorem import write_run_representation
 from pjepa_agent.networks.encoders import EncoderFactory, check_networks
 from pjepa_agent.planning.acting import check_acting
@@ -117,6 +117,36 @@ def prepare(config: Config, encoder: EncoderFactory | None = None) -> Config:
     if config.collection.dataset:
         check_data(config, domain.spec, few)  # all of it is here
     return config
+
+
+def collect_run(
+    run: RunDirectory, config: Config, prefetched: Callable[[], TransitionDataset] | None = None
+) -> TransitionDataset:
+    """Collect the transitions of a run, say what Theorem 3 says of them, and write them. Train nothing.
+
+    `train_run` then goes on as with any run that was stopped.
+
+    Args:
+        run: a directory with ``config.json``, from `RunDirectory.create`.
+        config: of the run, which collects before it trains.
+        prefetched: returns the transitions, if they are being collected already.
+
+    Raises:
+        ConfigError: the world, the auxiliary function or the label to measure with cannot be used.
+        DatasetError: the transitions lack what the objective needs.
+    """
+    with run.exclusive():
+        data, write = prepare_transitions(
+            run, config, SINGLE_PROCESS, lambda: collect_dataset(config, SINGLE_PROCESS, prefetched, run.read_spec())
+        )
+        spec = run.read_spec()
+        check_data(config, spec, data)
+        if not config.counting:  # of which whole episodes are held out, perhaps too few
+            make_held_out(config, spec, Auxiliary.as_trained(config, spec.auxiliary_bins, data), run.held_out)
+        if write is not None:
+            write()
+        record_start(run, config, torch.device("cpu"), auxiliary_fingerprint(config))
+    return data
 
 
 def train_run(

@@ -35,6 +35,8 @@ def check_seed_options(options: argparse.Namespace) -> None:
     """Raise `ConfigError` unless the options go together with ``--seeds``."""
     if options.seed is not None:
         raise ConfigError("--seeds: excludes --seed; name all seeds with --seeds")
+    if options.collect_only:
+        raise ConfigError("--seeds: excludes --collect-only, which collects for one run; give it each --seed by itself")
     if options.run_dir is None:
         raise ConfigError("--seeds: needs --run-dir DIR, in which each seed gets a folder of its own")
     if "TORCHELASTIC_RUN_ID" in os.environ:

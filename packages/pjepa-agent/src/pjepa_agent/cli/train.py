@@ -2,28 +2,25 @@
 
 import argparse
 import dataclasses
-import itertools
 import signal
 import sys
-import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bisim_theory.console import Parser, plain_warnings, print_error, print_result
 
+from pjepa_agent.cli.collect_only import check_collect_only, collect_only
 from pjepa_agent.cli.fields import Help, Override, add_field_options
+from pjepa_agent.cli.last_lines import describe_trained
 from pjepa_agent.cli.seed_options import check_seed_options, seed_list
 from pjepa_agent.cli.terminal import heavy_imports, log_to_terminal
 from pjepa_agent.config.fields import DEVICES, ConfigError, is_device, parse_value
 from pjepa_agent.config.presets import PRESETS, make_config
-from pjepa_agent.config.schema import COUNTING, EXPERIMENTS, OBJECTIVES, OWN_FIELDS, Config
+from pjepa_agent.config.schema import EXPERIMENTS, OBJECTIVES, OWN_FIELDS, Config
 from pjepa_agent.runs.interruption import collected_signals, quiet_libraries
 
 if TYPE_CHECKING:
-    from pjepa_agent.compute.processes import Processes
-    from pjepa_agent.envs.base import Spec
-    from pjepa_agent.runs.directory import RunDirectory
+    pass
 
 DESCRIPTION = """\
 Train a P-JEPA on the counting environment, on any other or on a dataset: collect transitions of a random policy, train
@@ -51,6 +48,12 @@ def make_parser() -> Parser:
         "--resume",
         metavar="DIR",
         help="continue an interrupted run with its own configuration, or all of --seeds, as in --resume runs/A",
+    )
+    parser.add_argument(
+        "--collect-only",
+        action="store_true",
+        help="collect the transitions, say which of their distinctions p protects, and stop before the first update; "
+        "--resume DIR then trains",
     )
     parser.add_argument(
         "--device",
@@ -202,13 +205,15 @@ def main(argv: list[str] | None = None) -> int:
         config = configure(options)
         if options.seeds is not None:
             check_seed_options(options)
+        if options.collect_only:
+            check_collect_only(config)
     except ConfigError as error:
         parser.error(str(error))
     if options.seeds is not None:
         from pjepa_agent.cli import seeds
 
         return seeds.begin(options, config, sys.argv[1:] if argv is None else argv)
-    return _run(options, config)
+    return collect_only(options, config) if options.collect_only else _run(options, config)
 
 
 def _resume(parser: Parser, options: argparse.Namespace) -> int:
@@ -222,6 +227,8 @@ def _resume(parser: Parser, options: argparse.Namespace) -> int:
 
 def _check_resumed(parser: Parser, options: argparse.Namespace) -> None:
     """Refuse options that would change the configuration of a run that is resumed."""
+    if options.collect_only:
+        parser.error("--collect-only: begins a new run; leave it out with --resume")
     kept = (
         "preset",
         "experiment",
@@ -252,6 +259,7 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
     with heavy_imports():
         from bisim_theory.data.transitions import DatasetError
 
+        from pjepa_agent.cli.new_run import begin_run
         from pjepa_agent.compute.processes import init_processes
         from pjepa_agent.envs.registry import make_domain
         from pjepa_agent.run import choose_device, prepare, train_run
@@ -270,12 +278,12 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
                 config = prepare(config)
                 processes.local_batch_size(config.optimization.batch_size)
                 spec = make_domain(config.collection).spec
-                run = _begin(config, spec, options.run_dir, processes)
+                run = begin_run(config, spec, options.run_dir, processes)
                 begun = run if processes.is_main else None
             with collected_signals() as received:
                 report = train_run(run, config, device, options.wandb, lambda: bool(received), processes, collected)
         if report:
-            print_result(_summary(run.path, report))
+            print_result(describe_trained(run.path, report))
     except Interrupted as interrupted:
         number = received[0] if received else signal.SIGTERM  # the signal may have reached another process
         if not processes.is_main:
@@ -290,72 +298,6 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
             begun.discard()
         return print_error("pjepa-train", error)
     return 0
-
-
-def _begin(config: Config, spec: "Spec", path: str | None, processes: "Processes") -> "RunDirectory":
-    """Create the directory of a run on rank 0, and open it on all ranks."""
-    from pjepa_agent.runs.directory import RunDirectory
-
-    made = None
-    if processes.is_main:
-        made = RunDirectory.create(_new_name(config) if path is None else path, config, spec).path
-    return RunDirectory(processes.broadcast_path(made))
-
-
-def _new_name(config: Config) -> Path:
-    """Make a path under runs/ that does not exist yet."""
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    kind: str = config.experiment if config.objective.name == "pjepa" else config.objective.name.replace(":", "-")
-    if config.objective.auxiliary not in (kind, "reward"):
-        kind = f"{kind}-{config.objective.auxiliary.replace(':', '-')}"
-    name = Path("runs") / f"{config.preset}-{kind}-seed{config.seed}-{stamp}"
-    # The clock can show one second twice.
-    numbered = (name.with_name(f"{name.name}-{number}") for number in itertools.count(2))
-    return next(path for path in itertools.chain([name], numbered) if not path.exists())
-
-
-def _measures(report: dict[str, Any]) -> list[str]:
-    """Say what was measured: clusters of counts, or of another world what Theorem 3 explains."""
-    if report["world"] != COUNTING:
-        trained, untrained = (report["held_out"][name] for name in ("trained", "untrained"))
-        share = [_number(each["theorem_least_explained_share"]) for each in (trained, untrained)]
-        return [
-            f"explained share of distinguished pairs, held out, least of all levels: {share[0]} (untrained {share[1]})",
-            f"collapsed pairs, held out: {_number(trained['theorem_collapsed_pairs'])}"
-            f" (untrained {_number(untrained['theorem_collapsed_pairs'])})",
-        ]
-    return [
-        f"nearest-centroid accuracy, held out: {report['nearest_centroid_accuracy']:.4f} at the last update"
-        f" (best {report['best_nearest_centroid_accuracy']:.4f} at update {report['best_update']},"
-        f" untrained {report['untrained_nearest_centroid_accuracy']:.4f})",
-        f"within/across distance: {report['within_across_ratio']:.3f}",
-    ]
-
-
-def _detached(report: dict[str, Any]) -> list[str]:
-    """Say which of T and P are no part of what trained the encoder, since measures of them are given."""
-    names = [{"dynamics": "T", "head": "P"}[name] for name in report["detached"]]
-    if not names:
-        return []
-    return [f"{' and '.join(names)}: learnt on detached embeddings, beside objective {report['objective']}"]
-
-
-def _number(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:.4g}"
-
-
-def _summary(path: object, report: dict[str, Any]) -> str:
-    """Summarise a finished run in a few lines, and name the next command."""
-    return "\n".join(
-        [
-            *_measures(report),
-            *_detached(report),
-            f"{report['updates']} updates in {report['seconds']:.0f} s",
-            f"written to {path}: config.json, metrics.csv, checkpoints/, transitions.npz, representation.npz, "
-            "figures/, report.json, provenance.json",
-            f"next: bisim-check {path}",
-        ]
-    )
 
 
 if __name__ == "__main__":

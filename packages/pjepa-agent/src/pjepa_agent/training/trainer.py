@@ -367,6 +367,4 @@ def _auxiliary_of(config: Config, spec: Spec, data: TransitionDataset | None, re
     if isinstance(replay, OnlineReplay | ActingReplay):
         return replay.auxiliary
     assert data is not None
-    auxiliary = Auxiliary(config, bins=spec.auxiliary_bins)
-    auxiliary.restore(data)
-    return auxiliary
+    return Auxiliary.as_trained(config, spec.auxiliary_bins, data)

@@ -1,0 +1,49 @@
+"""The last lines of `pjepa-train`: what was measured, where all of it is, and the next command."""
+
+from typing import Any
+
+from pjepa_agent.config.schema import COUNTING
+
+
+def _measures(report: dict[str, Any]) -> list[str]:
+    """Say what was measured: clusters of counts, or of another world what Theorem 3 explains."""
+    if report["world"] != COUNTING:
+        trained, untrained = (report["held_out"][name] for name in ("trained", "untrained"))
+        share = [_number(each["theorem_least_explained_share"]) for each in (trained, untrained)]
+        return [
+            f"explained share of distinguished pairs, held out, least of all levels: {share[0]} (untrained {share[1]})",
+            f"collapsed pairs, held out: {_number(trained['theorem_collapsed_pairs'])}"
+            f" (untrained {_number(untrained['theorem_collapsed_pairs'])})",
+        ]
+    return [
+        f"nearest-centroid accuracy, held out: {report['nearest_centroid_accuracy']:.4f} at the last update"
+        f" (best {report['best_nearest_centroid_accuracy']:.4f} at update {report['best_update']},"
+        f" untrained {report['untrained_nearest_centroid_accuracy']:.4f})",
+        f"within/across distance: {report['within_across_ratio']:.3f}",
+    ]
+
+
+def _detached(report: dict[str, Any]) -> list[str]:
+    """Say which of T and P are no part of what trained the encoder, since measures of them are given."""
+    names = [{"dynamics": "T", "head": "P"}[name] for name in report["detached"]]
+    if not names:
+        return []
+    return [f"{' and '.join(names)}: learnt on detached embeddings, beside objective {report['objective']}"]
+
+
+def _number(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.4g}"
+
+
+def describe_trained(path: object, report: dict[str, Any]) -> str:
+    """Summarise a finished run in a few lines, and name the next command."""
+    return "\n".join(
+        [
+            *_measures(report),
+            *_detached(report),
+            f"{report['updates']} updates in {report['seconds']:.0f} s",
+            f"written to {path}: config.json, metrics.csv, checkpoints/, transitions.npz, representation.npz, "
+            "figures/, report.json, provenance.json",
+            f"next: bisim-check {path}",
+        ]
+    )
