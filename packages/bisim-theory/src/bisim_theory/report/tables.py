@@ -91,7 +91,7 @@ def _check_numbers(check: TheoremCheck) -> list[Row]:
     if check.closest is None:
         return []
     share = check.closest.min_distance / check.median_distance if check.median_distance > 0 else 0.0
-    rows = [
+    rows: list[Row] = [
         ("Smallest distance", f"{check.closest.min_distance:.4g}", f"{share:.2%} of the median"),
         ("Collapsed pairs", f"{check.collapsed_pairs:,}", f"at most {check.collapse_distance:.3g} apart"),
     ]
