@@ -275,6 +275,48 @@ def test_wanted_labels_choose_an_auxiliary_function(tmp_path, capsys):
     assert "use --backend memory" in err
 
 
+def test_candidates_are_ranked_whatever_the_stored_p_is(tmp_path, capsys):
+    """Equal observations have two rewards, so of the stored p no model exists; of the label one does."""
+    images = np.zeros((4, 8, 8, 3), np.uint8)
+    images[1:, 0, 0] = [[9], [9], [7]]
+    arrays = {"source": [0, 0], "action": [0, 1], "successor": [1, 2], "reward": [0.0, 1.0], "place": [0, 1, 1, 2]}
+    p = {"observation_auxiliary": [0.0, 0, 1, 0], "observation_auxiliary_known": [False, True, True, False]}
+    path = write(tmp_path / "d.npz", arrays, **p, observation=images, metadata='{"auxiliary": "reward"}')
+    identity = ("--identity", "content")
+    assert run(capsys, path, *identity)[0] == 4
+    for question in (("--want", "place"), ("--compare", "place")):
+        status, out, _ = run(capsys, path, *identity, *question)
+        assert status == 0
+        assert "No well-trained model exists of p = reward: observations 1 and 2 are equal" in out
+    assert run(capsys, path, *identity, "--want", "place", "--auxiliary", "reward")[0] == 4
+    page = tmp_path / "out.html"
+    run(capsys, path, *identity, "--html", page)
+    assert "0 \N{NOT EQUAL TO} 1" in page.read_text()
+    assert "not observed of both" not in page.read_text()
+
+
+@pytest.mark.parametrize("backend", ["memory", "duckdb"])
+def test_a_model_that_is_named_is_checked_or_refused(tmp_path, capsys, backend):
+    ends = {"terminated": [False, False, False, True]}
+    chain = {name: value for name, value in CHAIN.items() if name != "auxiliary"} | {"successor": [1, 2, 3, 4]}
+    path = write(tmp_path / "d.npz", chain, **ends)
+    embedding = np.arange(5.0)[:, None]
+    given = write(
+        tmp_path / "model.npz",
+        {
+            "embedding": embedding,
+            "predicted_embedding": embedding[1:],
+            "predicted_auxiliary": np.zeros(4),
+            "predicted_observation_auxiliary": np.array([0.0, 0, 0, 0, 1]),
+        },
+    )
+    options = ("--auxiliary", "terminated", "--representation", given, "--backend", backend)
+    assert run(capsys, path, *options)[0] == 0
+    status, out, err = run(capsys, path, *options, "--terminal", "absorb")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert f"--representation {given}: cannot be checked; left out is the model, which has no prediction" in err
+
+
 def test_auxiliary_functions_are_compared_before_any_training(tmp_path, capsys):
     write(tmp_path / "transitions.npz", CHAIN, count=[0, 1, 2, 3])
     write(tmp_path / "representation.npz", model(noise=5))  # it was trained with another p, so it is not used

@@ -173,4 +173,5 @@ def test_a_reward_that_is_not_finite_costs_no_other_p(tmp_path, capsys):
     assert "Left out: the rewards, of which that of row 1 is not finite" in out
     status, _, err = run(capsys, tmp_path / "d.hdf5", "--auxiliary", "reward")
     assert status == 2
+    assert "auxiliary='reward': left out are the rewards, of which that of row 1 is not finite" in err
     assert "this dataset offers" in err

@@ -27,7 +27,8 @@ keeps them apart (Theorem 3)."""
 EPILOG = """\
 example: bisim-check runs/NAME --html report.html; or before a training: bisim-check DATA --compare reward,terminated.
 exit status, the first that applies: 2 bad input or usage; 4 no well-trained model exists; 1 a distinguished pair is
-collapsed; 3 hypothesis not met, so nothing can be concluded; 0 holds, or only the relation was asked for"""
+collapsed; 3 hypothesis not met, so nothing can be concluded; 0 holds, or only the relation, or candidates for p, were
+asked for"""
 
 EXIT_STATUS = {"holds": 0, "relation-only": 0, "collapsed": 1, "hypothesis-not-met": 3, "no-well-trained-model": 4}
 
@@ -169,6 +170,14 @@ def _run(options: argparse.Namespace) -> int:
         print_next(_next(options))
     except (DatasetError, OSError, MemoryError) as error:
         return print_error("bisim-check", error)
+    return _status(options, report)
+
+
+def _status(options: argparse.Namespace, report: "Report") -> int:
+    """Return the exit status: of the verdict, unless candidates for p were asked for and the stored p is none."""
+    asked_for_candidates = options.want is not None or options.compare is not None
+    if asked_for_candidates and options.auxiliary is None and report.verdict == "no-well-trained-model":
+        return EXIT_STATUS["relation-only"]
     return EXIT_STATUS[report.verdict]
 
 
@@ -211,7 +220,7 @@ def _check(options: argparse.Namespace) -> "Report":
             terminal=options.terminal,
             progress_bar=progress_bar,
         )
-    return _with_left_out(report, representation_path, given)
+    return _with_left_out(options, report, representation_path, given)
 
 
 def _backend(options: argparse.Namespace, path: Path) -> tuple[str, int]:
@@ -249,8 +258,18 @@ def _model_of(
     return None if other_p else default
 
 
-def _with_left_out(report: "Report", default: Path | None, given: Path | None) -> "Report":
-    """Say of the representation in the folder that it was left out, where it was."""
+def _with_left_out(options: argparse.Namespace, report: "Report", default: Path | None, given: Path | None) -> "Report":
+    """Say of the representation in the folder that it was left out, where it was.
+
+    Raises:
+        DatasetError: it was left out although the options name it.
+    """
+    from bisim_theory.data.transitions import DatasetError
+
+    if options.representation is not None and report.left_out is not None:
+        raise DatasetError(
+            f"--representation {options.representation}: cannot be checked; left out is {report.left_out}"
+        )
     if default is None or given is not None:
         return report
     why = "as a comparison, or another p, says nothing of its model"
@@ -303,7 +322,7 @@ def _check_stored(
             terminal=options.terminal,
             progress_bar=progress_bar,
         )
-    return _with_left_out(report, representation_path, given)
+    return _with_left_out(options, report, representation_path, given)
 
 
 def _check_outputs(options: argparse.Namespace, *inputs: Path | None) -> None:

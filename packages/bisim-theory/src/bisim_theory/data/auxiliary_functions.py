@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bisim_theory.data.arrays import in_memory, to_numpy
 from bisim_theory.data.auxiliary import Statements, Values, exact, settle, stored_statements, two_values
-from bisim_theory.data.auxiliary_names import LARGEST_MULTIPLE, NAMES, Term, parse_auxiliary
+from bisim_theory.data.auxiliary_names import LARGEST_MULTIPLE, NAMES, Term, parse_auxiliary, unused_reward
 from bisim_theory.data.bins import Bins
 from bisim_theory.data.imported import describe_error, import_function
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset, usable
@@ -156,8 +156,8 @@ def _exact_statements(data: TransitionDataset, term: Term, ids: Ids | None) -> S
     if term.imported and base not in NAMES:
         return Statements(everything, apply_function(data, import_function(base), base))
     raise DatasetError(
-        f"auxiliary={term.name!r}: this dataset offers {', '.join(offered(data))}; or give module:function, add "
-        ":bins:K or :round:STEP to a name, join several by +"
+        f"auxiliary={term.name!r}: {unused_reward(base, data.metadata)}this dataset offers {', '.join(offered(data))}; "
+        "or give module:function, add :bins:K or :round:STEP to a name, join several by +"
     )
 
 

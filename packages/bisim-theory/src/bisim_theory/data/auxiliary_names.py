@@ -1,8 +1,9 @@
 """Names of auxiliary functions p: how they are read, and what they mean."""
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from bisim_theory.data.bins import MOST_BINS, parse_count
 from bisim_theory.data.transitions import DatasetError
@@ -22,6 +23,9 @@ NAMES = {
 
 LARGEST_MULTIPLE = 2.0**53
 """Largest multiple of a step to which values are rounded; beyond it there are no digits to round."""
+
+REWARDS = "the rewards"
+"""What a sentence about left out input begins with where it is about rewards."""
 
 _COARSER = re.compile(r"(?P<base>.+):(?P<how>bins|round):(?P<parameter>[^:]*)", re.S)
 
@@ -95,3 +99,12 @@ def _step(name: str, text: str) -> float:
     if not 1e-100 <= step <= 1e100:
         raise DatasetError(f"auxiliary {name}: STEP of round:STEP must be a positive number such as 0.01")
     return step
+
+
+def unused_reward(base: str, metadata: Mapping[str, Any]) -> str:
+    """Say why rewards that a file has are not offered, before what is; nothing where that is not what was asked for."""
+    if base.split(":")[0] != "reward":
+        return ""
+    said = metadata.get("left_out")
+    found = [each for each in said if str(each).startswith(REWARDS)] if isinstance(said, list) else []
+    return f"left out are {found[0]}; " if found else ""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bisim_theory.data.auxiliary_names import REWARDS
 from bisim_theory.data.transitions import DatasetError, Frames, Ids, TransitionDataset, usable
 from bisim_theory.formats.actions import encode_actions
 from bisim_theory.formats.columns import Column
@@ -226,4 +227,4 @@ def first_unusable(reward: NDArray[Any]) -> int | None:
 
 def unusable_reward(row: int) -> str:
     """Return the sentence that says why rewards are left out."""
-    return f"the rewards, of which that of row {row} is not finite, or beyond what is usable"
+    return f"{REWARDS}, of which that of row {row} is not finite, or beyond what is usable"

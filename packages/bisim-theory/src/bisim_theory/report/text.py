@@ -161,7 +161,8 @@ def _contradiction_lines(report: Impossible) -> list[str]:
     if len(merges) > MERGES_SHOWN:
         merges = [*merges[:MERGES_SHOWN], f"  ... {len(merges)} merges in all"]
     offer = [] if instead is None else [f"  {instead}"]
-    return [f"No well-trained model exists: {contradiction}", *merges, *offer]
+    of = "" if report.comparison is None and report.choice is None else f" of p = {report.auxiliary}"
+    return [f"No well-trained model exists{of}: {contradiction}", *merges, *offer]
 
 
 def _relation_lines(report: RelationOnly | Checked) -> list[str]:

@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -144,7 +144,10 @@ def witness_strips(report: Report) -> list[WitnessStrip]:
     lookup = TransitionLookup(report.data)
     if isinstance(report, Impossible):
         x, y = report.contradiction.pair
-        return [] if x == y else [_strip(report, lookup, "One embedding, different p", (x, y), 0)]
+        if x == y:
+            return []
+        strip = _strip(report, lookup, "One embedding, different p", (x, y), 0)
+        return [replace(strip, p=report.contradiction.values)]  # where p is no function, the data has none
     strips = []
     closest = report.check.closest if isinstance(report, Checked) else None
     if isinstance(report, Checked) and closest is not None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bisim_theory.data.auxiliary_names import LARGEST_MULTIPLE, NAMES, Term, parse_auxiliary
+from bisim_theory.data.auxiliary_names import LARGEST_MULTIPLE, NAMES, Term, parse_auxiliary, unused_reward
 from bisim_theory.data.bins import Bins
 from bisim_theory.data.contradiction import NoWellTrainedModelError
 from bisim_theory.data.transitions import DatasetError
@@ -95,7 +95,8 @@ def _exact(data: StoredDataset, term: Term) -> list[Stated]:
             Stated(TRANSITION, "successor", ("0.0::double",), rows=False),
         ]
     raise DatasetError(
-        f"auxiliary={term.name!r}: out of memory this dataset offers {', '.join(offered(data))}, with :bins:K or "
+        f"auxiliary={term.name!r}: {unused_reward(base, data.metadata)}out of memory this dataset offers "
+        f"{', '.join(offered(data))}, with :bins:K or "
         ":round:STEP, several joined by +; others need --backend memory"
     )
 
