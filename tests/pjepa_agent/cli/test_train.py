@@ -36,6 +36,7 @@ def test_bad_input_is_one_clear_line_and_status_2(tmp_path, capsys, monkeypatch)
         "import": (["--auxiliary", "no_such_module:f", "--run-dir", "new"], "cannot be imported"),
         "random": (["--experiment", "random", "--auxiliary", "q"], "experiment random has random or random-network"),
         "updates": (["--updates", "0"], "optimization.updates=0: must be in 1..1e+09"),
+        "no updates": (["--optimization.updates", "0"], "; --collect-only collects the transitions and trains nothing"),
         "set": (["--set", "network.width=0"], "network.width=0: must be in 1..4096"),
         "set nothing": (["--set", "width=3"], "'width=3': must be SECTION.FIELD=VALUE"),
         "used": (["--run-dir", used], "is already used; continue it with --resume"),

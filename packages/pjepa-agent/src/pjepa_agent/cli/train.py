@@ -208,12 +208,18 @@ def main(argv: list[str] | None = None) -> int:
         if options.collect_only:
             check_collect_only(config)
     except ConfigError as error:
-        parser.error(str(error))
+        parser.error(_with_alternative(str(error)))
     if options.seeds is not None:
         from pjepa_agent.cli import seeds
 
         return seeds.begin(options, config, sys.argv[1:] if argv is None else argv)
     return collect_only(options, config) if options.collect_only else _run(options, config)
+
+
+def _with_alternative(message: str) -> str:
+    """Name the option that does what no update was to do."""
+    no_updates = message.startswith("optimization.updates=0:")
+    return f"{message}; --collect-only collects the transitions and trains nothing" if no_updates else message
 
 
 def _resume(parser: Parser, options: argparse.Namespace) -> int:
