@@ -74,6 +74,23 @@ def test_the_last_of_several_settings_counts():
     assert (config.preset, config.ablation.pixel_offset, config.compute.fast_paths) == ("paper", -0.25, False)
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("None", None), ("null", None), ("True", True), ("true", True), ("False", False), ("0.5", 0.5),
+        ("none", "none"), ('"None"', "None"), ("[1, 2]", [1, 2]), ("kitchen", "kitchen"),
+    ],
+)  # fmt: skip
+def test_arguments_are_json_python_constants_or_text(text, value):
+    for option, arguments in [
+        ("--env-arg", lambda config: config.collection.arguments),
+        ("--objective-arg", lambda config: config.objective.arguments),
+    ]:
+        found = arguments(configured("--env", "X-v0", "--objective", "tdmpc2", option, f"n={text}"))
+        assert found == {"n": value}
+        assert type(found["n"]) is type(value)
+
+
 def test_an_old_name_after_set_works_and_says_the_new_one(caplog):
     assert configured("--set", "optimization.averaging=0.1").optimization.averaging_age == 0.1
     assert caplog.messages == [

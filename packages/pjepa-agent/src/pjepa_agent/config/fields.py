@@ -139,8 +139,8 @@ def apply_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[st
 
 
 def parse_value(text: str) -> Any:
-    """Parse the value of an override: JSON, Python's True or False, or else the text itself."""
+    """Parse the value of an override: JSON, Python's True, False or None, or else the text itself."""
     try:
         return json.loads(text)
     except ValueError:
-        return {"True": True, "False": False}.get(text, text)
+        return {"True": True, "False": False, "None": None}.get(text, text)
