@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from bisim_theory.console import fit, print_next, print_result
+from bisim_theory.console import Parser, fit, print_next, print_result
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,6 +38,29 @@ def test_a_pipe_gets_every_line_as_it_is(lines):
     text = "\n".join(lines)
     assert fit(text, io.StringIO()) == text
     assert fit(text, None) == text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["--wnat", "count"], "; did you mean --want?"),
+        (["--lable=count", "--wnat", "count"], "; did you mean --label, --want?"),
+        (["--widht", "3"], ""),
+        (["--network.widht", "3"], "; did you mean --network.width?"),
+        (["--network.lr", "3"], ""),
+        (["--other", "-l", "lable"], ""),
+    ],
+)
+def test_an_option_is_proposed_that_is_spelt_nearly_like_an_unknown_one(arguments, meant, capsys):
+    parser = Parser(prog="ask")
+    for option in ("--want", "--label", "--network.width", "--network.blocks"):
+        parser.add_argument(option)
+    with pytest.raises(SystemExit, match="2"):
+        parser.parse_args(arguments)
+    assert (
+        capsys.readouterr().err
+        == f"ask: error: unrecognized arguments: {' '.join(arguments)}{meant} (see ask --help)\n"
+    )
 
 
 def test_continued_lines_are_indented_and_columns_stay():

@@ -2,13 +2,15 @@
 
 import argparse
 import contextlib
+import difflib
+import itertools
 import os
 import re
 import shutil
 import sys
 import textwrap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
 FOR_DEVELOPERS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ImportWarning, ResourceWarning)
@@ -18,12 +20,34 @@ STYLE = re.compile(r"\x1b\[[0-9;]*m")
 """Escape sequences of a terminal that colour a warning."""
 
 
+ALIKE = 0.7
+"""Likeness, by `difflib`, from which on a name may be a misspelt option."""
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Exit with status 2 and one line on standard error."""
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        """Exit with status 2 and one line on standard error, which names the options nearest to unknown ones."""
+        self.exit(2, f"{self.prog}: error: {message}{self._nearest(message)} (see {self.prog} --help)\n")
+
+    def _nearest(self, message: str) -> str:
+        """Ask whether options were meant that are spelt nearly like the unknown ones of a message, if there are any."""
+        _, _, unknown = message.partition("unrecognized arguments: ")
+        given = [word.partition("=")[0] for word in unknown.split() if word.startswith("--")]
+        near = itertools.chain.from_iterable(nearest_option(each, self._option_string_actions) for each in given)
+        meant = ", ".join(dict.fromkeys(near))
+        return f"; did you mean {meant}?" if meant else ""
+
+
+def nearest_option(given: str, options: Iterable[str]) -> list[str]:
+    """Return the option whose name is most like a given one, if any is alike.
+
+    Of ``--SECTION.FIELD`` fields of the same section are compared, by their own names.
+    """
+    section = given[: given.rfind(".") + 1] or "--"
+    names = {option.removeprefix(section): option for option in options if option.startswith(section)}
+    return [names[near] for near in difflib.get_close_matches(given.removeprefix(section), names, 1, ALIKE)]
 
 
 def print_error(program: str, error: BaseException) -> int:
