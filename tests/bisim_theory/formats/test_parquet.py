@@ -1,5 +1,6 @@
 """Folders of Parquet files in memory: columns are narrowed while they are read."""
 
+import decimal
 import tracemalloc
 
 import numpy as np
@@ -110,3 +111,12 @@ def test_observations_in_any_order_are_read_by_their_ids(tmp_path):
     assert data.observation_auxiliary.tolist() == [0.5, 1.5, 0, 3.5]
     assert data.observation_auxiliary_known.tolist() == [True, True, False, True]
     assert data.observation[:, 0].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("scale", [0, 7, 15])
+@pytest.mark.parametrize("kind", [pa.decimal128, pa.decimal256])
+def test_decimals_are_read_as_the_nearest_floats(tmp_path, kind, scale):
+    rng = np.random.default_rng(scale)
+    values = [decimal.Decimal(int(each)).scaleb(-scale) for each in rng.integers(-(10**15) + 1, 10**15, 500)]
+    data = read_transitions(write(tmp_path / "d", 500, 2, auxiliary=pa.array(values, kind(15, scale))))
+    assert data.auxiliary.tolist() == [float(each) for each in values]

@@ -10,6 +10,7 @@ from bisim_theory.data.transitions import DatasetError, TransitionDataset
 from bisim_theory.formats import d4rl, hdf5, lance, lerobot, minari, npz, ogbench, parquet, registry, robomimic, torchrl
 from bisim_theory.formats.npz import read_representation, write_representation, write_transitions
 from bisim_theory.formats.npz_arrays import StoredArray, StoredFrames
+from bisim_theory.formats.parquet_files import LOOKED_FOR, describe_misplaced
 from bisim_theory.formats.registry import Format
 
 __all__ = [
@@ -70,10 +71,15 @@ def resolve(path: str | os.PathLike[str]) -> tuple[Path, Path | None]:
         given = given / TRANSITIONS
     elif not given.is_dir() and not given.is_file():
         raise DatasetError(f"{given}: is no regular file; give a run directory or a dataset")
+    elif given.is_file() and given.suffix.lower() == ".parquet":
+        raise DatasetError(f"{given}: is one Parquet file; give its folder: {LOOKED_FOR}")
     elif registry.detect(given, FORMATS) is None:
+        misplaced = describe_misplaced(given)
+        if misplaced is not None:
+            raise DatasetError(f"{given}: {misplaced}")
         known = ", ".join(each.name for each in FORMATS)
         raise DatasetError(
-            f"{given}: holds no {TRANSITIONS}, and is none of {known}; give a run directory or a dataset"
+            f"{given}: holds no {TRANSITIONS}, and is none of {known} ({LOOKED_FOR}); give a run directory or a dataset"
         )
     representation = given / REPRESENTATION if given.is_dir() else given.with_name(REPRESENTATION)
     return given, representation if representation.is_file() else None

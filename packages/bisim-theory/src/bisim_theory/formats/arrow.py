@@ -174,12 +174,13 @@ def is_numeric(kind: Any) -> bool:
     return False
 
 
-def to_numpy(what: str, column: Any) -> NDArray[Any]:
+def to_numpy(what: str, column: Any, if_missing: str = "fill it in, or leave the column out") -> NDArray[Any]:
     """Convert a column of numbers, or of lists of one shape, to an array (N, ...).
 
     Args:
         what: the name of the column, for messages.
         column: an Arrow array, in one piece or several.
+        if_missing: what to do about a missing value, for messages.
 
     Raises:
         DatasetError: it holds other things than numbers, a missing value, or lists of different lengths.
@@ -198,7 +199,7 @@ def to_numpy(what: str, column: Any) -> NDArray[Any]:
             if hasattr(piece.type, "storage_type"):
                 piece = piece.storage
             elif piece.null_count:
-                raise DatasetError(f"{what}: a value is missing (null); fill it in, or leave the column out")
+                raise DatasetError(f"{what}: a value is missing (null); {if_missing}")
             elif types.is_list(piece.type) or types.is_large_list(piece.type) or types.is_fixed_size_list(piece.type):
                 width = _width(what, piece)
                 shape.append(width)

@@ -8,7 +8,7 @@ names. What is known of observations is in the folder ``observations``: a row fo
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory.data.numbering import ids
-from bisim_theory.data.transitions import DatasetError, TransitionDataset
-from bisim_theory.formats.arrow import Filled, ParquetFile, is_numeric, to_numpy
+from bisim_theory.data.transitions import LARGEST, DatasetError, TransitionDataset, usable
+from bisim_theory.formats.arrow import Filled, ParquetFile, to_numpy
 from bisim_theory.formats.episodes import RESERVED, fit_labels
 from bisim_theory.formats.limits import check_expansion, first_line, read_json, shown, stored_bytes, usable_name
+from bisim_theory.formats.parquet_columns import (
+    REQUIRED,
+    STEP,
+    P,
+    converted,
+    digests,
+    if_missing,
+    is_list,
+    read_as,
+    type_of,
+    why_unread,
+)
+from bisim_theory.formats.parquet_files import (
+    LOOKED_FOR,
+    OBSERVATIONS,
+    TRANSITIONS,
+    part_files,
+    refuse_unread,
+    transitions_folder,
+)
 from bisim_theory.formats.registry import Format
-from bisim_theory.formats.streaming import CONTENT, DIGEST_BYTES
+from bisim_theory.formats.streaming import CONTENT
 
-TRANSITIONS, OBSERVATIONS, METADATA = "transitions", "observations", "metadata.json"
-
-REQUIRED = ("source", "action", "successor")
-STEP = ("auxiliary", "reward", "terminated", "truncated", "episode")
-P = "observation_auxiliary"
+METADATA = "metadata.json"
 
 ROWS_AT_ONCE = 1 << 18
 """Rows of part files that are in memory as they are stored; arrays of whole numbers are narrower."""
@@ -40,17 +56,28 @@ class Table:
     Attributes:
         files: in the order of their names.
         rows: number of rows of each.
-        types: name -> Arrow type of the columns.
+        types: name -> Arrow type as which a column is read.
         left_out: sentences that say which columns are not read.
+        stored: name -> Arrow type in the files, of the columns that are read as another.
+        names: of all columns in the files.
     """
 
     files: list[Path]
     rows: list[int]
     types: dict[str, Any]
     left_out: list[str] = field(default_factory=list)
+    stored: dict[str, Any] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
 
-    def batches(self) -> Iterator[dict[str, Any]]:
-        """Read all columns in pieces of at most `ROWS_AT_ONCE` rows, as Arrow arrays by name."""
+    def batches(self, what: str) -> Iterator[dict[str, Any]]:
+        """Read all columns in pieces of at most `ROWS_AT_ONCE` rows, as Arrow arrays by name.
+
+        Args:
+            what: name of the table, for messages.
+
+        Raises:
+            DatasetError: a file is damaged, or a value does not fit the type as which its column is read.
+        """
         import pyarrow.parquet
 
         names = list(self.types)
@@ -59,7 +86,10 @@ class Table:
                 file = pyarrow.parquet.ParquetFile(path, memory_map=False, pre_buffer=False)
                 for batch in file.iter_batches(ROWS_AT_ONCE, columns=names, use_threads=False):
                     rows -= len(batch)
-                    yield {name: batch.column(name) for name in names}
+                    yield {
+                        name: converted(f"{what}: {name}", batch.column(name), kind)
+                        for name, kind in self.types.items()
+                    }
             except DatasetError:
                 raise
             except Exception as error:  # a damaged file can raise almost anything
@@ -94,6 +124,11 @@ class ParquetFolder:
         return [name for name in self.observations.types if name not in ("id", P, CONTENT)]
 
     @property
+    def left_out(self) -> list[str]:
+        """Return sentences that say which columns of both tables are not read."""
+        return [*self.transitions.left_out, *(self.observations.left_out if self.observations else [])]
+
+    @property
     def bytes_beside(self) -> int:
         """Return the bytes in memory of all columns but `REQUIRED`, without lists whose lengths are in the rows."""
         tables = [self.transitions, *([self.observations] if self.observations else [])]
@@ -107,19 +142,18 @@ class ParquetFolder:
         """Read the footers, and check that all part files of a table have one schema.
 
         Raises:
-            DatasetError: a part file is damaged or has another schema, or a column is missing or of a wrong type.
+            DatasetError: a part file is damaged or has another schema, a column is missing or of a wrong type, or a
+                Parquet file of the folder would not be read.
             ImportError: pyarrow is not installed.
         """
-        inner = path / TRANSITIONS
-        transitions = _table(inner if inner.is_dir() else path, (*REQUIRED, *STEP), REQUIRED)
+        refuse_unread(path)
+        transitions = _table(transitions_folder(path), (*REQUIRED, *STEP), REQUIRED)
         observations = None
         if (path / OBSERVATIONS).is_dir():
             observations = _table(path / OBSERVATIONS, None, ("id",))
         metadata = read_json(path / METADATA) if (path / METADATA).is_file() else {}
-        left_out = [*transitions.left_out, *(observations.left_out if observations else [])]
-        if left_out:
-            metadata = {**metadata, "left_out": left_out}
-        return cls(path, transitions, observations, metadata)
+        folder = cls(path, transitions, observations, metadata)
+        return replace(folder, metadata={**metadata, "left_out": folder.left_out}) if folder.left_out else folder
 
 
 def _width(kind: Any) -> int:
@@ -134,13 +168,6 @@ def _width(kind: Any) -> int:
         return 0
 
 
-def _files(folder: Path) -> list[Path]:
-    try:
-        return sorted(each for each in folder.iterdir() if each.suffix == ".parquet")
-    except OSError as error:
-        raise DatasetError(f"{folder}: cannot be read ({error.strerror})") from None
-
-
 def _table(folder: Path, known: tuple[str, ...] | None, required: tuple[str, ...]) -> Table:
     """Read the footers of a folder's part files.
 
@@ -149,11 +176,9 @@ def _table(folder: Path, known: tuple[str, ...] | None, required: tuple[str, ...
         known: columns that are read; None reads all that hold numbers.
         required: columns of whole numbers that must be there.
     """
-    import pyarrow.types as types
-
-    files = _files(folder)
+    files = part_files(folder)
     if not files:
-        raise DatasetError(f"{folder}: holds no *.parquet")
+        raise DatasetError(f"{folder}: holds no *.parquet{'' if folder.name == OBSERVATIONS else f'; {LOOKED_FOR}'}")
     schemas, rows = [], []
     for path in files:
         try:
@@ -162,7 +187,7 @@ def _table(folder: Path, known: tuple[str, ...] | None, required: tuple[str, ...
         except OSError as error:
             raise DatasetError(f"{path}: cannot be read ({error.strerror})") from None
         part = ParquetFile(path)
-        schemas.append({each.name: each.type for each in part.schema})
+        schemas.append(_schema(part))
         rows.append(part.rows)
         if schemas[-1] != schemas[0]:
             names = sorted(name for name in schemas[0] | schemas[-1] if schemas[0].get(name) != schemas[-1].get(name))
@@ -171,24 +196,35 @@ def _table(folder: Path, known: tuple[str, ...] | None, required: tuple[str, ...
     for name in required:
         if name not in schema:
             raise DatasetError(f"{files[0]}: {name}: is missing; a row must have {', '.join(required)}")
-        if not types.is_integer(schema[name]):
-            raise DatasetError(f"{files[0]}: {name}: must hold whole numbers, is {schema[name]}")
     chosen, left_out = {}, []
     for name, kind in schema.items():
-        if known is not None and name not in known:
+        if name in ((*required, P, CONTENT) if known is None else known):
+            chosen[name] = type_of(files[0], name, kind)
+        elif known is not None:
             left_out.append(f"{name}, as a row of transitions has {', '.join(known)}")
-        elif name == CONTENT and known is None:
-            chosen[name] = _digest(files[0], kind)
-        elif name not in (P, *required, *(known or ())) and not (usable_name(name) and name not in RESERVED):
+        elif not usable_name(name) or name in RESERVED:
             left_out.append(f"{shown(name)}, which can be no label")
-        elif is_numeric(kind) and not types.is_uint64(kind):
-            chosen[name] = kind
         else:
-            left_out.append(f"{name}: holds no numbers, but {kind}")
-    wrong = [name for name in ("terminated", "truncated") if name in chosen and not types.is_boolean(chosen[name])]
-    if wrong and known is not None:
-        raise DatasetError(f"{files[0]}: {wrong[0]}: must be true or false, is {chosen[wrong[0]]}")
-    return Table(files, rows, chosen, left_out)
+            found = read_as(kind)
+            if found is None or (is_list(found) and is_list(found.value_type)):
+                left_out.append(f"{name}: holds no numbers or lists of numbers, but {why_unread(kind)[3:]}")
+            else:
+                chosen[name] = found
+    stored = {name: getattr(schema[name], "storage_type", schema[name]) for name in chosen}
+    stored = {name: kind for name, kind in stored.items() if kind != chosen[name]}
+    return Table(files, rows, chosen, left_out, stored, list(schema))
+
+
+def _schema(part: ParquetFile) -> dict[str, Any]:
+    """Return name -> Arrow type of the columns of a file.
+
+    Raises:
+        DatasetError: two of them have one name.
+    """
+    twice = sorted({name for name in part.names if part.names.count(name) > 1})
+    if twice:
+        raise DatasetError(f"{part.path}: {shown(twice[0])}: is the name of two columns; rename one, or leave it out")
+    return {each.name: each.type for each in part.schema}
 
 
 def _differences(names: list[str], schemas: list[dict[str, Any]]) -> str:
@@ -196,19 +232,11 @@ def _differences(names: list[str], schemas: list[dict[str, Any]]) -> str:
     return shown("; ".join(said)).strip("'\"")
 
 
-def _digest(path: Path, kind: Any) -> Any:
-    import pyarrow.types as types
-
-    if not types.is_fixed_size_binary(kind) or kind.byte_width != DIGEST_BYTES:
-        raise DatasetError(f"{path}: {CONTENT}: must be {DIGEST_BYTES} bytes, a 256-bit digest, is {kind}")
-    return kind
-
-
 def is_parquet_folder(path: Path) -> bool:
     """Return whether a path is a folder of Parquet files, or holds them in a folder ``transitions``."""
     try:
-        return any(any(place.glob("*.parquet")) for place in (path / TRANSITIONS, path) if place.is_dir())
-    except OSError:
+        return any(part_files(place) for place in (path / TRANSITIONS, path) if place.is_dir())
+    except (DatasetError, OSError):
         return False
 
 
@@ -229,12 +257,13 @@ def read_parquet(path: Path, actions: str | None = None) -> TransitionDataset:
     stored = stored_bytes(*(each for table in tables for each in table.files))
     check_expansion(str(path), 8 * numbers, 0, stored)
     columns = {name: Filled(sum(folder.transitions.rows)) for name in folder.transitions.types}
-    for batch in folder.transitions.batches():
+    for batch in folder.transitions.batches(str(path)):
         for name, column in batch.items():
-            columns[name].add(f"{path}: {name}", to_numpy(f"{path}: {name}", column))
+            columns[name].add(f"{path}: {name}", to_numpy(f"{path}: {name}", column, if_missing(name)))
     fields: dict[str, Any] = {name: filled.array for name, filled in columns.items()}
+    fields |= _observed(folder)
     try:
-        return TransitionDataset(**fields, **_observed(folder))
+        return TransitionDataset(**fields)
     except DatasetError as error:
         raise DatasetError(f"{path}: {error}") from None
 
@@ -246,7 +275,7 @@ def _observed(folder: ParquetFolder) -> dict[str, Any]:
         return {"metadata": metadata}
     where, rows = f"{folder.path / OBSERVATIONS}", sum(table.rows)
     columns, known = {name: Filled(rows) for name in table.types}, Filled(rows)
-    for batch in table.batches():
+    for batch in table.batches(where):
         for name, column in batch.items():
             if name == P:
                 known.add(where, column.is_valid().to_numpy(zero_copy_only=False))
@@ -266,29 +295,28 @@ def _observed(folder: ParquetFolder) -> dict[str, Any]:
         values["observation"] = columns.pop(CONTENT).array[order]
     labels, unfit = fit_labels({name: filled.array[order] for name, filled in columns.items()})
     if unfit:
-        metadata = {**metadata, "labels_left_out": unfit}
+        unusable = {name: np.flatnonzero(~usable(columns[name].array.reshape(rows, -1)).all(1)) for name in unfit}
+        said = [unfit_label(name, len(each)) for name, each in unusable.items()]
+        metadata = {**metadata, "left_out": [*folder.left_out, *said]}
     return {**values, "labels": labels, "metadata": metadata}
 
 
 def _numbers(what: str, name: str, column: Any) -> NDArray[Any]:
     """Return the numbers of a column of observations; unknown values of p become 0, and digests 32 bytes."""
     if name == CONTENT:
-        return _digests(what, column)
+        return digests(what, column)
     if name != P or not column.null_count:
-        return to_numpy(what, column)
+        return to_numpy(what, column, if_missing(name))
     some, known = to_numpy(what, column.drop_null()), column.is_valid().to_numpy(zero_copy_only=False)
     value = np.zeros((len(known), *some.shape[1:]), some.dtype)
     value[known] = some
     return value
 
 
-def _digests(what: str, column: Any) -> NDArray[np.uint8]:
-    """Return digests as (F, 32) bytes."""
-    if column.null_count:
-        raise DatasetError(f"{what}: a value is missing (null); digest every observation")
-    begin = column.offset * DIGEST_BYTES
-    buffer = np.frombuffer(column.buffers()[1], np.uint8)[begin : begin + len(column) * DIGEST_BYTES]
-    return buffer.reshape(-1, DIGEST_BYTES)
+def unfit_label(name: str, count: int) -> str:
+    """Say that a column of observations is no label, as some of its values are none."""
+    values = "1 value is" if count == 1 else f"{count:,} values are"
+    return f"{name}: {values} not finite, or beyond {LARGEST:g}, so it is no label"
 
 
 FORMAT = Format("a folder of Parquet files", is_parquet_folder, read_parquet, extra="parquet")

@@ -9,7 +9,7 @@ from bisim_theory.data.auxiliary_names import LARGEST_MULTIPLE, NAMES, Term, par
 from bisim_theory.data.bins import Bins
 from bisim_theory.data.contradiction import NoWellTrainedModelError
 from bisim_theory.data.transitions import DatasetError
-from bisim_theory.formats.parquet import P as OBSERVATION_P
+from bisim_theory.formats.parquet_columns import P as OBSERVATION_P
 from bisim_theory.stored.dataset import NUMBERED, OBSERVATION, TRANSITION, Column, StoredDataset
 from bisim_theory.stored.identity import JOINED, NAME_OF
 

@@ -102,7 +102,7 @@ def open_stored(
         DatasetError: the dataset is damaged, or the extra to read it is not installed.
     """
     from bisim_theory.relation.backends.database import Database
-    from bisim_theory.stored.dataset import open_parquet
+    from bisim_theory.stored.parquet import open_parquet
     from bisim_theory.stored.spill import spill
     from bisim_theory.stored.staging import stage
 

@@ -1,7 +1,7 @@
 """Transitions on disk as tables of a DuckDB database, and their validation."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory.data.transitions import LARGEST, MOST_UNUSED_IDS, DatasetError, Ids
-from bisim_theory.formats.parquet import OBSERVATIONS, ParquetFolder, Table
-from bisim_theory.formats.parquet import P as OBSERVATION_P
+from bisim_theory.formats.parquet import unfit_label
+from bisim_theory.formats.parquet_columns import P as OBSERVATION_P
+from bisim_theory.formats.parquet_columns import if_missing
 from bisim_theory.formats.streaming import CONTENT
 from bisim_theory.relation.backends.database import Database
 
 TRANSITION, NUMBERED, OBSERVATION = "transition", "numbered_transition", "observation"
 """Tables: (source, action, successor, ...), the same with the number of the row, and (id, ...) of observations."""
 
+
+WITHOUT_MEANING = ("source", "action", "successor", "episode")
+"""Columns of transitions that are no property of them."""
 
 INT32 = 2**31
 
@@ -125,46 +129,6 @@ def text(value: str | Path) -> str:
     return "'" + str(value).replace("'", "''") + "'"
 
 
-def open_parquet(database: Database, folder: ParquetFolder) -> StoredDataset:
-    """Make views of a folder's Parquet files, and check what they hold in one pass.
-
-    Raises:
-        DatasetError: a file is damaged, or a value is missing, not finite, or no id of an observation.
-    """
-    _view(database, TRANSITION, folder.transitions, numbered=NUMBERED)
-    if folder.observations is not None:
-        _view(database, OBSERVATION, folder.observations)
-    data = validated(
-        database,
-        str(folder.path),
-        list(folder.transitions.types),
-        [] if folder.observations is None else [name for name in folder.observations.types if name != "id"],
-        folder.metadata,
-        where=f"{folder.path / OBSERVATIONS}",
-    )
-    return replace(data, varying_codes=np.array(folder.varying_codes, np.int64))
-
-
-def _view(database: Database, name: str, table: Table, numbered: str | None = None) -> None:
-    """Make a view of part files; `numbered` is one in which rows have their number over all files."""
-    columns = ", ".join(
-        f"{quoted(each)}::bigint as {quoted(each)}" if each in ("id", "source", "action", "successor") else quoted(each)
-        for each in table.types
-    )
-    files = ", ".join(text(path) for path in table.files)
-    read = f"read_parquet([{files}], hive_partitioning = false"
-    database.execute(f"create or replace view {name} as select {columns} from {read})")
-    if numbered is None:
-        return
-    first = np.cumsum(table.rows) - np.array(table.rows)
-    pairs = ", ".join(f"({text(path)}, {start})" for path, start in zip(table.files, first.tolist(), strict=True))
-    database.execute(f"create or replace table part as select * from (values {pairs}) as part(path, begin)")
-    database.execute(
-        f"create or replace view {numbered} as select part.begin + rows.file_row_number as row, {columns} "
-        f"from {read}, file_row_number = true, filename = true) as rows join part on rows.filename = part.path"
-    )
-
-
 def validated(
     database: Database,
     path: str,
@@ -186,8 +150,11 @@ def validated(
     Raises:
         DatasetError: a value is missing, not finite, or no id of an observation.
     """
-    of_rows = _columns(database, path, TRANSITION, [name for name in columns if name != "episode"])
-    labels = _columns(database, where, OBSERVATION, [name for name in known if name != CONTENT], missing=OBSERVATION_P)
+    of_rows, _ = _columns(database, path, TRANSITION, columns)
+    named = [name for name in known if name != CONTENT]
+    labels, unfit = _columns(database, where, OBSERVATION, named, of_observations=True)
+    if unfit:
+        metadata = {**metadata, "left_out": [*metadata.get("left_out", ()), *unfit]}
     count, *ends = database.row(
         f"select count(*), min(source), max(source), min(successor), max(successor) from {TRANSITION}"
     )
@@ -207,7 +174,7 @@ def validated(
         path=path,
         transitions=int(count),
         frames=int(largest) + 1 if observations is None else observations,
-        columns={name: column for name, column in of_rows.items() if name not in ("source", "action", "successor")},
+        columns={name: column for name, column in of_rows.items() if name not in WITHOUT_MEANING},
         known=labels,
         content=CONTENT in known,
         lossy=metadata.get("lossy_observations") is True,
@@ -222,18 +189,26 @@ def has_table(database: Database, table: str) -> bool:
 
 def _observations(database: Database, where: str) -> int:
     """Return the number of observations, whose ids must be 0, 1, ..., each once."""
-    count, low, high = database.row(f"select count(*), min(id), max(id) from {OBSERVATION}")
+    count, known, low, high = database.row(f"select count(*), count(id), min(id), max(id) from {OBSERVATION}")
+    if known != count:
+        raise DatasetError(f"{where}: id: a value is missing (null); {if_missing('id')}")
     if count == 0 or low != 0 or high != count - 1 or database.different("id", OBSERVATION, count) != count:
         raise DatasetError(f"{where}: id: must number the observations 0 to {count - 1}, each once")
     return int(count)
 
 
 def _columns(
-    database: Database, what: str, table: str, names: Sequence[str], missing: str | None = None
-) -> dict[str, Column]:
-    """Describe columns, and check that no value is missing or not finite; of the column `missing` some may be."""
+    database: Database, what: str, table: str, names: Sequence[str], of_observations: bool = False
+) -> tuple[dict[str, Column], list[str]]:
+    """Describe columns, and check that no value is missing or not finite.
+
+    Of observations, p may be missing, and labels with values that are not finite are left out.
+
+    Returns:
+        The columns; sentences that say which labels are left out.
+    """
     if not names:
-        return {}
+        return {}, []
     kinds = {name: kind for name, kind, *_ in database.rows(f"describe select * from {table}")}
     plain = [name for name in names if "[" not in kinds[name]]
     found = {name: Column(name, 0, kinds[name] in ("FLOAT", "DOUBLE")) for name in plain}
@@ -244,16 +219,22 @@ def _columns(
     for name in names:
         column = found[name]
         cells = column.parts
-        gone = " or ".join(f"{cell} is null" for cell in cells) if name != missing else "false"
+        gone = " or ".join(f"{cell} is null" for cell in cells)
+        if of_observations and name == OBSERVATION_P:  # which may be unknown, but not in part
+            gone = f"{quoted(name)} is not null and ({gone})"
         wild = " or ".join(f"not (abs({cell}) <= {LARGEST})" for cell in cells) if column.real else "false"
         checks.append(f"count(*) filter (where {gone}), count(*) filter (where {wild})")
     counts = database.row(f"select {', '.join(checks)} from {table}")
+    left_out = []
     for name, gone, wild in zip(names, counts[::2], counts[1::2], strict=True):
         if gone:
-            raise DatasetError(f"{what}: {name}: a value is missing (null); fill it in, or leave the column out")
-        if wild:
+            raise DatasetError(f"{what}: {name}: a value is missing (null); {if_missing(name)}")
+        if wild and of_observations and name != OBSERVATION_P:
+            left_out.append(unfit_label(name, int(wild)))
+            found.pop(name)
+        elif wild:
             raise DatasetError(f"{what}: {name}: {wild:,} values are not finite, or beyond {LARGEST:g}")
-    return {name: found[name] for name in names}
+    return {name: found[name] for name in names if name in found}, left_out
 
 
 def _list_column(database: Database, what: str, table: str, name: str, kind: str) -> Column:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory.data.transitions import TransitionDataset
-from bisim_theory.formats.parquet import P as OBSERVATION_P
+from bisim_theory.formats.parquet_columns import P as OBSERVATION_P
 from bisim_theory.formats.streaming import CONTENT
 from bisim_theory.relation.backends.database import Database
 from bisim_theory.stored.dataset import NUMBERED, OBSERVATION, TRANSITION, StoredDataset, validated

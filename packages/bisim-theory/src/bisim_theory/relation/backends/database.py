@@ -27,6 +27,10 @@ MOST_BITS = 10**9 - 7
 _LOCK = ".lock"
 
 
+class UnreadableError(DatasetError):
+    """DuckDB fails for another reason than space: a file is damaged, most often."""
+
+
 class Database:
     """A DuckDB database that no one else uses. Its folder lies where ``TMPDIR`` says, and goes as it is closed.
 
@@ -112,16 +116,18 @@ class Database:
         except (self._error, RuntimeError, OSError, MemoryError) as error:
             if isinstance(error, DatasetError):
                 raise
-            raise DatasetError(self._explain(" ".join(str(error).split()))) from None
+            raise self._explain(" ".join(str(error).split())) from None
 
-    def _explain(self, text: str) -> str:
+    def _explain(self, text: str) -> DatasetError:
         lower = text.lower()
         if any(sign in lower for sign in ("no space left", "max_temp_directory_size", "disk full", "could not write")):
-            return f"{self.folder.parent}: has no space left for spilled rows; set TMPDIR to a folder on a larger disk"
+            return DatasetError(
+                f"{self.folder.parent}: has no space left for spilled rows; set TMPDIR to a folder on a larger disk"
+            )
         if "out of memory" in lower or "failed to allocate" in lower or "could not allocate" in lower:
-            return "--memory: is too little for these rows; give more"
+            return DatasetError("--memory: is too little for these rows; give more")
         text = re.sub(r"^(\w+ )?\w* ?Error: ", "", text)
-        return f"--backend duckdb: {text[:300]}"
+        return UnreadableError(f"--backend duckdb: {text[:300]}")
 
     def execute(self, statement: str) -> None:
         """Run a statement that returns no rows.
