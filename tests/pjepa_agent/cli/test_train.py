@@ -8,8 +8,10 @@ import sys
 import time
 
 import pytest
-from pjepa_agent.cli.train import main
+from bisim_theory.data.auxiliary_names import NAMES
+from pjepa_agent.cli.train import main, make_parser
 from pjepa_agent.config import presets
+from pjepa_agent.config.schema import RANDOM_AUXILIARIES, SCALAR_AUXILIARIES
 from support.commands import run_command
 from support.forks import Fork, run_forked
 
@@ -74,6 +76,14 @@ def test_help_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("set()\n")
     assert "--experiment" in done.stdout
+
+
+def test_help_names_every_form_of_p():
+    shown = next(action.help for action in make_parser()._actions if "--auxiliary" in action.option_strings)
+    words = re.split(r"[\s,;.()]+", shown)
+    forms = ("NAME:bins:K", "NAME:round:STEP", "a+b", "module:function")
+    for name in (*NAMES, *SCALAR_AUXILIARIES, *RANDOM_AUXILIARIES, *forms):
+        assert name in words
 
 
 def test_a_damaged_run_is_refused_by_resume(tiny, tmp_path, capsys):

@@ -87,8 +87,10 @@ def _add_run_options(parser: Parser) -> None:
     parser.add_argument(
         "--auxiliary",
         metavar="NAME",
-        help="another auxiliary function: reward, q, random, random-network, a label such as count, module:function, "
-        "NAME:round:STEP, or a+b",
+        help="another auxiliary function: reward, a label such as count, module:function, random, random-network; in "
+        "the counting world also q, in others terminated, reward:actions (the rewards of all actions), constant, of "
+        "--data also auxiliary (as stored there). NAME:round:STEP and, not in the counting world, NAME:bins:K are "
+        "coarser; a+b is both",
     )
     parser.add_argument(
         "--env",

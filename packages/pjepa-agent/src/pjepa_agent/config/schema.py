@@ -87,7 +87,7 @@ class ObjectiveConfig:
     arguments: dict[str, Any] = field(default_factory=dict)
     """Settings of another objective than pjepa, as a JSON object."""
     auxiliary: str = "reward"
-    """Auxiliary function p: reward, q, random, random-network, a label such as count, module:function, or A+B."""
+    """Auxiliary function p: reward, q, random, random-network, terminated, a label, and all else of --auxiliary."""
     auxiliary_dim: Annotated[int, Between(0, 2**16)] = 256
     """Values k of p per observation; 0 for a single number, as (F,). `reward` and `q` always have one."""
     transition_weight: Weight = 0.2
