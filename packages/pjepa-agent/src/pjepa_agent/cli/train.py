@@ -11,7 +11,6 @@ from bisim_theory.console import Parser, plain_warnings, print_error, print_resu
 
 from pjepa_agent.cli.collect_only import check_collect_only, collect_only
 from pjepa_agent.cli.fields import Help, Override, add_field_options
-from pjepa_agent.cli.last_lines import describe_trained
 from pjepa_agent.cli.seed_options import check_seed_options, seed_list
 from pjepa_agent.cli.terminal import heavy_imports, log_to_terminal
 from pjepa_agent.config.fields import DEVICES, ConfigError, is_device, parse_value
@@ -267,6 +266,7 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
     with heavy_imports():
         from bisim_theory.data.transitions import DatasetError
 
+        from pjepa_agent.cli.last_lines import describe_trained
         from pjepa_agent.cli.new_run import begin_run
         from pjepa_agent.compute.processes import init_processes
         from pjepa_agent.envs.registry import make_domain
