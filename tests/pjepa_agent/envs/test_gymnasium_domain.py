@@ -11,7 +11,7 @@ from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.envs.counting import CountingDomain
 from pjepa_agent.envs.gymnasium_domain import GymnasiumDomain
 from pjepa_agent.envs.registry import make_domain
-from support.toy_worlds import GOAL, LADDER, SHAPE, domain
+from support.toy_worlds import GOAL, LADDER, SHAPE, Ladder, domain
 
 
 def slow_loop(environment, seed, transitions, repeat):
@@ -284,3 +284,28 @@ def test_where_there_is_no_display_nothing_is_written_about_one(capfd, monkeypat
     config = CollectionConfig("CartPole-v1", observation="render", size=16, transitions=30, max_episode_steps=0)
     assert make_domain(config).collect(0).observation.shape[1:] == (16, 16, 3)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("method", "returned", "said"),
+    [
+        (
+            "step",
+            lambda values: (*values[:3], values[4]),
+            "five values: observation, reward, terminated, truncated, info",
+        ),
+        ("reset", lambda values: values[0], "returns two values: observation, info"),
+    ],
+)
+def test_the_interface_before_gymnasium_is_told_from_a_fault(method, returned, said, monkeypatch):
+    plain = getattr(Ladder, method)
+    monkeypatch.setattr(Ladder, method, lambda *given, **named: returned(plain(*given, **named)))
+    with pytest.raises(DatasetError, match=said) as caught:
+        domain().collect(8)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_converts_four_values_is_there():
+    from gymnasium.utils.step_api_compatibility import step_api_compatibility
+
+    assert step_api_compatibility(("seen", 1.0, True, {}), True) == ("seen", 1.0, True, False, {})

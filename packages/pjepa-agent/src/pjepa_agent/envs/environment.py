@@ -25,6 +25,16 @@ DISPLAY = "give it what it needs, such as a display (xvfb-run) or MUJOCO_GL=egl"
 """What helps many environments to draw."""
 
 
+FIVE_VALUES = (
+    "Gymnasium's step returns five values: observation, reward, terminated, truncated, info; four of old are converted "
+    "by gymnasium.utils.step_api_compatibility.step_api_compatibility"
+)
+"""What is said where five values were not found."""
+
+TWO_VALUES = "Gymnasium's reset(seed=None, options=None) returns two values: observation, info"
+"""What is said where two values were not found."""
+
+
 class Maker:
     """Make environments as configured, without what is done to their observations.
 
@@ -118,6 +128,16 @@ def _find_function(name: str) -> Callable[..., Any] | None:
     if attribute in gymnasium.registry or looks_registered or not hasattr(module, attribute.partition(".")[0]):
         return None
     return import_function(name, PURPOSE)
+
+
+def describe_raised(error: BaseException) -> str:
+    """Say what an environment raised, and how Gymnasium's interface is where another one seems to be spoken."""
+    said, text = f"raised {describe_error(error)}", str(error)
+    if isinstance(error, ValueError) and "unpack (expected 5" in text:
+        return f"{said}; {FIVE_VALUES}"
+    if isinstance(error, ValueError) and "unpack (expected 2" in text:
+        return f"{said}; {TWO_VALUES}"
+    return said
 
 
 def _line(error: Exception) -> str:

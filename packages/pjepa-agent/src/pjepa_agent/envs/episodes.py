@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.schema import CollectionConfig
+from pjepa_agent.envs.environment import describe_raised
 from pjepa_agent.envs.labels import numbers_of
 from pjepa_agent.envs.observations import ObservationError, Observer
 from pjepa_agent.envs.policy import Policy, make_policy
@@ -129,7 +130,7 @@ class _Slot(gymnasium.Wrapper[Any, Any, Any, Any]):
     def _refuse(self, error: BaseException) -> DatasetError:
         said = str(error)
         if not isinstance(error, ObservationError):
-            said = f"raised {describe_error(error)}; mend it there, no transitions are kept"
+            said = f"{describe_raised(error)}; mend it there, no transitions are kept"
         where = f"step {len(self.episode) + 1}" if self.episode.observations else "the reset"
         return DatasetError(f"{self._name}: at {where} of episode {self.episode.number + 1}: {said}")
 
