@@ -73,10 +73,11 @@ def test_what_is_compiled_computes_the_same(tmp_path, monkeypatch):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("assignments", [[], ["compute.frame_storage=host"], ["optimization.autocast=false"]])
-def test_a_graph_on_a_gpu_computes_the_same(assignments, whole, tmp_path):
+def test_graphs_of_compiled_losses_on_a_gpu_compute_the_same(assignments, whole, tmp_path):
     losses = []
     for compile_ in ("off", "on"):
-        config = whole.override(["optimization.autocast=false", f"compute.compile={compile_}", *assignments])
+        settings = ["optimization.autocast=false", f"compute.compile={compile_}", "compute.graph=off"]
+        config = whole.override([*settings, *assignments])
         directory = RunDirectory.create(tmp_path / compile_, config)
         trainer = Trainer(config, directory, None, torch.device("cuda"))
         rows = []

@@ -11,6 +11,7 @@ import torch
 from pjepa_agent.collection.dataset import collect_dataset
 from pjepa_agent.compute import graph
 from pjepa_agent.compute.random import host_draws
+from pjepa_agent.compute.scalars import Scalar
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.objectives.base import EncoderObjective
 from pjepa_agent.objectives.ema import EMAObjective
@@ -99,6 +100,36 @@ def test_a_graph_of_an_update_computes_the_same(name, device, made, caplog):
     else:
         for row, other in zip(expected, found, strict=True):
             assert other == pytest.approx(row, rel=2e-2, abs=1e-3)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("settings", [["compute.compile=on"], ["compute.compile=on", "optimization.autocast=true"]])
+def test_a_graph_of_compiled_kernels_computes_the_same(settings, made):
+    config = with_all_parts().override(settings)
+    expected, found = rows_of(made(config, "cuda", "off"), 20), rows_of(made(config, "cuda"), 20)
+    for row, other in zip(expected, found, strict=True):
+        for name in ("total", "transition", "auxiliary", "decoder"):  # the others draw random numbers
+            assert other[name] == pytest.approx(row[name], rel=2e-2, abs=1e-3), name
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_number_of_the_host_stays_in_a_graph_what_it_was(device, monkeypatch):
+    """Which is why schedules are tensors, and what makes a test of them able to fail."""
+    if device == "cpu":
+        emulate(monkeypatch)
+    total, host, scalar = torch.zeros(2, device=device), 1.0, Scalar(torch.device(device))
+    scalar.set(1.0)
+
+    def add():
+        total.add_(torch.stack([scalar.tensor, scalar.tensor.new_full((), host)]))
+
+    made, _ = graph.capture(add, [], graph.side_stream(torch.device(device)))
+    assert total.tolist() == [0, 0]
+    for number in (1.0, 10.0, 100.0):
+        host = number
+        scalar.set(number)
+        made.replay()
+    assert total.tolist() == [111, 3]
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -61,6 +61,8 @@ class UpdateStreams:
         self.host_drew = False
         """True if the CPU has drawn numbers for another device."""
         self._seed, self._device = seed, device
+        if device.type == "cuda" and device.index is None:
+            self._device = torch.device("cuda", torch.cuda.current_device())
         self._captures = False
 
     @contextlib.contextmanager
