@@ -6,12 +6,18 @@ from pathlib import Path
 
 from pjepa_agent.config import presets
 from support.small import SMALL
-from support.tutorials import TUTORIALS, follow, is_shown
+from support.tutorials import TUTORIALS, follow, is_shown, record_lake
 
 
 def test_which_auxiliary_does_and_prints_what_it_shows(tmp_path, monkeypatch, capfd):
     """Those that train as shown are followed in tests/consumers."""
     follow("which-auxiliary", tmp_path, monkeypatch, capfd)
+
+
+def test_a_model_of_ones_own_is_checked_on_a_dataset_of_minari(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    record_lake(tmp_path)
+    follow("own-encoder", tmp_path, monkeypatch, capfd, begin="## A dataset of Minari")
 
 
 class Headings(HTMLParser):

@@ -63,7 +63,7 @@ def spaces_of(recorded):
         observation = gymnasium.spaces.Box(-np.inf, np.inf, frames.shape[1:], frames.dtype)
     if action.dtype.kind == "f":
         return observation, gymnasium.spaces.Box(-1, 1, action.shape[1:], np.float32)
-    return observation, gymnasium.spaces.Discrete(2)
+    return observation, gymnasium.spaces.Discrete(max(2, *(int(each["action"].max()) + 1 for each in recorded)))
 
 
 def write_minari(folder, recorded, jpeg_encoding=False, observe=lambda frames: frames, space=None, **more):
