@@ -13,7 +13,7 @@ pair that nothing distinguishes: one of equal labels at the same states, of a ki
 
 import argparse
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -130,18 +130,23 @@ def main() -> None:
     records = Records(options.records, "promise", COLUMNS)
     if not options.recorded:
         Study(options.runs, folders(variants), options.seeds, records, measure).complete(options.lanes)
-    known = records.runs()
-    found = {
-        name: runs
-        for name in variants
-        if (runs := [known[folder(name), seed]["measures"] for seed in options.seeds if (folder(name), seed) in known])
-    }
+    found = measures_of(records, variants, options.seeds)
     print(kept_table(found), unprotected_table(found), sep="\n\n")
     if options.out:
         from benchmarks.studies.promise_figure import alternative, draw
 
         draw(found, options.out)
         print(f"\n{alternative(found)}")
+
+
+def measures_of(records: Records, variants: Iterable[str], seeds: Sequence[int]) -> dict[str, list[Measures]]:
+    """Return what was measured of each recorded seed, by the variants that have one."""
+    known = records.runs()
+    found = {
+        name: [known[folder(name), seed]["measures"] for seed in seeds if (folder(name), seed) in known]
+        for name in variants
+    }
+    return {name: runs for name, runs in found.items() if runs}
 
 
 COLUMNS = ("losses/transition", "losses/auxiliary", "eval/spread")

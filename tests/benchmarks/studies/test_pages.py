@@ -10,7 +10,9 @@ import pytest
 from pjepa_agent.runs.metrics import ACCURACY
 
 from benchmarks.speed import throughput
-from benchmarks.studies import diffusion, experiments, paper, recipes, stability, unnormalized
+from benchmarks.studies import diffusion, experiments, paper, promise, recipes, stability, unnormalized
+from benchmarks.studies.promise_figure import alternative
+from benchmarks.studies.promise_tables import kept_table, rows_of, unprotected_table
 from benchmarks.studies.records import RECORDS, Records, Table
 from benchmarks.studies.study import Study
 from benchmarks.tables import seed_range, spread
@@ -121,3 +123,16 @@ def test_the_page_of_benchmarks_has_what_was_recorded_on_a_gpu():
     )
     rates = laptop["rates"][1:]
     assert f"then {min(rates):.0f} to {max(rates):.0f} updates a second" in page
+
+
+def test_the_page_of_the_promise_has_the_tables_and_the_text_of_the_figure_that_the_records_make():
+    page = (DOCS / "promise.md").read_text()
+    found = promise.measures_of(Records(RECORDS, "promise"), promise.VARIANTS, seed_range("30-32"))
+    assert {len(runs) for runs in found.values()} == {3}
+    assert kept_table(found) in page
+    assert unprotected_table(found) in page
+    assert f"![{alternative(found)}]" in page
+    rows = [row for runs in found.values() for run in runs for row in rows_of(run) if row.seen]
+    explained = [row.separation for row in rows if row.explained and row.separation is not None]
+    kept = sum(each >= 0.99 for each in explained)
+    assert f"{kept} of {len(explained)} have a separation of 0.99 or more; the lowest has {min(explained):.2f}" in page
