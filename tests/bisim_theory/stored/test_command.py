@@ -154,6 +154,35 @@ def test_a_spill_folder_that_cannot_be_written_to(folder, tmp_path, monkeypatch,
     assert "set TMPDIR" in refusal(capfd, folder, "--backend", "duckdb")
 
 
+@pytest.mark.parametrize("place", ["nowhere", "file"])
+def test_a_TMPDIR_that_cannot_be_used_is_not_replaced_by_another(folder, tmp_path, monkeypatch, capfd, place):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TMPDIR", str(tmp_path / place))
+    line = refusal(capfd, folder, "--backend", "duckdb")
+    assert f"{tmp_path / place}: cannot be written to (" in line
+    assert line.endswith("; set TMPDIR to another folder")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
+def test_a_command_that_is_stopped_leaves_nothing_behind(folder, spill, number, status):
+    script = (
+        "import sys, time; from bisim_theory.cli import main; from bisim_theory.stored import parquet\n"
+        "def endless(database, folder): print('ready', flush=True); time.sleep(60)\n"
+        "parquet.open_parquet = endless\n"
+        "sys.exit(main([sys.argv[1], '--backend', 'duckdb']))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(folder)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "TMPDIR": str(spill)},
+    )  # fmt: skip
+    assert process.stdout.readline() == b"ready\n"
+    assert len(list(spill.iterdir())) == 1
+    process.send_signal(number)
+    assert process.communicate(timeout=30)[1] == b""
+    assert process.returncode == status
+    assert list(spill.iterdir()) == []
+
+
 def test_no_space_for_spilling_is_said_in_one_line(spill):
     with Database(memory=1 << 27, threads=1) as database:
         database.execute("set max_temp_directory_size = '1MB'")
@@ -164,7 +193,7 @@ def test_no_space_for_spilling_is_said_in_one_line(spill):
 
 def test_the_files_of_a_killed_process_go_at_the_next_start(spill):
     script = (
-        "import sys, time, tempfile; tempfile.tempdir = sys.argv[1]\n"
+        "import os, sys, time; os.environ['TMPDIR'] = sys.argv[1]\n"
         "from bisim_theory.relation.backends.database import Database\n"
         "database = Database(1 << 28); (database.folder / 'rows').write_bytes(bytes(1000))\n"
         "print('ready', flush=True)\n"
@@ -184,6 +213,9 @@ def test_the_files_of_a_killed_process_go_at_the_next_start(spill):
 
 def test_an_unknown_amount_of_memory_is_refused(folder, capfd):
     assert "--memory much: must be an amount such as" in refusal(capfd, folder, "--memory", "much")
+    assert "--memory 1: is 1 byte; give an amount such as 500MB or 2GB" in refusal(capfd, folder, "--memory", "1")
+    assert "is 999,999,000,000,000,000 bytes; give" in refusal(capfd, folder, "--memory", "999999TB")
+    assert "--memory -1GB: must be an amount" in refusal(capfd, folder, "--memory=-1GB")
     assert memory.parse_memory("2GB") == 2_000_000_000
     assert memory.parse_memory("1.5k") == 1500
 

@@ -7,12 +7,13 @@ import errno
 import os
 import re
 import shlex
+import signal
 import sys
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bisim_theory.console import Parser, plain_warnings, print_error, print_next, print_result
+from bisim_theory.console import Parser, interrupted_by_signals, plain_warnings, print_error, print_next, print_result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -137,14 +138,15 @@ def make_parser() -> Parser:
 def main(argv: list[str] | None = None) -> int:
     """Run ``bisim-check`` and return its exit status; see its help."""
     options = make_parser().parse_args(argv)
-    try:
-        return _run(options)
-    except KeyboardInterrupt:
-        return 130
-    except Exception:
-        # A bug must not end with status 1, which is a verdict.
-        traceback.print_exc()
-        return 70
+    with interrupted_by_signals() as received:
+        try:
+            return _run(options)
+        except KeyboardInterrupt:
+            return 128 + (received[0] if received else signal.SIGINT)
+        except Exception:
+            # A bug must not end with status 1, which is a verdict.
+            traceback.print_exc()
+            return 70
 
 
 def _run(options: argparse.Namespace) -> int:

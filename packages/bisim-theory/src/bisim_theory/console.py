@@ -7,8 +7,10 @@ import itertools
 import os
 import re
 import shutil
+import signal
 import sys
 import textwrap
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
@@ -79,6 +81,38 @@ def plain_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.showwarning = show
         yield
+
+
+@contextlib.contextmanager
+def interrupted_by_signals() -> Iterator[list[int]]:
+    """Let SIGTERM and SIGHUP interrupt the block as Ctrl-C does, so that it deletes its files.
+
+    A second one ends the process as usual. A signal that is ignored, or that the program has a handler for, keeps that.
+
+    Yields:
+        The signals that have been received, but for those of Ctrl-C.
+    """
+    received: list[int] = []
+
+    def restore() -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+    def interrupt(number: int, frame: object) -> NoReturn:
+        received.append(number)
+        restore()
+        raise KeyboardInterrupt  # which DuckDB passes on from a running query, as no other error
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []  # elsewhere Python lets nobody set a handler
+    numbers = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, interrupt)
+    try:
+        yield received
+    finally:
+        restore()
 
 
 def print_note(text: str) -> None:

@@ -45,7 +45,7 @@ class Database:
         folder: where it spills.
 
     Raises:
-        DatasetError: DuckDB is not installed, or the folder cannot be made.
+        DatasetError: DuckDB is not installed, or the folder cannot be made, as where ``TMPDIR`` does not exist.
     """
 
     name = "duckdb"
@@ -218,8 +218,12 @@ def _bits(column: str, below: int) -> str:
 
 
 def spill_parent() -> Path:
-    """Return the folder for the folders of databases: ``TMPDIR``, or where the system keeps temporary files."""
-    return Path(tempfile.gettempdir())
+    """Return the folder for the folders of databases: ``TMPDIR``, or where the system keeps temporary files.
+
+    Python itself takes another folder where the one that is named cannot be used, which may be on a small disk.
+    """
+    given = next((os.environ[name] for name in ("TMPDIR", "TEMP", "TMP") if os.environ.get(name)), None)
+    return Path(tempfile.gettempdir() if given is None else os.path.abspath(given))
 
 
 def _cores() -> int:

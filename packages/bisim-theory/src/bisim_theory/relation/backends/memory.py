@@ -16,6 +16,9 @@ BYTES_A_TRANSITION = 100
 Measured were 80 of a million transitions with 165,000 behaviours, and 39 of ten millions; see docs/scale.md.
 """
 
+LEAST, MOST = 10**3, 10**15
+"""Bytes between which an amount of memory must be: a smaller one lacks its unit, a larger one has a wrong one."""
+
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
@@ -23,12 +26,17 @@ def parse_memory(text: str) -> int:
     """Return the bytes that a text such as ``2GB`` names.
 
     Raises:
-        DatasetError: it names none.
+        DatasetError: it names none, or one that no machine has.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)b?", text.strip().lower())
     if found is None or not float(found[1]):
         raise DatasetError(f"--memory {text}: must be an amount such as 500MB or 2GB")
-    return int(float(found[1]) * _UNITS[found[2]])
+    amount = int(float(found[1]) * _UNITS[found[2]])
+    if not LEAST <= amount < MOST:
+        raise DatasetError(
+            f"--memory {text}: is {amount:,} byte{'' if amount == 1 else 's'}; give an amount such as 500MB or 2GB"
+        )
+    return amount
 
 
 def free_memory() -> int:
