@@ -36,6 +36,7 @@ EXTRAS = {
         "lance",
         "matplotlib",
         "pyarrow",
+        "ray",
         "torch",
     },
     "counting_env": {"pygame"},

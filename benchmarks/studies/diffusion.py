@@ -43,12 +43,7 @@ Way = Callable[[Trainer], None]
 
 def _rate(factor: float) -> Way:
     def change(trainer: Trainer) -> None:
-        schedule = trainer.optimizer.state_dict()["schedule"]
-        schedule["base_lrs"] = [factor * rate for rate in schedule["base_lrs"]]
-        optimizer = trainer.optimizer.state_dict()["optimizer"]
-        for group in optimizer["param_groups"]:
-            group["lr"] *= factor
-        trainer.optimizer.load_state_dict({"optimizer": optimizer, "schedule": schedule})
+        trainer.optimizer.scale_rates(factor)
 
     return change
 

@@ -284,9 +284,9 @@ def test_candidates_are_ranked_whatever_the_stored_p_is(tmp_path, capsys):
     path = write(tmp_path / "d.npz", arrays, **p, observation=images, metadata='{"auxiliary": "reward"}')
     identity = ("--identity", "content")
     assert run(capsys, path, *identity)[0] == 4
-    for question in (("--want", "place"), ("--compare", "place")):
-        status, out, _ = run(capsys, path, *identity, *question)
-        assert status == 0
+    for question, expected in (("--want", 0), ("--compare", 4)):
+        status, out, _ = run(capsys, path, *identity, question, "place")
+        assert status == expected
         assert "No well-trained model exists of p = reward: observations 1 and 2 are equal" in out
     assert run(capsys, path, *identity, "--want", "place", "--auxiliary", "reward")[0] == 4
     page = tmp_path / "out.html"

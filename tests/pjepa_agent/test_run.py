@@ -305,6 +305,7 @@ def interrupted(tiny, tmp_path, monkeypatch):
 
     def make(source, *overrides):
         monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)  # which a change of the same second and size leaves stale
         (tmp_path / "own_p.py").write_text(source)
         config = prepare(tiny().override(["objective.auxiliary=own_p:p", *overrides]))
         run = RunDirectory.create(tmp_path / "run", config)

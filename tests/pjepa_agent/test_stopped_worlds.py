@@ -86,6 +86,7 @@ def stopped(tmp_path, monkeypatch, press, capsys):
     """Return a stopped run of an environment and a p of a module in the current folder, and that module's file."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "stopped_world", raising=False)  # that of another test of this process
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # which a change of the same second and size leaves stale
     module = tmp_path / "stopped_world.py"
     module.write_text(WORLD.replace("FACTOR", "1"))
     press("Flat")

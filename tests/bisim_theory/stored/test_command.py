@@ -166,7 +166,9 @@ def test_a_TMPDIR_that_cannot_be_used_is_not_replaced_by_another(folder, tmp_pat
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
 def test_a_command_that_is_stopped_leaves_nothing_behind(folder, spill, number, status):
     script = (
-        "import sys, time; from bisim_theory.cli import main; from bisim_theory.stored import parquet\n"
+        "import signal, sys, time; from bisim_theory.cli import main; from bisim_theory.stored import parquet\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # which nohup has its children ignore, and a shell SIGINT
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def endless(database, folder): print('ready', flush=True); time.sleep(60)\n"
         "parquet.open_parquet = endless\n"
         "sys.exit(main([sys.argv[1], '--backend', 'duckdb']))"

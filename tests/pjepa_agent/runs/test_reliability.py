@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from pjepa_agent.cli import train as cli
+from pjepa_agent.cli import new_run
 from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.run import train_run
 from pjepa_agent.runs import loggers as wandb_logging
@@ -378,7 +378,7 @@ def test_a_second_that_the_clock_shows_twice_makes_two_names(tiny, tmp_path, mon
     monkeypatch.setattr(time, "strftime", lambda form: "20260101-000000")
     names = []
     for _ in range(3):
-        names.append(cli._new_name(tiny()))
+        names.append(new_run._new_name(tiny()))
         names[-1].mkdir(parents=True)
     assert [name.name for name in names] == [
         "laptop-reward-seed0-20260101-000000", "laptop-reward-seed0-20260101-000000-2",

@@ -28,7 +28,7 @@ keeps them apart (Theorem 3)."""
 EPILOG = """\
 example: bisim-check runs/NAME --html report.html; or before a training: bisim-check DATA --compare reward,terminated.
 exit status, the first that applies: 2 bad input or usage; 4 no well-trained model exists; 1 a distinguished pair is
-collapsed; 3 hypothesis not met, so nothing can be concluded; 0 holds, or only the relation, or candidates for p, were
+collapsed; 3 hypothesis not met, so nothing can be concluded; 0 holds, or only the relation, or --want, was
 asked for"""
 
 EXIT_STATUS = {"holds": 0, "relation-only": 0, "collapsed": 1, "hypothesis-not-met": 3, "no-well-trained-model": 4}
@@ -176,9 +176,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace, report: "Report") -> int:
-    """Return the exit status: of the verdict, unless candidates for p were asked for and the stored p is none."""
-    asked_for_candidates = options.want is not None or options.compare is not None
-    if asked_for_candidates and options.auxiliary is None and report.verdict == "no-well-trained-model":
+    """Return the exit status: of the verdict, unless labels were asked about and no p was named."""
+    if options.want is not None and options.auxiliary is None and report.verdict == "no-well-trained-model":
         return EXIT_STATUS["relation-only"]
     return EXIT_STATUS[report.verdict]
 

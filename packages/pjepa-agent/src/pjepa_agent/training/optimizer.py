@@ -120,6 +120,10 @@ class Optimizer:
         """Go on to the next learning rate of the schedule."""
         self._steps += 1
 
+    def scale_rates(self, factor: float) -> None:
+        """Multiply all learning rates from the next step on."""
+        self._rates = [factor * rate for rate in self._rates]
+
     def allow_capture(self, allowed: bool) -> None:
         """Allow PyTorch to capture steps in a graph. Where it may, a step outside of one is warned of."""
         for group in self._optimizer.param_groups:
