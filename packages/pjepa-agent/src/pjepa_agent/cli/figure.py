@@ -75,6 +75,10 @@ def _draw(options: argparse.Namespace, out: Path) -> int:
         print_result("\n".join([*lines, f"written to {out}"]))
     except (RunError, DatasetError, ConfigError, OSError, MemoryError) as error:
         return print_error("pjepa-figure", error)
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):  # as PyTorch says it on a CPU
+            raise
+        return print_error("pjepa-figure", MemoryError())
     return 0
 
 
