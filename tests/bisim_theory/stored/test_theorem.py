@@ -204,6 +204,8 @@ def test_what_is_sampled_is_an_unbiased_estimate_and_said(tmp_path, monkeypatch)
             assert_close(list(found.transition_residual), list(wanted.transition_residual))
             assert_close(list(found.auxiliary_residual), list(wanted.auxiliary_residual))
             assert [level.pairs for level in found.levels] == [level.pairs for level in wanted.levels]
+            assert (found.unprotected.pairs, found.unprotected.sampled) == (wanted.unprotected.pairs, True)
+            assert abs(found.unprotected.separation - wanted.unprotected.separation) < 0.1
             assert found.closest.min_distance >= wanted.closest.min_distance
             assert found.verdict == wanted.verdict == "collapsed"
     error = np.std(estimates, ddof=1) / np.sqrt(len(estimates))

@@ -338,7 +338,8 @@ def _with_all_rows(relation: StoredRelation, check: TheoremCheck, found: Scan, t
         met = found.transition[-1] <= tolerance.point * found.rms and found.largest_auxiliary <= tolerance.point
     unprotected = check.unprotected
     if unprotected is not None:
-        unprotected = replace(unprotected, pairs=relation.bisimilar_pairs)
+        drawn = unprotected.sampled or check.compared is not None
+        unprotected = replace(unprotected, pairs=relation.bisimilar_pairs, sampled=drawn)
     return replace(
         check,
         unprotected=unprotected,

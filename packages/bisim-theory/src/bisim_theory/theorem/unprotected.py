@@ -1,4 +1,4 @@
-"""What a model does with the pairs of B_D*, which nothing distinguishes: merges them, or keeps them apart for free."""
+"""Measure whether a model merges the pairs of B_D*, which nothing distinguishes, or keeps them apart for free."""
 
 from dataclasses import dataclass
 
