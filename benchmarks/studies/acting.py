@@ -21,7 +21,7 @@ from pjepa_agent.envs.registry import make_domain
 from pjepa_agent.runs.metrics import Rows
 
 from benchmarks.studies.records import UPDATE, Key, Records, Table
-from benchmarks.studies.study import Study, add_lanes, list_variants, settings, study_parser
+from benchmarks.studies.study import ONE_FROZEN_STEP, Study, add_lanes, list_variants, settings, study_parser
 from benchmarks.tables import markdown, spread
 
 STEPS = 20_000
@@ -64,7 +64,7 @@ WORLDS: Mapping[str, list[str]] = {
 """Options by world."""
 
 LEARNERS: Mapping[str, list[str]] = {
-    "pjepa": settings('collection.planning={"horizon": 5, "samples": 24, "elites": 6}'),
+    "pjepa": [*settings('collection.planning={"horizon": 5, "samples": 24, "elites": 6}'), *ONE_FROZEN_STEP],
     "tdmpc2": ["--objective", "tdmpc2", *settings('collection.planning={"samples": 32, "elites": 8, "proposals": 4}')],
 }
 """Options by the name of the objective. P-JEPA plans with iCEM, TD-MPC2 with MPPI and a policy prior if it has one."""

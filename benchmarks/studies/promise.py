@@ -36,7 +36,15 @@ from benchmarks.studies.kinds import Kinds, joined_by_label, kinds_of, predict, 
 from benchmarks.studies.promise_tables import kept_table, unprotected_table
 from benchmarks.studies.recipes import ABSORB, ALL, IMAGES, environment
 from benchmarks.studies.records import Records
-from benchmarks.studies.study import Measures, Study, add_curve_options, list_variants, settings, study_parser
+from benchmarks.studies.study import (
+    ONE_FROZEN_STEP,
+    Measures,
+    Study,
+    add_curve_options,
+    list_variants,
+    settings,
+    study_parser,
+)
 
 FUNCTIONS = "benchmarks.studies.auxiliaries:"
 
@@ -94,7 +102,7 @@ def _of(config: Config, section: str, name: str) -> Any:
     return getattr(getattr(config, section), name)
 
 
-VARIANTS: Mapping[str, list[str]] = {
+_VARIANTS: Mapping[str, list[str]] = {
     **{name: ["--auxiliary", auxiliary] for name, auxiliary in OF_A_LABEL.items()},
     TERMINATED: [
         *environment(f"{FUNCTIONS}counting_world", "terminated"),
@@ -109,6 +117,8 @@ VARIANTS: Mapping[str, list[str]] = {
         for name, auxiliary in IN_FROZENLAKE.items()
     },
 }
+
+VARIANTS = {name: [*options, *ONE_FROZEN_STEP] for name, options in _VARIANTS.items()}
 """Options of `pjepa-train`."""
 
 

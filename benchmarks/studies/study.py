@@ -152,7 +152,13 @@ def settings(*assignments: str) -> list[str]:
     return [part for each in assignments for part in ("--set", each)]
 
 
-T_GIVEN_VALUES = settings("network.action=value", "optimization.frozen_encoder=0", "objective.latent_noise=0")
+ONE_FROZEN_STEP = settings("optimization.frozen_steps=1", "optimization.frozen_batch_size=0")
+"""Options of runs that were recorded when T took one step on each batch while the encoder was frozen."""
+
+T_GIVEN_VALUES = [
+    *settings("network.action=value", "optimization.frozen_encoder=0", "objective.latent_noise=0"),
+    *ONE_FROZEN_STEP,
+]
 """Options of runs that were recorded when T was given values of actions, without noise, and no encoder was frozen."""
 
 

@@ -66,6 +66,10 @@ def test_a_fit_is_kept_and_used_for_its_encoder_alone(tmp_path, monkeypatch):
     state = load_checkpoint(run.dynamics())
     save_checkpoint(run.dynamics(), {**state, "codes": None, "signs": True})  # as earlier versions wrote it
     fitted_dynamics(run, config, model, data, SIGN)
+    save_checkpoint(run.dynamics(), {name: value for name, value in state.items() if name != "settings"})
+    with pytest.raises(TypeError):  # of other settings
+        fitted_dynamics(run, config, model, data, SIGN)
+    save_checkpoint(run.dynamics(), state)
     for other_model, codes in ((PJEPA.untrained(tiny("random")).eval(), SIGN), (model, None)):
         next(other_model.encoder.parameters()).data.add_(float(codes is not None))
         with pytest.raises(TypeError):

@@ -17,12 +17,12 @@ from support.configs import with_sections
 from support.trainings import with_all_parts
 
 CPU = torch.device("cpu")
-UPDATES, JOINT = 20, 14
+UPDATES, JOINT, STEPS, ROWS = 20, 14, 3, 6
 
 
 @pytest.fixture
 def config(tiny):
-    config = tiny(updates=UPDATES, averaging_age=0.2, frozen_encoder=0.3)
+    config = tiny(updates=UPDATES, averaging_age=0.2, frozen_encoder=0.3, frozen_steps=STEPS, frozen_batch_size=ROWS)
     return with_sections(config, evaluation={"batch_norm_samples": 64})
 
 
@@ -111,7 +111,8 @@ def test_a_run_that_is_stopped_around_it_ends_like_one_left_alone(config, tmp_pa
 
 
 def test_what_t_learnt_on_is_what_it_is_applied_to(config, tmp_path):
-    config = config.override(["optimization.updates=30", "optimization.batch_size=190", "evaluation.every=30"])
+    changed = ["updates=30", "batch_size=190", "frozen_steps=1", "frozen_batch_size=0"]
+    config = config.override([f"optimization.{each}" for each in changed] + ["evaluation.every=30"])
     run = RunDirectory.create(tmp_path / "run", config)
     trainer = Trainer(config, run, collect_dataset(config), CPU)
     losses = []
@@ -120,6 +121,51 @@ def test_what_t_learnt_on_is_what_it_is_applied_to(config, tmp_path):
     kept = represent(data, load(run.path))
     error = np.square(kept.predicted_embedding - kept.embedding[data.successor]).mean()
     assert error == pytest.approx(float(losses[-1]), rel=0.2)  # of 190 of the 200 transitions, with repeats
+
+
+def test_each_batch_is_encoded_once_and_learnt_from_in_several_steps_with_new_noise(config, tmp_path):
+    config = config.override(["objective.latent_noise=0.5", "evaluation.batch_norm_samples=0"])
+    run = RunDirectory.create(tmp_path / "run", config)
+    trainer = Trainer(config, run, collect_dataset(config), CPU)
+    encoded, given = [], []
+    trainer.model.encoder.register_forward_hook(lambda module, images, _: encoded.append(len(images[0])))
+    trainer.model.dynamics.register_forward_hook(lambda module, inputs, _: given.append(inputs[0].detach().clone()))
+    for _ in range(JOINT):
+        trainer.step()
+    steps = len(encoded)
+    assert len(given) == steps == JOINT
+    trainer.model.train()
+    trainer.step()
+    assert len(encoded) - steps == 1
+    noisy = torch.stack(given[JOINT:]).float()
+    assert noisy.shape[:2] == (STEPS, ROWS)
+    spread = noisy.std(0)[:, : config.network.latent_dim].mean()
+    assert spread > 0  # each step has noise of its own
+    assert not noisy.std(0)[:, config.network.latent_dim :].any()  # and the same actions
+    assert optimizer_steps(trainer) == {"dynamics": STEPS, "head": STEPS}  # begun anew
+
+
+def optimizer_steps(trainer):
+    """How many steps the moments of each of the three networks are of."""
+    names = {id(parameter): name.split(".")[0] for name, parameter in trainer.model.core.named_parameters()}
+    states = trainer.optimizer._optimizer.state
+    return {names[id(parameter)]: int(state["step"]) for parameter, state in states.items()}
+
+
+def test_with_one_step_t_is_given_the_very_embeddings(config, tmp_path):
+    config = config.override(
+        ["objective.latent_noise=0.5", "optimization.frozen_steps=1", "evaluation.batch_norm_samples=0"]
+    )
+    run = RunDirectory.create(tmp_path / "run", config)
+    trainer = Trainer(config, run, collect_dataset(config), CPU)
+    embedded, given = [], []
+    for _ in range(JOINT):
+        trainer.step()
+    trainer.model.encoder.register_forward_hook(lambda module, images, found: embedded.append(found.detach().clone()))
+    trainer.model.dynamics.register_forward_hook(lambda module, inputs, _: given.append(inputs[0].detach().clone()))
+    trainer.step()
+    (batch,), (sources,) = embedded, given
+    assert torch.equal(batch[: len(sources)], sources[:, : config.network.latent_dim])
 
 
 def test_readouts_and_online_collection_go_on(tmp_path):
@@ -136,5 +182,6 @@ def test_the_paper_and_other_worlds_have_no_such_phase():
     assert make_config("paper").optimization.frozen_encoder == 0
     other = make_config(environment="CartPole-v1")
     assert (other.optimization.frozen_encoder, other.network.action) == (0, "value")
+    assert (other.optimization.frozen_steps, other.optimization.frozen_batch_size) == (1, 0)
     of_others = make_config(environment="CartPole-v1", objective="ema")
     assert (of_others.optimization.frozen_encoder, of_others.network.action) == (0, "value")

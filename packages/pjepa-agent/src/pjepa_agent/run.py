@@ -185,6 +185,8 @@ def train_run(
         Interrupted: `should_stop` said so; the run can be continued.
     """
     processes.local_batch_size(config.optimization.batch_size)
+    if config.optimization.frozen_batch_size:
+        processes.local_batch_size(config.optimization.frozen_batch_size, "frozen_batch_size")
     device = choose_device(config.compute.device if device is None else device)
     check_graph(config.compute, device, processes)
     spec = run.read_spec()

@@ -41,15 +41,19 @@ class Processes(abc.ABC):
         """Return this rank's seed for what it draws by itself; rank 0 keeps the run's seed."""
         return seed + RANK_SEEDS * self.rank
 
-    def local_batch_size(self, batch_size: int) -> int:
+    def local_batch_size(self, batch_size: int, name: str = "batch_size") -> int:
         """Return the size of this rank's part of a batch.
+
+        Args:
+            batch_size: of all ranks together.
+            name: of the setting.
 
         Raises:
             ConfigError: a batch of this size cannot be divided evenly into parts of two or more.
         """
         if batch_size % self.size or batch_size // self.size < 2:
             raise ConfigError(
-                f"optimization.batch_size={batch_size}: cannot be divided among {self.size} processes; "
+                f"optimization.{name}={batch_size}: cannot be divided among {self.size} processes; "
                 f"take a multiple of {self.size}, at least {2 * self.size}"
             )
         return batch_size // self.size

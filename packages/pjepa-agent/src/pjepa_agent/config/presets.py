@@ -30,6 +30,8 @@ LAPTOP = Config(
         clip=1.0,
         averaging_age=0.2,
         frozen_encoder=0.125,
+        frozen_steps=8,
+        frozen_batch_size=64,
     ),
     evaluation=EvaluationConfig(every=125, batch_norm_samples=1_024),
 )
@@ -68,11 +70,16 @@ PAPER = Config(
 WORLD = CollectionConfig(transitions=20_000, max_episode_steps=0, action_repeat=1)
 """Collection from another world than the counting one: its own episodes, a new action at every step."""
 
+NOT_FROZEN: typing.Mapping[str, Any] = types.MappingProxyType(
+    {"frozen_encoder": 0.0, "frozen_steps": 1, "frozen_batch_size": 0}
+)
+"""Settings of the optimisation by which the encoder learns to the last update."""
+
 WORLD_LAPTOP: typing.Mapping[str, typing.Mapping[str, Any]] = types.MappingProxyType(
     {
         "network": {"latent_normalization": "batch", "action": "value"},
         "objective": {"transition_weight": 0.01, "latent_noise": 0.0},
-        "optimization": {"encoder_learning_rate_factor": 0.02, "sampling": "balanced", "frozen_encoder": 0.0},
+        "optimization": {"encoder_learning_rate_factor": 0.02, "sampling": "balanced", **NOT_FROZEN},
         "evaluation": {"transitions": 5_000},
     }
 )
@@ -99,7 +106,7 @@ _EXPERIMENT_OPTIMIZATION: dict[tuple[str, str], dict[str, Any]] = {
 
 
 _FOR_OTHER_OBJECTIVES: dict[str, dict[str, Any]] = {
-    "optimization": {"frozen_encoder": 0.0},
+    "optimization": dict(NOT_FROZEN),
     "objective": {"latent_noise": 0.0},
 }
 """What the laptop preset has for P-JEPA alone is left out for other objectives; in `PAPER` it is so already."""

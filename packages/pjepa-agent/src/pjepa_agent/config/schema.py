@@ -155,6 +155,10 @@ class OptimizationConfig:
     """Mean age of the averaged weights that are evaluated, as a share of the updates so far; 0: not averaged."""
     frozen_encoder: Annotated[float, Between(0, 0.9)] = 0.0
     """Share of the updates, the last ones, whose encoder is the frozen average; T and P learn on at a new cosine."""
+    frozen_steps: Annotated[int, Between(1, 1_000)] = 1
+    """Steps of T and P on each batch whose encoder is frozen, with new noise each; one step is without noise."""
+    frozen_batch_size: Annotated[int, Between(0, 2**20)] = 0
+    """Transitions of each batch that are encoded, and learnt from, while the encoder is frozen; 0: all."""
     autocast: bool = True
     """Compute the forward pass in bfloat16, on a device that has it."""
 

@@ -26,10 +26,10 @@ from pjepa_agent.runs.directory import RunDirectory, RunError
 
 logger = logging.getLogger("pjepa_agent")
 
-UPDATES, BATCH_SIZE, LEARNING_RATE = 1_500, 256, 1e-3
+UPDATES, BATCH_SIZE, LEARNING_RATE = 1_500, 256, 8e-3
 """Settings of the fit: Adam, its learning rate annealed to zero along a cosine."""
 
-NOISE = 0.3
+NOISE = 0.5
 """Largest length of the noise on the embeddings that T is given, as a share of the embeddings' deviation.
 
 T learns from it to lead back to embeddings of observations, which its own predictions are not."""
@@ -92,7 +92,8 @@ def fitted_dynamics(
     dynamics = FittedDynamics(copy.deepcopy(model.dynamics), *bounds, codes).to(model.device)
     with contextlib.suppress(RunError):  # a missing, damaged or outdated file is replaced
         state = load_checkpoint(path, model.device)
-        if state.get("encoder") == encoder and _codes_entry(state, model.spec.action_dim) == entry:
+        same = state.get("encoder") == encoder and _codes_entry(state, model.spec.action_dim) == entry
+        if same and state.get("settings") == _settings():
             with checkpoint_errors(path):
                 dynamics.network.load_state_dict(state["dynamics"])
             return dynamics.eval()
@@ -102,10 +103,16 @@ def fitted_dynamics(
     with progress_bar("fitting T") as progress:
         fit(dynamics, source, successor, data.action_value[rows], config, progress)
     try:
-        save_checkpoint(path, {"dynamics": dynamics.network.state_dict(), "encoder": encoder, "codes": entry})
+        kept = {"dynamics": dynamics.network.state_dict(), "encoder": encoder, "codes": entry, "settings": _settings()}
+        save_checkpoint(path, kept)
     except OSError as error:
         logger.warning("%s: cannot be kept (%s)", path, error.strerror)
     return dynamics
+
+
+def _settings() -> list[float]:
+    """Return the settings of the fit as its file has them: one of others is fitted again."""
+    return [UPDATES, BATCH_SIZE, LEARNING_RATE, NOISE]
 
 
 def _codes_entry(state: Mapping[str, Any], dim: int) -> Any:

@@ -50,6 +50,8 @@ class Learner(Generic[Trained]):
     ) -> None:
         self.objective, self.model, self.optimizer, self.purpose = objective, model, optimizer, purpose
         self.step: nn.Module | None = step
+        self.steps = 1
+        """Steps on each batch."""
         self.weights: dict[str, float | Tensor] = {}
         self._scalars: dict[str, Scalar] = {}
         self._device = device
@@ -73,15 +75,23 @@ class Learner(Generic[Trained]):
     def learn(
         self, batch: Batch, streams: UpdateStreams, autocast: Callable[[], AbstractContextManager[object]]
     ) -> Learnt:
-        """Compute the losses of a batch, step, and update what follows the parameters.
+        """Compute the losses of a batch, step, and update what follows the parameters, as often as `steps` says.
 
         Args:
             batch: see `collection.replay.Replay.sample`.
             streams: of the random numbers of this update.
             autocast: context of the forward pass.
+
+        Returns:
+            What the last step has found; it counts as finite if all were.
         """
+        with streams.of(self.purpose, self.objective.stochastic):
+            found = [self._learn_once(batch, autocast) for _ in range(self.steps)]
+        return found[-1]._replace(finite=torch.stack([each.finite for each in found]).all())
+
+    def _learn_once(self, batch: Batch, autocast: Callable[[], AbstractContextManager[object]]) -> Learnt:
         assert self.step is not None
-        with streams.of(self.purpose, self.objective.stochastic), autocast():
+        with autocast():
             terms: Terms = self.step(batch)
         total = weighted_sum(terms.losses, self.weights)
         finite = self.optimizer.minimize(total)

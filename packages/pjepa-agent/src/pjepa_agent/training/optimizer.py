@@ -120,6 +120,10 @@ class Optimizer:
         """Go on to the next learning rate of the schedule."""
         self._steps += 1
 
+    def forget(self) -> None:
+        """Begin anew with Adam's moments, where a loss is another from now on."""
+        self._optimizer.state.clear()
+
     def scale_rates(self, factor: float) -> None:
         """Multiply all learning rates from the next step on."""
         self._rates = [factor * rate for rate in self._rates]

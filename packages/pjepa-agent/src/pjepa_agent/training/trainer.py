@@ -198,6 +198,8 @@ class Trainer:
         if self.update == self._frozen_after:
             self._settle_encoder()
             self._freeze_encoder()
+            if optimization.frozen_steps > 1:
+                self.optimizer.forget()
         if self.update_function.frozen:
             self.model.encoder.eval()
 
@@ -265,6 +267,12 @@ class Trainer:
         self.model.encoder.requires_grad_(False)
         self.update_function.frozen = True
         self.update_function.core.step = None  # before another is made, which may hook the same parameters
+        self._core = self.model.with_parts(self.objective.trains)
+        self._core.encoder = nn.Identity()  # of batches that hold embeddings
+        steps, rows = self.config.optimization.frozen_steps, self.config.optimization.frozen_batch_size
+        self._core.encoder.train(steps > 1)  # one step a batch is too few to learn from noise
+        self.update_function.core.steps = steps
+        self.update_function.frozen_rows = self.processes.local_batch_size(rows, "frozen_batch_size") if rows else None
         self.update_function.core.step = self._train_step()
         if self.graphed is not None:
             self.graphed = GraphedUpdate(self.update_function, self.device)

@@ -9,7 +9,7 @@ from pjepa_agent.compute import graph
 from pjepa_agent.compute.precision import autocast
 from pjepa_agent.compute.random import UpdateStreams, host_draws
 from pjepa_agent.model import PJEPA, Readouts, WorldModel
-from pjepa_agent.objectives.base import Batch
+from pjepa_agent.objectives.base import Batch, EncoderObjective
 from pjepa_agent.training.averaging import AveragedWeights
 from pjepa_agent.training.learner import Learner
 
@@ -62,6 +62,8 @@ class Update:
         self.streams, self._bfloat16 = streams, bfloat16
         self.frozen = False
         """True while the encoder is the frozen average."""
+        self.frozen_rows: int | None = None
+        """Rows of each batch that are used then; None for all."""
 
     def prepare(self, update: int, updates: int, joint_updates: int) -> None:
         """Write what the host decides to the device: learning rates, weights of losses and of the average.
@@ -90,7 +92,9 @@ class Update:
 
     def __call__(self, batch: Batch) -> Outcome:
         """Do one update on a batch; see `collection.replay.Replay.sample`."""
-        core = self.core.learn(batch, self.streams, self._autocast)
+        if self.frozen:
+            batch = {name: value[: self.frozen_rows] for name, value in batch.items()}
+        core = self.core.learn(self._encoded(batch) if self.frozen else batch, self.streams, self._autocast)
         losses = {"total": core.total, **core.terms.losses}
         totals, finite = {self.name: core.total}, {self.name: core.finite}
         if self.averaged is not None and self.frozen:
@@ -105,6 +109,16 @@ class Update:
             losses |= read.terms.losses
             totals[name], finite[name] = read.total, read.finite
         return Outcome(_detached(losses), _detached(totals), finite)
+
+    @torch.no_grad()
+    def _encoded(self, batch: Batch) -> Batch:
+        """Return a batch with the embeddings of a frozen encoder in the place of observations."""
+        objective = self.core.objective
+        assert isinstance(objective, EncoderObjective)
+        with self._autocast():
+            embedding = objective.encode_raw(self.model, batch)
+        rest = {name: value for name, value in batch.items() if name != "content"}
+        return {**rest, "observation": embedding.transpose(0, 1)}
 
     def _autocast(self) -> torch.autocast:
         return autocast(self.model.device.type, self._bfloat16)
