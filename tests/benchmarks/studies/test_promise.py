@@ -14,10 +14,14 @@ from support.small import SMALL_OPTIONS
 from benchmarks.studies import auxiliaries, promise
 from benchmarks.studies.promise_figure import alternative, draw
 from benchmarks.studies.promise_tables import kept_table, rows_of, unprotected_table
-from benchmarks.studies.study import settings
+from benchmarks.studies.study import ONE_FROZEN_STEP, settings
 
 FUNCTIONS = [auxiliaries.is_empty, auxiliaries.at_least_five, auxiliaries.parity, auxiliaries.count_mod_3,
              auxiliaries.shape, auxiliaries.reward_and_shape, auxiliaries.colour, auxiliaries.constant]  # fmt: skip
+
+
+RECORDED = ONE_FROZEN_STEP[1::2]
+"""What the default was when the runs were recorded."""
 
 
 def of(options):
@@ -25,16 +29,16 @@ def of(options):
 
 
 @pytest.mark.parametrize("name", promise.OF_A_LABEL)
-def test_every_auxiliary_is_trained_as_the_default_is(name):
+def test_every_auxiliary_is_trained_as_the_default_was(name):
     config = of(promise.VARIANTS[name])
-    assert config == make_config(auxiliary=config.objective.auxiliary)
+    assert config == make_config(auxiliary=config.objective.auxiliary).override(RECORDED)
 
 
-def test_the_counting_world_as_if_it_were_anybodys_is_trained_as_the_default_is():
+def test_the_counting_world_as_if_it_were_anybodys_is_trained_as_the_default_was():
     config = of(promise.VARIANTS[promise.TERMINATED])
     assert not config.counting
     for section in ("network", "optimization", "compute", "ablation"):
-        assert getattr(config, section) == getattr(LAPTOP, section)
+        assert getattr(config, section) == getattr(LAPTOP.override(RECORDED), section)
     assert dataclasses.replace(config.objective, auxiliary="reward") == LAPTOP.objective
     for name in ("transitions", "max_episode_steps", "action_repeat"):
         assert getattr(config.collection, name) == getattr(LAPTOP.collection, name)
