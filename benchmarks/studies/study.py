@@ -152,7 +152,9 @@ def settings(*assignments: str) -> list[str]:
     return [part for each in assignments for part in ("--set", each)]
 
 
-ONE_FROZEN_STEP = settings("optimization.frozen_steps=1", "optimization.frozen_batch_size=0")
+ONE_FROZEN_STEP = settings(
+    "optimization.frozen_steps=1", "optimization.frozen_batch_size=0", "objective.frozen_noise=0"
+)
 """Options of runs that were recorded when T took one step on each batch while the encoder was frozen."""
 
 T_GIVEN_VALUES = [

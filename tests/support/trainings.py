@@ -25,7 +25,7 @@ def tiny(experiment="reward", **optimization):
         optimization=OptimizationConfig(
             **{"updates": 12, "batch_size": 16, "warmup": 2, "autocast": False} | optimization
         ),
-        objective=dataclasses.replace(make_config(experiment=experiment).objective, latent_noise=0.0),
+        objective=dataclasses.replace(make_config(experiment=experiment).objective, latent_noise=0.0, frozen_noise=0.0),
         ablation=AblationConfig(),
         evaluation=EvaluationConfig(
             every=5, reference_per_count=4, scored_per_count=30, transitions=120, probe_per_count=0

@@ -39,7 +39,7 @@ def test_the_counting_world_as_if_it_were_anybodys_is_trained_as_the_default_was
     assert not config.counting
     for section in ("network", "optimization", "compute", "ablation"):
         assert getattr(config, section) == getattr(LAPTOP.override(RECORDED), section)
-    assert dataclasses.replace(config.objective, auxiliary="reward") == LAPTOP.objective
+    assert dataclasses.replace(config.objective, auxiliary="reward") == LAPTOP.override(RECORDED).objective
     for name in ("transitions", "max_episode_steps", "action_repeat"):
         assert getattr(config.collection, name) == getattr(LAPTOP.collection, name)
 

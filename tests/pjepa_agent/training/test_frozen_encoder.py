@@ -23,7 +23,7 @@ UPDATES, JOINT, STEPS, ROWS = 20, 14, 3, 6
 @pytest.fixture
 def config(tiny):
     config = tiny(updates=UPDATES, averaging_age=0.2, frozen_encoder=0.3, frozen_steps=STEPS, frozen_batch_size=ROWS)
-    return with_sections(config, evaluation={"batch_norm_samples": 64})
+    return with_sections(config, evaluation={"batch_norm_samples": 64}, objective={"frozen_noise": 0.0})
 
 
 def copies(module):
@@ -124,7 +124,7 @@ def test_what_t_learnt_on_is_what_it_is_applied_to(config, tmp_path):
 
 
 def test_each_batch_is_encoded_once_and_learnt_from_in_several_steps_with_new_noise(config, tmp_path):
-    config = config.override(["objective.latent_noise=0.5", "evaluation.batch_norm_samples=0"])
+    config = config.override(["objective.frozen_noise=0.5", "evaluation.batch_norm_samples=0"])
     run = RunDirectory.create(tmp_path / "run", config)
     trainer = Trainer(config, run, collect_dataset(config), CPU)
     encoded, given = [], []
@@ -152,7 +152,7 @@ def optimizer_steps(trainer):
     return {names[id(parameter)]: int(state["step"]) for parameter, state in states.items()}
 
 
-def test_with_one_step_t_is_given_the_very_embeddings(config, tmp_path):
+def test_without_noise_t_is_given_the_very_embeddings(config, tmp_path):
     config = config.override(
         ["objective.latent_noise=0.5", "optimization.frozen_steps=1", "evaluation.batch_norm_samples=0"]
     )

@@ -21,7 +21,7 @@ from pjepa_agent.config.schema import (
 
 LAPTOP = Config(
     network=NetworkConfig(action="code"),
-    objective=ObjectiveConfig(transition_weight=0.5, transition_warmup=1.0, latent_noise=0.5),
+    objective=ObjectiveConfig(transition_weight=0.5, transition_warmup=1.0, latent_noise=0.5, frozen_noise=0.2),
     optimization=OptimizationConfig(
         updates=1_000,
         batch_size=256,
@@ -75,10 +75,13 @@ NOT_FROZEN: typing.Mapping[str, Any] = types.MappingProxyType(
 )
 """Settings of the optimisation by which the encoder learns to the last update."""
 
+NO_NOISE: typing.Mapping[str, Any] = types.MappingProxyType({"latent_noise": 0.0, "frozen_noise": 0.0})
+"""Settings of the objective by which T and P are given the very embeddings."""
+
 WORLD_LAPTOP: typing.Mapping[str, typing.Mapping[str, Any]] = types.MappingProxyType(
     {
         "network": {"latent_normalization": "batch", "action": "value"},
-        "objective": {"transition_weight": 0.01, "latent_noise": 0.0},
+        "objective": {"transition_weight": 0.01, **NO_NOISE},
         "optimization": {"encoder_learning_rate_factor": 0.02, "sampling": "balanced", **NOT_FROZEN},
         "evaluation": {"transitions": 5_000},
     }
@@ -107,11 +110,11 @@ _EXPERIMENT_OPTIMIZATION: dict[tuple[str, str], dict[str, Any]] = {
 
 _FOR_OTHER_OBJECTIVES: dict[str, dict[str, Any]] = {
     "optimization": dict(NOT_FROZEN),
-    "objective": {"latent_noise": 0.0},
+    "objective": dict(NO_NOISE),
 }
 """What the laptop preset has for P-JEPA alone is left out for other objectives; in `PAPER` it is so already."""
 
-_WITHOUT_NOISE: dict[str, dict[str, Any]] = {"objective": {"latent_noise": 0.0}}
+_WITHOUT_NOISE: dict[str, dict[str, Any]] = {"objective": dict(NO_NOISE)}
 """A random p of many values has to be told of embeddings in all directions, which noise would hide."""
 
 _OBJECTIVE_RECIPES: dict[str, dict[str, dict[str, Any]]] = {

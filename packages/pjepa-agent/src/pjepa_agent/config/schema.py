@@ -100,6 +100,8 @@ class ObjectiveConfig:
     """Transitions of a sequence, along which T is rolled out. Those beyond the end of an episode are masked."""
     latent_noise: Annotated[float, Between(0, 1e3)] = 0.0
     """Standard deviation of noise on what T and P are given, as a share of the embeddings' spread in the batch."""
+    frozen_noise: Annotated[float, Between(0, 1e3)] = 0.0
+    """The same while the encoder is frozen: T learns to lead back to the embeddings that are kept."""
     regularizer: Literal["none", "sigreg", "vicreg"] = "none"
     """Additional term against collapse, from other JEPAs."""
     regularizer_weight: Weight = 0.1
@@ -156,7 +158,7 @@ class OptimizationConfig:
     frozen_encoder: Annotated[float, Between(0, 0.9)] = 0.0
     """Share of the updates, the last ones, whose encoder is the frozen average; T and P learn on at a new cosine."""
     frozen_steps: Annotated[int, Between(1, 1_000)] = 1
-    """Steps of T and P on each batch whose encoder is frozen, with new noise each; one step is without noise."""
+    """Steps of T and P on each batch whose encoder is frozen, with new noise each."""
     frozen_batch_size: Annotated[int, Between(0, 2**20)] = 0
     """Transitions of each batch that are encoded, and learnt from, while the encoder is frozen; 0: all."""
     autocast: bool = True

@@ -23,7 +23,8 @@ class PJEPAObjective(EncoderObjective):
     def __init__(self, setup: Setup, settings: Any = None) -> None:
         super().__init__(setup, settings)
         self.objective = setup.config.objective
-        self.stochastic = bool(self.objective.latent_noise) or self.objective.regularizer == "sigreg"
+        noise = self.objective.latent_noise or self.objective.frozen_noise
+        self.stochastic = bool(noise) or self.objective.regularizer == "sigreg"
 
     @property
     def trains(self) -> frozenset[str]:
@@ -49,7 +50,7 @@ class PJEPAObjective(EncoderObjective):
         """
         encoded = self.encode_raw(model, batch)
         embedding = encoded.float()
-        noise = self.objective.latent_noise if model.encoder.training else 0.0  # none where it is frozen
+        noise = self.objective.latent_noise if model.encoder.training else self.objective.frozen_noise
         start = _with_noise(embedding[0], embedding, noise)
         losses = {
             "transition": self._transition_loss(model, batch, start, reached_embeddings(embedding)),

@@ -268,9 +268,8 @@ class Trainer:
         self.update_function.frozen = True
         self.update_function.core.step = None  # before another is made, which may hook the same parameters
         self._core = self.model.with_parts(self.objective.trains)
-        self._core.encoder = nn.Identity()  # of batches that hold embeddings
+        self._core.encoder = nn.Identity().eval()  # of batches that hold embeddings
         steps, rows = self.config.optimization.frozen_steps, self.config.optimization.frozen_batch_size
-        self._core.encoder.train(steps > 1)  # one step a batch is too few to learn from noise
         self.update_function.core.steps = steps
         self.update_function.frozen_rows = self.processes.local_batch_size(rows, "frozen_batch_size") if rows else None
         self.update_function.core.step = self._train_step()
