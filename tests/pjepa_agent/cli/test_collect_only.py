@@ -13,6 +13,7 @@ from pjepa_agent.envs.gymnasium_domain import GymnasiumDomain
 from pjepa_agent.runs.directory import RunDirectory
 from support.commands import run_command
 from support.corridor import walks
+from support.toy_worlds import LADDER
 from support.world_runs import SMALL, rows_of
 
 run = functools.partial(run_command, main)
@@ -48,6 +49,16 @@ def outcomes(path):
         "rows": rows_of(run),
         "report": {name: value for name, value in report.items() if name != "seconds"},
     }
+
+
+def test_text_in_info_is_said_to_be_no_label_with_what_to_give_instead(capsys, caplog):
+    caplog.set_level(logging.INFO, "pjepa_agent")
+    world = ("--env", LADDER, "--env-arg", 'observes="vector"', "--auxiliary", "terminated", *SETTINGS)
+    status, _, err = run(capsys, *world, "--collect-only", "--run-dir", "run", "--device", "cpu")
+    assert status == 0, err
+    said = [each.partition(";") for each in caplog.messages if each.startswith("no labels: text: ")]
+    rest = " give a number for each, such as its place in a list"
+    assert said == [("no labels: text: text, and labels are numbers", ";", rest)]
 
 
 def test_a_collected_run_can_be_asked_and_once_resumed_is_one_left_alone(world, capsys, caplog):

@@ -5,7 +5,8 @@ import copy
 import gymnasium
 import numpy as np
 import pytest
-from bisim_theory import DatasetError
+from bisim_theory import DatasetError, analyse, to_text
+from bisim_theory.formats.labels_left_out import describe_labels_left_out
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.envs.counting import CountingDomain
@@ -164,7 +165,15 @@ def test_labels_are_the_state_and_the_numbers_that_every_info_has():
     np.testing.assert_array_equal(data.labels["state"], place)
     np.testing.assert_array_equal(data.labels["half"], place / 2)
     np.testing.assert_array_equal(data.labels["high"], place > 1)
-    assert data.metadata["labels_left_out"] == ["episode", "seldom"]
+    left_out = ["array", "episode", "huge", "infinite", "nested", "seldom", "text"]
+    assert data.metadata["labels_left_out"] == left_out
+    said = describe_labels_left_out(data.metadata)
+    assert sorted(name for each in said for name in each.split(": ")[0].split(", ")) == left_out
+    assert "text: text, and labels are numbers; give a number for each, such as its place in a list" in said
+    assert "seldom: not in every info; give it at every reset and every step" in said
+    assert [f"Left out: {each}" for each in said] == [
+        line for line in to_text(analyse(data, auxiliary="reward")).splitlines() if line.startswith("Left out: ")
+    ]
     beside = domain(arguments={"observes": "vector"}, observation="render").collect(0)
     np.testing.assert_array_equal(beside.labels["state"], beside.observation[:, 0, :3, 0])
     assert "state" not in domain(arguments={"observes": "vector"}, observation="vector").collect(0).labels

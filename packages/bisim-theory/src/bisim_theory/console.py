@@ -148,6 +148,16 @@ def _broken(line: str, width: int) -> str:
     )  # fmt: skip
 
 
+def install_extra(extra: str) -> str:
+    """Say how an extra of this package is installed, to follow a colon."""
+    return f"pip install './packages/bisim-theory[{extra}]' in the clone"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, of which one is without an s."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def print_next(text: str) -> None:
     """Print what to do next as the last line on a terminal; a pipe or a file gets none."""
     if sys.stderr is not None and sys.stderr.isatty():

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.envs.environment import describe_raised
-from pjepa_agent.envs.labels import numbers_of
+from pjepa_agent.envs.labels import numbers_of, reasons_of
 from pjepa_agent.envs.observations import ObservationError, Observer
 from pjepa_agent.envs.policy import Policy, make_policy
 
@@ -30,6 +30,7 @@ class Episode:
     Attributes:
         number: its place among all episodes, which fixes its random numbers.
         infos: (T + 1,) numbers of the environment's ``info``.
+        reasons: why other values of an ``info`` can be no labels, by name.
         states: (T + 1,) the environment's own observations.
         terminated, truncated: how it ended; neither while it runs.
     """
@@ -37,6 +38,7 @@ class Episode:
     number: int
     observations: list[NDArray[Any]] = field(default_factory=list)
     infos: list[dict[str, Any]] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
     states: list[Any] = field(default_factory=list)
     actions: list[NDArray[Any]] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
@@ -123,7 +125,10 @@ class _Slot(gymnasium.Wrapper[Any, Any, Any, Any]):
     def _keep(self, observation: Any, info: dict[str, Any]) -> None:
         self._latest = np.array(observation)
         self.episode.observations.append(self._latest)
-        self.episode.infos.append(numbers_of(info))
+        numbers = numbers_of(info)
+        self.episode.infos.append(numbers)
+        if len(numbers) < len(info):
+            self.episode.reasons.update(reasons_of(info, numbers))
         if self._remembered is not None:
             self.episode.states.append(np.array(self._remembered.state))
 

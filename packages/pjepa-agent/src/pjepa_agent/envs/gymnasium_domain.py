@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from bisim_theory import DatasetError, TransitionDataset
+from bisim_theory.formats.labels_left_out import labels_left_out
 from numpy.typing import NDArray
 
 from pjepa_agent.config.fields import ConfigError
@@ -123,7 +124,9 @@ class GymnasiumDomain:
         source = np.arange(lengths.sum()) + episode  # every episode before has one frame more than steps
         taken = np.stack([action for each in episodes for action in each.actions])
         states = [state for each in episodes for state in each.states]
-        labels, left_out = join_labels([info for each in episodes for info in each.infos], states or None)
+        labels, reasons = join_labels([info for each in episodes for info in each.infos], states or None)
+        unfit = {name: why for each in episodes for name, why in each.reasons.items()}
+        reasons |= {name: why for name, why in unfit.items() if name not in labels}
         last = np.cumsum(lengths) - 1
         terminated, truncated = np.zeros(len(source), bool), np.zeros(len(source), bool)
         terminated[last] = [each.terminated for each in episodes]
@@ -139,10 +142,10 @@ class GymnasiumDomain:
             truncated=truncated,
             episode=episode,
             labels=labels,
-            metadata=self._metadata(left_out) | actions.metadata(taken),
+            metadata=self._metadata(reasons) | actions.metadata(taken),
         )
 
-    def _metadata(self, left_out: list[str]) -> dict[str, Any]:
+    def _metadata(self, reasons: dict[str, str]) -> dict[str, Any]:
         config = self.config
         said: dict[str, Any] = {
             "environment": config.environment,
@@ -156,8 +159,8 @@ class GymnasiumDomain:
             said["not_rendered"] = self._observer.reason
         if config.stack > 1:
             said["stack"] = f"{config.stack} observations, oldest first; at a reset the first one is repeated"
-        if left_out:
-            said["labels_left_out"] = left_out
+        if reasons:
+            said |= labels_left_out(reasons)
         return said
 
     def _check_stack(self, episodes: Sequence[Episode]) -> None:

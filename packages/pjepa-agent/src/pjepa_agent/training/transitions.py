@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 from bisim_theory import TransitionDataset, read_transitions, write_transitions
+from bisim_theory.console import counted
 from bisim_theory.data.auxiliary import stored_values
 from bisim_theory.data.auxiliary_functions import stored_bins
+from bisim_theory.formats.labels_left_out import describe_labels_left_out
 
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.compute.processes import Processes
@@ -59,8 +61,10 @@ def prepare_transitions(
     if config.collection.dataset:
         _say_what_is_ignored(config.collection)
     else:
-        logger.info("collecting %d transitions%s", config.collection.transitions, _large(run, config))
+        logger.info("collecting %s%s", counted(config.collection.transitions, "transition"), _large(run, config))
     data = collect_data()
+    for sentence in describe_labels_left_out(data.metadata):
+        logger.info("no labels: %s", sentence)
     _check_dataset(run, config, data)
     run.keep_bins(stored_bins(data))
     if config.counting:
