@@ -98,8 +98,13 @@ def test_a_file_without_ends_is_told_of_both_layouts(tmp_path):
             "rewards": np.ones(4),
         }.items():
             file[name] = value
-    with pytest.raises(DatasetError, match="observations, actions, rewards and terminals, as D4RL does"):
+    with pytest.raises(DatasetError, match="observations, actions, rewards and terminals, as D4RL does") as caught:
         read_transitions(tmp_path / "d.hdf5")
+    assert ": terminals: missing for the layout of D4RL, which is nearest" in str(caught.value)
+    with h5py.File(tmp_path / "other.hdf5", "w") as file:
+        file["ep_offset"], file["pixels"], file["action"] = np.zeros(1, int), np.zeros((4, 8, 8, 3), "u1"), np.zeros(4)
+    with pytest.raises(DatasetError, match="ep_len: missing for the layout of stable-worldmodel, which is nearest"):
+        read_transitions(tmp_path / "other.hdf5")
 
 
 def test_a_far_mean_is_named_as_what_makes_pairs_collapse(tmp_path, capsys):

@@ -216,7 +216,9 @@ def test_without_pyarrow_the_message_names_the_extra(tmp_path, monkeypatch):
 
     folder = write_lerobot(tmp_path / "d", walk(3))
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(DatasetError, match=r"needs the extra lerobot: pip install 'bisim-theory\[lerobot\]'"):
+    with pytest.raises(
+        DatasetError, match=r"the extra lerobot: pip install './packages/bisim-theory\[lerobot\]'"
+    ):
         read_transitions(folder)
 
 
@@ -226,5 +228,9 @@ def test_an_id_is_found_in_the_local_store(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_LEROBOT_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path / "me")
     check_steps(read_transitions("me/ring"), recorded)
-    with pytest.raises(DatasetError, match="does not exist"):
+    with pytest.raises(DatasetError) as caught:
         read_transitions("me/other")
+    assert str(caught.value) == (
+        "me/other: does not exist, and there is no dataset of that id in "
+        f"LeRobot's store {tmp_path} (HF_LEROBOT_HOME names another)"
+    )

@@ -27,8 +27,11 @@ def test_by_its_id_in_the_local_store_and_by_the_folder_around_it(tmp_path, monk
     for path in ("counting/test-v0", folder, folder / "data"):
         check(read_transitions(path), recorded)
     assert resolve("counting/test-v0") == (folder, None)
-    with pytest.raises(DatasetError, match="counting/test-v1: does not exist"):
+    with pytest.raises(DatasetError) as caught:
         read_transitions("counting/test-v1")
+    assert f" in Minari's store {tmp_path} (MINARI_DATASETS_PATH names another)" in str(caught.value)
+    with pytest.raises(DatasetError, match=r"data\.npz: does not exist$"):  # which is no id
+        read_transitions("data.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["counting"]
 
 
@@ -283,6 +286,13 @@ def test_bools_are_no_numbers(tmp_path):
         read_transitions(write_minari(tmp_path / "d", recorded))
 
 
+def test_infos_of_text_are_said_to_be_left_out(tmp_path):
+    sentence = "infos name: hold no numbers, one row for each observation of every episode"
+    data = read_transitions(write_minari(tmp_path / "d", record(2)))
+    assert sentence in data.metadata["left_out"]
+    assert f"Left out: {sentence}\n" in to_text(analyse(data, auxiliary="reward"))
+
+
 def test_a_step_whose_observation_is_not_stored_is_counted(tmp_path):
     """As many observations as steps, as some episodes of published datasets have."""
     recorded = record(3)
@@ -319,11 +329,15 @@ def test_no_local_store_and_no_home_mean_no_dataset(tmp_path, monkeypatch):
     for place in (tmp_path / "none", ""):
         monkeypatch.setenv("MINARI_DATASETS_PATH", str(place))
         monkeypatch.setenv("HOME", str(tmp_path / "gone"))
-        with pytest.raises(DatasetError, match=r"^counting/test-v0: does not exist$"):
+        with pytest.raises(
+            DatasetError, match=r"^counting/test-v0: does not exist, and there is no dataset of"
+        ):
             read_transitions("counting/test-v0")
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", lambda user: {}[user])
-    with pytest.raises(DatasetError, match=r"^counting/test-v0: does not exist$"):
+    with pytest.raises(
+        DatasetError, match=r"^counting/test-v0: does not exist, and there is no dataset of"
+    ):
         read_transitions("counting/test-v0")
 
 

@@ -65,7 +65,7 @@ def resolve(path: str | os.PathLike[str]) -> tuple[Path, Path | None]:
     if not exists:
         local = registry.find(os.fspath(path), FORMATS)
         if local is None:
-            raise DatasetError(f"{given}: does not exist")
+            raise DatasetError(f"{given}: does not exist{registry.looked_in(os.fspath(path), FORMATS)}")
         given = local
     if (given / TRANSITIONS).is_file():
         given = given / TRANSITIONS

@@ -27,6 +27,8 @@ _OBSERVATIONS = ("pixels", "observation")
 _ENDS = ("terminated", "truncated")
 _STEP = ("reward", *_ENDS)
 _INDEX = ("ep_len", "ep_offset")
+D4RL = ("observations", "actions", "rewards", "terminals")
+"""Arrays of another layout, which is named where a file is nearer to it."""
 
 
 def read_hdf5(path: Path, actions: str | None = None, observation: str | None = None) -> TransitionDataset:
@@ -94,13 +96,17 @@ def _observation_key(path: Path, names: list[str], wanted: str | None) -> str:
     if wanted is not None and wanted not in offered:
         raise DatasetError(f"{path}: --observation {wanted}: is none of its observations, {shown(sorted(offered))}")
     key = wanted or next((name for name in _OBSERVATIONS if name in names), None)
-    for name in (*_INDEX, "action", key or "pixels"):
-        if name not in names:
-            raise DatasetError(
-                f"{path}: {name}: is missing; the file must have ep_len, ep_offset, action and pixels or observation, "
-                "or name another with --observation, as stable-worldmodel writes them; or observations, actions, "
-                "rewards and terminals, as D4RL does (for another layout, give the folder it belongs to)"
-            )
+    missing = [name for name in (*_INDEX, "action", key or "pixels") if name not in names]
+    if missing:
+        of_d4rl = [name for name in D4RL if name not in names]
+        nearer = len(of_d4rl) / len(D4RL) < len(missing) / (len(_INDEX) + 2)
+        raise DatasetError(
+            f"{path}: {', '.join(of_d4rl if nearer else missing)}: missing for the layout of "
+            f"{'D4RL' if nearer else 'stable-worldmodel'}, which is nearest; the file must have ep_len, ep_offset, "
+            "action and pixels or observation, or name another with --observation, as stable-worldmodel writes them; "
+            "or observations, actions, rewards and terminals, as D4RL does (for another layout, give the folder it "
+            "belongs to)"
+        )
     assert key is not None  # or pixels were missing
     return key
 

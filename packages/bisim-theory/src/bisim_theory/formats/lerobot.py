@@ -49,13 +49,25 @@ _DTYPES = {"bool", "float16", "float32", "float64"} | {f"{sign}int{n}" for sign 
 _REPAIR = "convert the dataset again, or repair its metadata"
 
 
+_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
+
+
 def find_local(name: str) -> Path | None:
     """Return the folder of a dataset id such as ``lerobot/pusht`` in the local store, or None."""
-    if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name, re.ASCII) is None:
+    if _ID.fullmatch(name) is None:
         return None
-    cache = os.environ.get("HF_HOME", os.path.expanduser(os.path.join("~", ".cache", "huggingface")))
-    folder = Path(os.environ.get("HF_LEROBOT_HOME", os.path.join(cache, "lerobot"))) / name
+    folder = _store() / name
     return folder if is_lerobot(folder) else None
+
+
+def _store() -> Path:
+    cache = os.environ.get("HF_HOME", os.path.expanduser(os.path.join("~", ".cache", "huggingface")))
+    return Path(os.environ.get("HF_LEROBOT_HOME", os.path.join(cache, "lerobot")))
+
+
+def looked_in(name: str) -> str | None:
+    """Say where `find_local` looks for a dataset id; None where the name is none."""
+    return None if _ID.fullmatch(name) is None else f"LeRobot's store {_store()} (HF_LEROBOT_HOME names another)"
 
 
 def is_lerobot(path: Path) -> bool:
@@ -295,4 +307,5 @@ FORMAT = Format(
     chooses=True,
     open=open_lerobot,
     size=size_lerobot,
+    looked_in=looked_in,
 )

@@ -20,6 +20,7 @@ from bisim_theory.formats.limits import (
     check_expansion,
     inside,
     parse_json,
+    printable,
     read_json,
     shown,
     stored_bytes,
@@ -32,15 +33,24 @@ from bisim_theory.formats.rows import Rows
 METADATA, DATA = "metadata.json", "main_data.hdf5"
 _STEP = {"rewards": "reward", "terminations": "terminated", "truncations": "truncated"}
 _MOST_INFOS = 1000
+_ID = re.compile(r"(?:[-\w]+/)*[-\w]+-v\d+")
 
 
 def find_local(name: str) -> Path | None:
     """Return the folder of a dataset id such as ``namespace/name-v0`` in the local store, or None."""
-    if re.fullmatch(r"(?:[-\w]+/)*[-\w]+-v\d+", name) is None:
+    if _ID.fullmatch(name) is None:
         return None
-    store = os.environ.get("MINARI_DATASETS_PATH") or os.path.expanduser(os.path.join("~", ".minari", "datasets"))
-    folder = Path(store) / name
+    folder = _store() / name
     return folder if is_minari(folder) else None
+
+
+def _store() -> Path:
+    return Path(os.environ.get("MINARI_DATASETS_PATH") or os.path.expanduser(os.path.join("~", ".minari", "datasets")))
+
+
+def looked_in(name: str) -> str | None:
+    """Say where `find_local` looks for a dataset id; None where the name is none."""
+    return None if _ID.fullmatch(name) is None else f"Minari's store {_store()} (MINARI_DATASETS_PATH names another)"
 
 
 def is_minari(folder: Path) -> bool:
@@ -140,7 +150,7 @@ def _rows(
 ) -> Rows:
     lengths = observed.lengths
     steps = open_episodes(file, groups, (*action_names, *_STEP), hold)
-    infos = _info_columns(file, groups, lengths, hold)
+    infos, unfit = _info_columns(file, groups, lengths, hold)
     size = sum(column.nbytes for column in (*steps.values(), *infos.values()))
     check_expansion(str(folder), size + observed.held_bytes, observed.frame_bytes, stored_bytes(file.path))
     if not (lengths > 1).any():
@@ -166,6 +176,7 @@ def _rows(
             "dataset_id": shown(metadata.get("dataset_id", "")).strip("'"),
             "steps_without_successor": without,
             **said,
+            "left_out": [*said["left_out"], *unfit],
         },
     )
 
@@ -220,18 +231,24 @@ def _of_steps(column: EpisodeArrays, lengths: Ids) -> EpisodeArrays:
     return column.resized(lengths)
 
 
-def _info_columns(file: Hdf5File, groups: list[str], lengths: Ids, hold: bool) -> dict[str, EpisodeArrays]:
-    """Return name -> numbers with one row for every frame of each episode; other infos are ignored."""
-    columns = {}
+def _info_columns(
+    file: Hdf5File, groups: list[str], lengths: Ids, hold: bool
+) -> tuple[dict[str, EpisodeArrays], list[str]]:
+    """Return name -> numbers with one row for every frame of each episode; sentences about the other infos."""
+    columns, other = {}, []
     for name in _info_names(file, groups[0]):
         try:
             column = open_episodes(file, groups, [f"infos/{name}"], hold)[f"infos/{name}"]
         except DatasetError:
-            continue  # text, or absent from an episode
+            other.append(name)  # text, or absent from an episode
+            continue
         fits = column.odd is None and np.array_equal(column.lengths, lengths)
         if fits and len(column.first_shape) in (1, 2):
             columns[name] = column
-    return columns
+        else:
+            other.append(name)
+    names = printable(", ".join(other))
+    return columns, [f"infos {names}: hold no numbers, one row for each observation of every episode"] if other else []
 
 
 def _info_names(file: Hdf5File, group: str) -> list[str]:
@@ -254,4 +271,5 @@ FORMAT = Format(
     chooses=True,
     open=open_minari,
     size=size_minari,
+    looked_in=looked_in,
 )

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bisim_theory.console import install_extra
 from bisim_theory.data.transitions import DatasetError, TransitionDataset
 from bisim_theory.formats.rows import Rows
 
@@ -23,6 +24,7 @@ class Format:
         chooses: whether datasets may hold several observations, of which `read` takes the key.
         open: opens a dataset as `Rows` that are read in pieces; takes the path, and `observation` where `chooses` is
             true. None where only `read` is offered.
+        looked_in: says where `find` looks for a name that can be an id, and what chooses another place, or None.
         size: returns how many rows a dataset has, and the bytes of a row that `read` holds; None without `open`.
     """
 
@@ -34,6 +36,7 @@ class Format:
     chooses: bool = False
     open: Callable[..., Rows] | None = None
     size: Callable[[Path], tuple[int, int]] | None = None
+    looked_in: Callable[[str], str | None] | None = None
 
 
 def detect(path: Path, formats: Sequence[Format]) -> Format | None:
@@ -45,6 +48,13 @@ def find(name: str, formats: Sequence[Format]) -> Path | None:
     """Return the place of a dataset id in the local store of one of the formats, or None. Nothing is downloaded."""
     places = (each.find(name) for each in formats if each.find is not None)
     return next((place for place in places if place is not None), None)
+
+
+def looked_in(name: str, formats: Sequence[Format]) -> str:
+    """Say in which local stores a dataset id was looked for, as the end of a message; nothing for what is no id."""
+    places = [each.looked_in(name) for each in formats if each.looked_in is not None]
+    said = [place for place in places if place is not None]
+    return f", and there is no dataset of that id in {' or in '.join(said)}" if said else ""
 
 
 def read(path: Path, format: Format, actions: str | None, observation: str | None = None) -> TransitionDataset:
@@ -95,6 +105,5 @@ def _naming_extra(path: Path, format: Format) -> Iterator[None]:
         if format.extra is None:
             raise
         raise DatasetError(
-            f"{path}: is {format.name}, and reading it needs the extra {format.extra}: "
-            f"pip install 'bisim-theory[{format.extra}]'"
+            f"{path}: is {format.name}, and reading it needs the extra {format.extra}: {install_extra(format.extra)}"
         ) from None
