@@ -141,3 +141,14 @@ def test_how_much_of_determinism_was_tested_is_said_everywhere():
         assert found["repeated_by_content"] == repeated
         assert found["coinciding_observations"] == 2 * repeated
         assert found["conflicts_by_content"] == 0
+
+
+def test_conflicts_by_content_do_not_contradict_those_that_were_counted():
+    """One image leads to two others under one action, so that each occurrence is one of its own."""
+    images = np.zeros((4, 2, 2, 3), np.uint8)
+    images[1], images[3] = 1, 2
+    data = TransitionDataset([0, 2], [0, 0], [1, 3], observation=images, auxiliary=[0.0, 1.0])
+    text = " ".join(to_text(analyse(data, identity="occurrence")).split())
+    assert "(one observation and action, several successors), images told apart by occurrence: none" in text
+    assert "were they told apart by content, 1 (observation, action) pair would repeat, 1 of them with several" in text
+    assert " then" not in text.partition("Equal images")[2].partition(" --identity content")[0]

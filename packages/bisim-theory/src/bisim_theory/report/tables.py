@@ -225,7 +225,7 @@ def residual_rows(check: TheoremCheck) -> list[Row]:
          check.transition_residual),
         ("transition residual at the actions that were done", check.raw_transition_residual),
         ("actions of one code apart", check.abstraction_residual),
-        ("auxiliary residual e_p", check.auxiliary_residual),
+        ("auxiliary residual e_p, at the source of each transition (leaves not counted)", check.auxiliary_residual),
     ]  # fmt: skip
     return [(name, *(f"{value:.4g}" for value in values)) for name, values in given if values is not None]
 

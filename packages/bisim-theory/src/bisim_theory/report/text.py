@@ -56,13 +56,14 @@ def _data_lines(report: Report) -> list[str]:
         f"{data.frames:,} {'frames' if data.images else 'observations'} "
         f"told apart by {report.identity}{_different(report)}, {_observations(report)}",
         *_auxiliary_lines(report),
-        f"Conflicts (one observation and action, several successors): {report.conflicts}"
+        f"Conflicts (one observation and action, several successors), {_noun(data)} told apart by "
+        f"{report.identity}: {report.conflicts}"
         + (", merged by folding" if report.folded and len(report.conflicts) else ""),
     ]
     if report.content is not None:
         lines.append(
             f"Equal {_noun(data)}: {report.content.coinciding:,} have exactly the content of an earlier one; "
-            f"told apart by content, {_determinism(report.content, report.identity)}"
+            f"{_determinism(report.content, report.identity)}"
         )
         if report.identity == "occurrence":
             lines.append("  whether a well-trained model exists is decided by --identity content --fold")
@@ -143,11 +144,14 @@ def _observations(report: Report) -> str:
 
 def _determinism(content: ContentNote, identity: str) -> str:
     """Say how often an action was repeated, and where observations are told apart otherwise, with which outcome."""
+    joined, one = identity == "content", content.repeated == 1
+    how = "told apart by content" if joined else "were they told apart by content"
     if not content.repeated:
-        return "no (observation, action) pair repeats, so determinism was not tested"
-    pairs = "pair repeats" if content.repeated == 1 else "pairs repeat"
-    conflicts = "" if identity == "content" else f", with {content.conflicts:,} conflicts then"
-    return f"{content.repeated:,} (observation, action) {pairs}{conflicts}"
+        repeats = "repeats" if joined else "would repeat"
+        return f"{how}, no (observation, action) pair {repeats}, so determinism was not tested"
+    repeats = ("pair repeats" if one else "pairs repeat") if joined else f"pair{'' if one else 's'} would repeat"
+    conflicts = "" if joined else f", {content.conflicts:,} of them with several successors"
+    return f"{how}, {content.repeated:,} (observation, action) {repeats}{conflicts}"
 
 
 def _terminals(terminals: Terminals) -> str:
@@ -253,7 +257,7 @@ def _hypothesis_lines(check: TheoremCheck) -> list[str]:
          check.transition_residual),
         ("  at the actions that were done", check.raw_transition_residual),
         ("  actions of one code apart", check.abstraction_residual),
-        ("auxiliary residual e_p", check.auxiliary_residual),
+        ("auxiliary residual e_p, at the source of each transition (leaves not counted)", check.auxiliary_residual),
     ]  # fmt: skip
     lines += [f"  {name}: {', '.join(f'{v:.4g}' for v in values)}" for name, values in residuals if values is not None]
     if check.auxiliary_share is not None:

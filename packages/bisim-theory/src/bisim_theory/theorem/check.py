@@ -107,7 +107,7 @@ class TheoremCheck:
             action of each code where the representation has that, else at the action that was done.
         raw_transition_residual: the quantiles at the action that was done; None without canonical actions.
         abstraction_residual: quantiles of ||T(E(x), a) - T(E(x), canonical a)||; None without canonical actions.
-        auxiliary_residual: quantiles of e_p = |P(E(x)) - p(x)|.
+        auxiliary_residual: quantiles of e_p = |P(E(x)) - p(x)| at the source of each transition; leaves do not count.
         auxiliary_share: share of level-1 pairs with e_p(x) + e_p(y) < |p(x) - p(y)|; None without such pairs.
         margin_ratio: (m,) (e_p(x) + e_p(y)) / |p(x) - p(y)| of the pairs that `auxiliary_share` is computed from; empty
             without such pairs.
