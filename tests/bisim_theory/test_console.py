@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from bisim_theory.console import Parser, fit, print_next, print_result
+from bisim_theory.console import Parser, counted, fit, print_next, print_result
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -91,3 +91,9 @@ def test_what_to_do_next_is_for_terminals(monkeypatch, capsys):
     monkeypatch.setattr("sys.stderr", terminal)
     print_next("bisim-check PATH --html report.html")
     assert terminal.getvalue().split() == ["next:", "bisim-check", "PATH", "--html", "report.html"]
+
+
+def test_one_thing_is_counted_without_an_s():
+    assert [counted(number, "episode") for number in (0, 1, 2, 1000)] == [
+        "0 episodes", "1 episode", "2 episodes", "1,000 episodes",
+    ]  # fmt: skip

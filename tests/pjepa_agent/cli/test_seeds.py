@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import io
 import json
 import shutil
 import signal
@@ -10,11 +11,14 @@ import sys
 import time
 
 import pytest
+from bisim_theory.theorem.check import EXPLAINED
 from pjepa_agent.cli import seeds
 from pjepa_agent.cli.seed_options import seed_list
 from pjepa_agent.cli.seed_processes import Job, side_by_side, train_in_processes
 from pjepa_agent.cli.train import configure, main, make_parser
 from pjepa_agent.config import presets
+from pjepa_agent.runs.metrics import LEAST_EXPLAINED
+from pjepa_agent.runs.progress import TrainingProgress
 from pjepa_agent.runs.seeds import FINISHED, WAITING, Outcome, SeedFolder, summary
 from support import faults
 from support.commands import run_command
@@ -282,3 +286,23 @@ def test_the_process_of_a_seed_leaves_what_a_command_alone_does(stub, tmp_path, 
     assert done.status == 0, done.stderr
     assert run_forked(lambda: main([*options, "--seed", "5", "--run-dir", "alone", "--device", "cpu"])).status == 0
     faults.same(tmp_path / "alone", tmp_path / "several" / "seed-5")
+
+
+def test_of_other_worlds_what_is_asked_stands_beside_the_measures(tmp_path):
+    held_out = {"trained": {"theorem_least_explained_share": 0.875, "theorem_collapsed_pairs": 3}}
+    report = {"world": "other", "held_out": held_out, "updates": 1, "seconds": 2}
+    line, _, last = seeds.describe([Outcome(0, FINISHED, report=report)], tmp_path).splitlines()
+    assert line == (
+        f"seed 0: explained share 0.8750 (asked: {EXPLAINED}), collapsed pairs 3 (asked: 0) (1 update in 2 s)"
+    )
+    assert last == (
+        f"1 of 1 seed finished: explained share 0.8750 (0.8750 to 0.8750, asked: {EXPLAINED}), collapsed pairs 3 (3 to "
+        "3, asked: 0)"
+    )
+
+
+def test_the_progress_of_other_worlds_names_what_is_asked(caplog):
+    caplog.set_level("INFO", "pjepa_agent")
+    row = {"update": 5, "losses/transition": 0.5, LEAST_EXPLAINED: 0.875, "charts/updates_per_second": 0.0}
+    TrainingProgress(10, 0, LEAST_EXPLAINED, io.StringIO()).metrics(row)
+    assert f" 0.875 (asked: {EXPLAINED})" in caplog.messages[-1]

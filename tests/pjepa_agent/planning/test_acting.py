@@ -5,10 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from bisim_theory import DatasetError
 from pjepa_agent.cli.train import main
 from pjepa_agent.collection.acting import Seen
+from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.envs.acting import Acting
 from pjepa_agent.envs.counting import SPEC
+from pjepa_agent.envs.registry import make_domain
 from pjepa_agent.model import PJEPA
 from pjepa_agent.objectives.base import Setup
 from pjepa_agent.objectives.registry import make_objective
@@ -16,6 +19,7 @@ from pjepa_agent.planning import ICEM, MPPI, Continuous, Discrete
 from pjepa_agent.planning.acting import make_actor
 from pjepa_agent.planning.costs import ReturnCost
 from support.planned import Point
+from support.toy_worlds import LADDER, Ladder
 
 
 class Prior(Point):
@@ -154,3 +158,16 @@ def test_what_cannot_act_is_refused_in_one_line_before_anything_is_written(tmp_p
     assert len(errors) == 1
     assert message in errors[0]
     assert not run.exists()
+
+
+def test_an_environment_of_the_old_interface_is_told_which_values_gymnasium_returns(monkeypatch):
+    config = CollectionConfig(environment=LADDER, arguments={"observes": "vector"})
+    acting = Acting(config, make_domain(config).spec)
+    environment = acting.make()
+    acting.begin(environment, 0)
+    monkeypatch.setattr(Ladder, "step", lambda self, action: (np.zeros(3), 0.0, False, {}))
+    with pytest.raises(DatasetError, match=r"at a step: raised .*; Gymnasium's step returns five values"):
+        acting.step(environment, acting.choices(np.zeros((1, 3)))[0])
+    monkeypatch.setattr(Ladder, "reset", lambda self, **arguments: (np.zeros(3), {}, 0))
+    with pytest.raises(DatasetError, match=r"at the reset with seed 0: raised .*; Gymnasium's reset"):
+        acting.begin(environment, 0)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from bisim_theory import TransitionDataset, write_transitions
+from bisim_theory.console import counted
 from bisim_theory.data.imported import describe_error
 from bisim_theory.files import write_json
 
@@ -320,7 +321,7 @@ def _write_recent(run: RunDirectory, config: Config, trainer: Trainer) -> Transi
 
 
 def _write_results(run: RunDirectory, data: TransitionDataset, trainer: Trainer) -> None:
-    logger.info("writing the representation of %d observations, and the figures", data.frames)
+    logger.info("writing the representation of %s, and the figures", counted(data.frames, "observation"))
     write_run_representation(run, data, trainer.evaluated)
     try:
         _write_figures(run, trainer)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from bisim_theory.console import counted
 from bisim_theory.theorem.check import EXPLAINED
 
 from pjepa_agent.config.schema import COUNTING
@@ -55,7 +56,7 @@ def describe_trained(path: object, report: dict[str, Any]) -> str:
         [
             *_measures(report),
             *_detached(report),
-            f"{report['updates']} updates in {report['seconds']:.0f} s",
+            f"{counted(report['updates'], 'update')} in {report['seconds']:.0f} s",
             f"written to {path}: config.json, metrics.csv, checkpoints/, transitions.npz, representation.npz, "
             "figures/, report.json, provenance.json",
             f"next: bisim-check {path}",

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 
-from bisim_theory.console import print_error, print_next, print_result
+from bisim_theory.console import counted, print_error, print_next, print_result
+from bisim_theory.theorem.check import EXPLAINED
 
 from pjepa_agent.cli.seed_processes import COMMAND, Ended, Job, side_by_side, train_in_processes
 from pjepa_agent.config.fields import ConfigError
@@ -29,6 +30,9 @@ SHOWN = {
     "theorem_collapsed_pairs": ("collapsed pairs", ".4g"),
 }
 """Name and format of the measures that the last lines show."""
+
+ASKED = {"theorem_least_explained_share": f", asked: {EXPLAINED}", "theorem_collapsed_pairs": ", asked: 0"}
+"""What is asked of a measure, to follow its values."""
 
 
 def begin(options: argparse.Namespace, config: Config, arguments: Sequence[str]) -> int:
@@ -156,11 +160,11 @@ def describe(outcomes: Sequence[Outcome], path: Path) -> str:
     finished = [each for each in outcomes if each.status == FINISHED]
     over = ", ".join(
         f"{SHOWN[name][0]} {each['mean']:{SHOWN[name][1]}} "
-        f"({each['lowest']:{SHOWN[name][1]}} to {each['highest']:{SHOWN[name][1]}})"
+        f"({each['lowest']:{SHOWN[name][1]}} to {each['highest']:{SHOWN[name][1]}}{ASKED.get(name, '')})"
         for name, each in summary(outcomes).items()
         if name in SHOWN
     )
-    of = f"{len(finished)} of {len(outcomes)} seeds finished"
+    of = f"{len(finished)} of {counted(len(outcomes), 'seed')} finished"
     return "\n".join([
         *(f"seed {each.seed}: {_describe(each)}" for each in outcomes),
         f"written to {path}: seeds.json, and a run directory seed-N for each seed",
@@ -168,15 +172,21 @@ def describe(outcomes: Sequence[Outcome], path: Path) -> str:
     ])  # fmt: skip
 
 
+def _asked(name: str) -> str:
+    return f" ({ASKED[name].removeprefix(', ')})" if name in ASKED else ""
+
+
 def _describe(outcome: Outcome) -> str:
     if outcome.report is None:
         return f"{outcome.status}: {outcome.detail}" if outcome.detail else outcome.status
     measures = [
-        f"{SHOWN[name][0]} {'not measured' if value is None else format(value, SHOWN[name][1])}"
+        f"{SHOWN[name][0]} {'not measured' if value is None else format(value, SHOWN[name][1]) + _asked(name)}"
         for name, value in outcome.measures.items()
         if name in SHOWN
     ]
-    return f"{', '.join(measures)} ({outcome.report['updates']} updates in {outcome.report['seconds']:.0f} s)"
+    return (
+        f"{', '.join(measures)} ({counted(outcome.report['updates'], 'update')} in {outcome.report['seconds']:.0f} s)"
+    )
 
 
 def _status(path: Path, asked: Sequence[Outcome], received: Sequence[int]) -> int:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bisim_theory.console import Parser, plain_warnings, print_error, print_result
+from bisim_theory.console import Parser, counted, plain_warnings, print_error, print_result
 
 from pjepa_agent.cli.collect_only import check_collect_only, collect_only
 from pjepa_agent.cli.fields import Help, Override, add_field_options
@@ -297,7 +297,7 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
         if not processes.is_main:
             return 128 + number
         sys.stderr.write(
-            f"pjepa-train: interrupted and saved after {interrupted.update} updates; "
+            f"pjepa-train: interrupted and saved after {counted(interrupted.update, 'update')}; "
             f"go on with: pjepa-train --resume {run.path}\n"
         )
         return 128 + number

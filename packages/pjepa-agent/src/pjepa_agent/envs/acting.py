@@ -9,7 +9,6 @@ from typing import Any
 import gymnasium
 import numpy as np
 from bisim_theory import DatasetError
-from bisim_theory.data.imported import describe_error
 from numpy.typing import NDArray
 
 from pjepa_agent.config.fields import ConfigError
@@ -18,7 +17,7 @@ from pjepa_agent.envs.actions import Choices, Numbers, make_actions
 from pjepa_agent.envs.base import Spec
 from pjepa_agent.envs.counting import CountingDomain
 from pjepa_agent.envs.dataset import DatasetDomain
-from pjepa_agent.envs.environment import Environment
+from pjepa_agent.envs.environment import Environment, describe_raised
 from pjepa_agent.envs.labels import numbers_of
 from pjepa_agent.envs.registry import make_domain
 
@@ -100,7 +99,7 @@ class Acting:
         try:
             observation, info = environment.reset(seed=seed, options=options)
         except (Exception, SystemExit) as error:  # an environment can raise anything
-            raise DatasetError(f"{self.name}: at the reset with seed {seed}: raised {describe_error(error)}") from error
+            raise DatasetError(f"{self.name}: at the reset with seed {seed}: {describe_raised(error)}") from error
         return Step(np.array(observation), 0.0, False, False, numbers_of(info))
 
     def step(self, environment: Environment, value: NDArray[Any]) -> Step:
@@ -114,7 +113,7 @@ class Acting:
             observation, reward, terminated, truncated, info = environment.step(action)
             return Step(np.array(observation), float(reward), bool(terminated), bool(truncated), numbers_of(info))
         except (Exception, SystemExit) as error:  # an environment can raise anything
-            raise DatasetError(f"{self.name}: at a step: raised {describe_error(error)}") from error
+            raise DatasetError(f"{self.name}: at a step: {describe_raised(error)}") from error
 
     def choices(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Return values (K, A) that stand for all K action codes.

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from bisim_theory.console import counted
 from bisim_theory.data.labels import default_label, label_values
 from bisim_theory.progress import progress_bar
 from numpy.typing import NDArray
@@ -103,8 +104,8 @@ class _Control:
     def answer(self) -> Answer:
         """Act in all problems, by the planner and at random, and return the numbers."""
         logger.info(
-            "planning %d episodes: %s, horizon %d, task %s",
-            *(len(self.problems.each), self.asked.planner, self.planner.horizon, self.asked.task),
+            "planning %s: %s, horizon %d, task %s",
+            *(counted(len(self.problems.each), "episode"), self.asked.planner, self.planner.horizon, self.asked.task),
         )
         episodes, numbers = self._measure("planning", self._policy(STEP))
         unrounded = None

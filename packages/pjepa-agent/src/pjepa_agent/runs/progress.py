@@ -6,6 +6,7 @@ import sys
 from types import TracebackType
 from typing import Any, TextIO
 
+from bisim_theory.theorem.check import EXPLAINED
 from tqdm import tqdm
 
 from pjepa_agent.runs.metrics import ACCURACY, LEAST_EXPLAINED, objective_losses
@@ -65,7 +66,8 @@ class TrainingProgress:
             short = [f"{SHORT.get(self._best, name)} {best:.3f}", *(f"{each} {losses[each]:.3g}" for each in losses)]
             self._bar.set_postfix_str(", ".join(short))
             return
-        shown = ", ".join([*(f"{each} {losses[each]:.4f}" for each in losses), f"{name} {best:.3f}"])
+        asked = f" (asked: {EXPLAINED})" if self._best == LEAST_EXPLAINED else ""
+        shown = ", ".join([*(f"{each} {losses[each]:.4f}" for each in losses), f"{name} {best:.3f}{asked}"])
         rate = row["charts/updates_per_second"]
         speed = f", {rate:.1f} updates/s, {_clock((self.total - row['update']) / rate)} left" if rate else ""
         logger.info("update %d/%d: %s%s", row["update"], self.total, shown, speed)
