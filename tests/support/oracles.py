@@ -113,9 +113,8 @@ def literal_levels(data: TransitionDataset, names=None) -> dict[tuple[int, int],
     observed = sorted({of.name[x] for x in of.observations})
     actions = sorted(set(data.action.tolist()))
 
-    disagree = {(x, y) for x in observed for y in observed if x in p and y in p and p[x] != p[y]}
-
     def operator(relation: set[tuple[int, int]]) -> set[tuple[int, int]]:
+        disagree = {(x, y) for x in observed for y in observed if x in p and y in p and p[x] != p[y]}
         follow = {
             (x, y)
             for x in observed
@@ -141,11 +140,10 @@ def breadth_first_levels(data: TransitionDataset, names=None) -> dict[tuple[int,
     of = told(data, names)
     observed = sorted({of.name[x] for x in of.observations})
     number = {pair: i for i, pair in enumerate(itertools.product(observed, repeat=2))}
-    actions = {x: {a for u, a in of.f if u == x} for x in observed}
     start = len(number)
     edges = [(start, i) for (x, y), i in number.items() if len({of.p[z] for z in (x, y) if z in of.p}) == 2]
     for (x, y), i in number.items():
-        for action in actions[x] & actions[y]:
+        for action in {a for u, a in of.f if u == x} & {a for u, a in of.f if u == y}:
             reached = number.get((of.f[x, action], of.f[y, action]))
             if reached is not None:
                 edges.append((reached, i))
@@ -176,23 +174,28 @@ def datalog_relation(data: TransitionDataset, names=None) -> set[tuple[int, int]
 
 def literal_folding(data: TransitionDataset, merges=()) -> list[set[int]] | None:
     """Merge the observations that need one embedding, one pair at a time; return None if p forbids it."""
-    group = list(range(data.frames))  # of each observation, named by one of its members
+    groups = [{x} for x in range(data.frames)]
+
+    def group(x: int) -> set[int]:
+        return next(g for g in groups if x in g)
 
     def merge(x: int, y: int) -> bool:
-        kept, gone = group[x], group[y]
-        group[:] = [kept if each == gone else each for each in group]
-        return kept != gone
+        a, b = group(x), group(y)
+        if a is b:
+            return False
+        groups.remove(b)
+        a |= b
+        return True
 
     for x, y in merges:
         merge(x, y)
     rows = list(zip(data.source.tolist(), data.action.tolist(), data.successor.tolist(), strict=True))
-    alike = [(x, y, u, v) for (x, a, y), (u, b, v) in itertools.combinations(rows, 2) if a == b]
-    while any(group[x] == group[u] and group[y] != group[v] and merge(y, v) for x, y, u, v in alike):
+    while any(merge(y, v) for (x, a, y), (u, b, v) in itertools.product(rows, rows) if a == b and group(x) is group(u)):
         pass
     p = told(data).p
-    if any(group[x] == group[y] and p[x] != p[y] for x, y in itertools.combinations(p, 2)):
+    if any(group(x) is group(y) and p[x] != p[y] for x, y in itertools.combinations(p, 2)):
         return None
-    return [{x for x in range(data.frames) if group[x] == name} for name in sorted(set(group))]
+    return groups
 
 
 def fewest_embeddings(data: TransitionDataset) -> int:

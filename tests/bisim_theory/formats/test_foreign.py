@@ -158,7 +158,7 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch, write,
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", hidden)
-    words = rf"is {kind}, and reading it needs the extra {extra}: pip install 'bisim-theory\[{extra}\]'"
+    words = rf"is {kind}, and reading it needs the extra {extra}: pip install './packages/bisim-theory\[{extra}\]'"
     with pytest.raises(DatasetError, match=words):
         read_transitions(path)
 

@@ -126,7 +126,7 @@ def test_a_filter_that_is_not_installed_is_named_with_its_package(tmp_path):
     assert without.returncode == 2
     assert without.stderr == (
         f"bisim-check: error: {path}: pixels: is compressed by 'blosc' (HDF5 filter 32001), which needs the package "
-        "hdf5plugin, or another that has it: pip install 'bisim-theory[hdf5]'\n"
+        "hdf5plugin, or another that has it: pip install './packages/bisim-theory[hdf5]' in the clone\n"
     )
     check(read_transitions(path), recorded)
 

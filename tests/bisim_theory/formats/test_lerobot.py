@@ -216,9 +216,7 @@ def test_without_pyarrow_the_message_names_the_extra(tmp_path, monkeypatch):
 
     folder = write_lerobot(tmp_path / "d", walk(3))
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(
-        DatasetError, match=r"the extra lerobot: pip install './packages/bisim-theory\[lerobot\]'"
-    ):
+    with pytest.raises(DatasetError, match=r"the extra lerobot: pip install './packages/bisim-theory\[lerobot\]'"):
         read_transitions(folder)
 
 

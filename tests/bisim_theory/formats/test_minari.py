@@ -329,15 +329,11 @@ def test_no_local_store_and_no_home_mean_no_dataset(tmp_path, monkeypatch):
     for place in (tmp_path / "none", ""):
         monkeypatch.setenv("MINARI_DATASETS_PATH", str(place))
         monkeypatch.setenv("HOME", str(tmp_path / "gone"))
-        with pytest.raises(
-            DatasetError, match=r"^counting/test-v0: does not exist, and there is no dataset of"
-        ):
+        with pytest.raises(DatasetError, match=r"^counting/test-v0: does not exist, and there is no dataset of"):
             read_transitions("counting/test-v0")
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", lambda user: {}[user])
-    with pytest.raises(
-        DatasetError, match=r"^counting/test-v0: does not exist, and there is no dataset of"
-    ):
+    with pytest.raises(DatasetError, match=r"^counting/test-v0: does not exist, and there is no dataset of"):
         read_transitions("counting/test-v0")
 
 

@@ -128,7 +128,7 @@ def test_without_lightning_the_extra_is_named(package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setitem(sys.modules, f"{package}.pytorch", None)
     module = __import__(f"bisim_theory.integrations.{package}", fromlist=["*"])
-    with pytest.raises(ImportError, match=r"an extra installs: pip install 'bisim-theory\[lightning\]'"):
+    with pytest.raises(ImportError, match=r"an extra installs: pip install './packages/bisim-theory\[lightning\]'"):
         _ = module.TheoremCallback
     with pytest.raises(AttributeError, match="has no attribute 'Callback'"):
         _ = module.Callback

@@ -176,7 +176,10 @@ def test_without_a_library_one_line_says_what_to_install(library, tmp_path, caps
     monkeypatch.delitem(sys.modules, "bisim_theory.report.html", raising=False)
     status, out, err = run(capsys, tmp_path / "d.npz", "--html", tmp_path / "p.html", "--json", tmp_path / "j.json")
     assert (status, out) == (2, "")
-    assert err == "bisim-check: error: --html needs the extra html: pip install 'bisim-theory[html]'\n"
+    assert (
+        err
+        == "bisim-check: error: --html needs the extra html: pip install './packages/bisim-theory[html]' in the clone\n"
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["d.npz"]
 
 

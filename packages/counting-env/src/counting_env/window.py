@@ -26,7 +26,7 @@ class Window:
             import pygame
         except ImportError:
             raise DependencyNotInstalled(
-                'render_mode="human" needs pygame: pip install "counting-env[human]"'
+                'render_mode="human" needs pygame: pip install "./packages/counting-env[human]" in the clone'
             ) from None
         self._pygame = pygame
         self._caption, self._frames_per_second = caption, frames_per_second

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bisim_theory.console import install_extra
 from bisim_theory.data.transitions import DatasetError
 from bisim_theory.formats.frames import LazyFrames
 from bisim_theory.formats.limits import FREE_BYTES, byte_count, damaged, first_line, plain, shown
@@ -149,7 +150,7 @@ class Hdf5File:
                 known = text.decode(errors="replace") or "an unnamed filter"
                 raise DatasetError(
                     f"{self.path}: {name}: is compressed by {shown(known)} (HDF5 filter {code}), which needs the "
-                    "package hdf5plugin, or another that has it: pip install 'bisim-theory[hdf5]'"
+                    f"package hdf5plugin, or another that has it: {install_extra('hdf5')}"
                 )
 
     def _in_plugins(self, code: int) -> bool:

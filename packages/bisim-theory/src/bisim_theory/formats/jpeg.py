@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bisim_theory.console import install_extra
 from bisim_theory.data.transitions import DatasetError
 from bisim_theory.formats.frames import LazyFrames
 from bisim_theory.formats.hdf5_arrays import Hdf5File, check_own
@@ -51,7 +52,7 @@ class EncodedImages(LazyFrames):
         except ImportError:
             raise DatasetError(
                 f"{self.path}: {self.name}: is JPEG-coded, and decoding it needs the extra html: "
-                "pip install 'bisim-theory[html]'"
+                f"{install_extra('html')}"
             ) from None
         except (DatasetError, MemoryError):
             raise

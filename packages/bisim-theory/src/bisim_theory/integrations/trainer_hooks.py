@@ -5,6 +5,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+from bisim_theory.console import install_extra
 from bisim_theory.data.transitions import DatasetError
 from bisim_theory.integrations.watch import Watch
 from bisim_theory.monitor.theorem_monitor import TheoremMonitor
@@ -80,6 +81,6 @@ def callback_class(package: str, module: str) -> type:
         base = importlib.import_module(package).Callback
     except ModuleNotFoundError:
         raise ImportError(
-            f"{module}.TheoremCallback needs {package}, which an extra installs: pip install 'bisim-theory[lightning]'"
+            f"{module}.TheoremCallback needs {package}, which an extra installs: {install_extra('lightning')}"
         ) from None
     return type("TheoremCallback", (TheoremHooks, base), {"__module__": module, "__doc__": TheoremHooks.__doc__})

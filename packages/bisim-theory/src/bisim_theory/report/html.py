@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bisim_theory.console import install_extra
 from bisim_theory.data.transitions import DatasetError
 from bisim_theory.files import atomic_write
 from bisim_theory.outcome import Checked, Impossible, RelationOnly, Report
@@ -40,7 +41,7 @@ def require_libraries() -> None:
         try:
             importlib.import_module(name)
         except ImportError:
-            raise DatasetError("--html needs the extra html: pip install 'bisim-theory[html]'") from None
+            raise DatasetError(f"--html needs the extra html: {install_extra('html')}") from None
 
 
 def write_page(path: str | os.PathLike[str], report: Report, title: str) -> None:

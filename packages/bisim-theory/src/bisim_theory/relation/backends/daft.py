@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bisim_theory.console import install_extra
 from bisim_theory.data.transitions import DatasetError
 from bisim_theory.progress import ProgressCallback, silent
 from bisim_theory.relation.backends.database import Database
@@ -28,7 +29,7 @@ class Daft:
         try:
             import daft
         except ImportError:
-            raise DatasetError("--backend daft: needs the extra cluster: pip install 'bisim-theory[cluster]'") from None
+            raise DatasetError(f"--backend daft: needs the extra cluster: {install_extra('cluster')}") from None
         self._daft: Any = daft
         os.environ.setdefault("DAFT_PROGRESS_BAR", "0")
         if os.environ.get("DAFT_RUNNER", "").lower() == "ray":

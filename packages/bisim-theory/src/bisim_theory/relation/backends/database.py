@@ -13,6 +13,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bisim_theory.console import install_extra
 from bisim_theory.data.transitions import DatasetError
 
 PREFIX = "bisim-check-spill-"
@@ -54,7 +55,7 @@ class Database:
         try:
             import duckdb
         except ImportError:
-            raise DatasetError("--backend duckdb: needs the extra scale: pip install 'bisim-theory[scale]'") from None
+            raise DatasetError(f"--backend duckdb: needs the extra scale: {install_extra('scale')}") from None
         self._error = duckdb.Error
         parent = spill_parent()
         remove_left_behind(parent)
