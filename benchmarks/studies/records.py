@@ -5,11 +5,11 @@ import csv
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bisim_theory.files import atomic_write, write_json
+from bisim_theory.files import atomic_write, finite
 from pjepa_agent.config.schema import Config
 from pjepa_agent.figures.curves import PANELS
 from pjepa_agent.runs.directory import RunDirectory
@@ -125,13 +125,29 @@ class Records:
             added["starts"] = [_start(each, path, provenances) for each in json.loads(run.provenance.read_text())]
             content["configurations"].setdefault(variant, _without_seed(config))
             runs = {(each["variant"], each["seed"]): each for each in [*content["runs"], added]}
-            write_json(self.path, content | {"runs": [runs[key] for key in sorted(runs)]})
+            self._write(content | {"runs": [runs[key] for key in sorted(runs)]})
+
+    def _write(self, content: Mapping[str, Any]) -> None:
+        """Write a line a configuration, provenance and run, so that a record more is a line more."""
+        configurations = [f"{_line(name)}: {_line(each)}" for name, each in content["configurations"].items()]
+        parts = [f'"configurations": {{\n{_joined(configurations)}\n}}']
+        parts += [f'"{name}": [\n{_joined(map(_line, content[name]))}\n]' for name in ("provenances", "runs")]
+        with atomic_write(self.path, "w") as file:
+            file.write(f"{{\n{_joined(parts)}\n}}\n")
 
     def _read(self) -> dict[str, Any]:
         if not self.path.is_file():
             return {"configurations": {}, "provenances": [], "runs": []}
         content: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
         return content
+
+
+def _line(value: Any) -> str:
+    return json.dumps(finite(value), allow_nan=False)
+
+
+def _joined(lines: Iterable[str]) -> str:
+    return ",\n".join(lines)
 
 
 def _start(start: Mapping[str, Any], path: Path, provenances: list[dict[str, Any]]) -> dict[str, Any]:

@@ -86,13 +86,14 @@ def _named(path: Path, temporary: Path) -> Iterator[None]:
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write `value` atomically as indented JSON; a number that is not finite becomes null."""
     with atomic_write(path, "w") as file:
-        json.dump(_finite(value), file, indent=2, allow_nan=False)
+        json.dump(finite(value), file, indent=2, allow_nan=False)
         file.write("\n")
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return a value of JSON with null for each number that is not finite."""
     if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
+        return {name: finite(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
+        return [finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
