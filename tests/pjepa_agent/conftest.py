@@ -8,6 +8,8 @@ from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from pjepa_agent.figures import curves, figure_two
 from pjepa_agent.figures import run as figures
+from pjepa_agent.run import train_run
+from pjepa_agent.runs.directory import RunDirectory
 from support import trainings
 
 
@@ -44,3 +46,17 @@ def _write_digest(figure, path, dpi):
 def tiny():
     """`support.trainings.tiny`, which makes the smallest configurations."""
     return trainings.tiny
+
+
+@pytest.fixture(scope="session")
+def left_alone(tmp_path_factory):
+    """The run of `tiny` that nothing stops, for all that compare theirs with it: read it, and change a copy."""
+    run = RunDirectory.create(tmp_path_factory.mktemp("left-alone") / "run", trainings.tiny())
+    train_run(run, trainings.tiny(), "cpu")
+    before = _contents(run.path)
+    yield run
+    assert _contents(run.path) == before, "a test has changed the run that others compare theirs with"
+
+
+def _contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

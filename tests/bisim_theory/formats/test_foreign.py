@@ -94,7 +94,7 @@ def test_values_kept_in_other_files_are_refused(tmp_path):
     with h5py.File(path, "a") as file:
         del file["pixels"]
         file["pixels"] = h5py.ExternalLink(str(other), "pixels")
-    with pytest.raises(DatasetError, match="pixels: is missing"):
+    with pytest.raises(DatasetError, match="pixels: missing for the layout of stable-worldmodel"):
         read_transitions(path)
 
 

@@ -37,7 +37,7 @@ def test_columns_that_are_no_labels_are_named_and_text_is_left_aside(tmp_path):
         ("ep_offset", [0.0, 1.0], r"ep_offset: must be \(E,\) integers"),
         ("action", [0, 1], "action: is"),
         ("terminated", "halves", "terminated: must be 0 or 1"),
-        ("pixels", None, "pixels: is missing"),
+        ("pixels", None, "pixels: missing for the layout of stable-worldmodel"),
     ],
 )
 def test_wrong_columns_are_named(tmp_path, name, value, message):

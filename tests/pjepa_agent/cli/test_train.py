@@ -180,7 +180,7 @@ def test_a_stopped_command_saves_says_how_to_go_on_and_does(tiny, tmp_path, monk
     assert "Traceback" not in stopped.stderr
     assert not (run_dir / "report.json").exists()
     config = json.loads((run_dir / "config.json").read_text())
-    saved = int(re.search(r"after (\d+) updates", stopped.stderr).group(1))
+    saved = int(re.search(r"after ([\d,]+) updates?;", stopped.stderr).group(1).replace(",", ""))
     config["optimization"]["updates"] = saved + 5  # what is left takes a moment
     (run_dir / "config.json").write_text(json.dumps(config))
     done = run_forked(lambda: main(["--resume", str(run_dir), "--device", "cpu"]))

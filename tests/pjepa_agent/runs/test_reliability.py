@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import torch
 from pjepa_agent.cli import new_run
+from pjepa_agent.cli.train import main as train_command
 from pjepa_agent.evaluation.held_out import HeldOut
 from pjepa_agent.run import train_run
 from pjepa_agent.runs import loggers as wandb_logging
@@ -26,7 +27,9 @@ from pjepa_agent.runs.directory import RunDirectory, RunError
 from pjepa_agent.runs.metrics import ACCURACY
 from pjepa_agent.training import Interrupted
 from pjepa_agent.training import state as training_state
+from support import trainings
 from support.faults import KINDS, Undisturbed, at_calls, at_random, same
+from support.forks import run_forked
 
 
 def stopped(path, config, update, device="cpu"):
@@ -38,6 +41,17 @@ def stopped(path, config, update, device="cpu"):
         train_run(run, config, device, should_stop=lambda: next(asked) == last)
     assert caught.value.update == update
     return run
+
+
+@pytest.fixture(scope="module")
+def stopped_runs(tmp_path_factory):
+    return {update: stopped(tmp_path_factory.mktemp("stopped") / "run", trainings.tiny(), update) for update in (7, 11)}
+
+
+@pytest.fixture
+def stopped_tiny(stopped_runs, tmp_path):
+    """Copy the run of `tiny` that was stopped after update 7 or 11."""
+    return lambda update=7: RunDirectory(shutil.copytree(stopped_runs[update].path, tmp_path / "run"))
 
 
 def weights(run):
@@ -229,15 +243,13 @@ def flip(path):
 
 
 @pytest.mark.parametrize("damage", [truncate, flip, Path.unlink])
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(tiny, tmp_path, caplog, damage):
-    whole = RunDirectory.create(tmp_path / "whole", tiny())
-    train_run(whole, tiny(), "cpu")
-    run = stopped(tmp_path / "run", tiny(), 11)
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tiny, left_alone, stopped_tiny, caplog, damage):
+    run = stopped_tiny(11)
     assert [load_checkpoint(path)["update"] for path in run.checkpoints(2)] == [11, 10]
     damage(run.checkpoint)
     caplog.clear()
     train_run(run, tiny(), "cpu")
-    assert same_weights(whole, run)
+    assert same_weights(left_alone, run)
     said = [message for message in caplog.messages if "last.pt.damaged" in message]
     if damage is Path.unlink:
         assert said == []
@@ -248,8 +260,8 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tiny, tmp_path, caplog
         assert (run.path / "checkpoints" / "last.pt.damaged").is_file()
 
 
-def test_where_all_checkpoints_are_damaged_nothing_is_begun_anew(tiny, tmp_path):
-    run = stopped(tmp_path / "run", tiny(), 11)
+def test_where_all_checkpoints_are_damaged_nothing_is_begun_anew(tiny, stopped_tiny):
+    run = stopped_tiny(11)
     for path in run.checkpoints(2):
         flip(path)
     with pytest.raises(RunError, match=r"last\.pt: is no checkpoint, or a damaged one"):
@@ -260,18 +272,16 @@ def test_where_all_checkpoints_are_damaged_nothing_is_begun_anew(tiny, tmp_path)
 # What is around them
 
 
-def test_a_dataset_that_vanished_is_collected_again(tiny, tmp_path):
-    whole = RunDirectory.create(tmp_path / "whole", tiny())
-    train_run(whole, tiny(), "cpu")
-    run = stopped(tmp_path / "run", tiny(), 7)
+def test_a_dataset_that_vanished_is_collected_again(tiny, left_alone, stopped_tiny):
+    run = stopped_tiny()
     run.transitions.unlink()
     train_run(run, tiny(), "cpu")
-    assert same_weights(whole, run)
-    assert (run.transitions.read_bytes()) == whole.transitions.read_bytes()
+    assert same_weights(left_alone, run)
+    assert (run.transitions.read_bytes()) == left_alone.transitions.read_bytes()
 
 
-def test_two_processes_cannot_train_one_run(tiny, tmp_path):
-    run = stopped(tmp_path / "run", tiny(), 7)
+def test_two_processes_cannot_train_one_run(tiny, stopped_tiny):
+    run = stopped_tiny()
     holder = f"""
 from pjepa_agent.runs.directory import RunDirectory
 with RunDirectory({str(run.path)!r}).exclusive():
@@ -302,8 +312,8 @@ def test_a_directory_is_made_once(tiny, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["checkpoints", "figures"])
-def test_a_link_out_of_the_directory_is_refused(tiny, tmp_path, name):
-    run = stopped(tmp_path / "run", tiny(), 7)
+def test_a_link_out_of_the_directory_is_refused(stopped_tiny, tmp_path, name):
+    run = stopped_tiny()
     (run.path / name).rename(tmp_path / "elsewhere")
     (run.path / name).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(RunError, match=f"{name}: leads out of the run directory"):
@@ -311,8 +321,8 @@ def test_a_link_out_of_the_directory_is_refused(tiny, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["checkpoints", "figures", ".lock"])
-def test_a_link_to_itself_is_refused(tiny, tmp_path, name):
-    run = stopped(tmp_path / "run", tiny(), 7)
+def test_a_link_to_itself_is_refused(stopped_tiny, name):
+    run = stopped_tiny()
     place = run.path / name
     shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
     place.symlink_to(place)
@@ -320,37 +330,33 @@ def test_a_link_to_itself_is_refused(tiny, tmp_path, name):
         RunDirectory.open(run.path)
 
 
-def test_a_full_disk_loses_nothing(tiny, tmp_path):
-    whole = RunDirectory.create(tmp_path / "whole", tiny())
-    train_run(whole, tiny(), "cpu")
-    run = stopped(tmp_path / "run", tiny(), 7)
+def test_a_full_disk_loses_nothing(tiny, left_alone, stopped_tiny):
+    run = stopped_tiny()
     kept = {path: path.read_bytes() for path in run.checkpoints(2)}
     limit = run.checkpoint.stat().st_size // 2
-    command = [sys.executable, "-c", "import sys; from pjepa_agent.cli.train import main; sys.exit(main())",
-               "--resume", run.path, "--device", "cpu"]  # fmt: skip
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),  # no file can become larger
-    )  # fmt: skip
-    assert done.returncode == 2
+
+    def resume():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))  # no file can become larger
+        return train_command(["--resume", str(run.path), "--device", "cpu"])
+
+    done = run_forked(resume)
+    assert done.status == 2
     assert re.fullmatch(r"pjepa-train: error: .*\.pt: File too large", done.stderr.splitlines()[-1])
     assert "Traceback" not in done.stderr
     assert kept == {path: path.read_bytes() for path in run.checkpoints(2)}
     load(run.path, at="best")
     train_run(run, tiny(), "cpu")
-    assert same_weights(whole, run)
+    assert same_weights(left_alone, run)
 
 
-def test_a_disk_that_fills_up_loses_nothing(tiny, tmp_path):
+def test_a_disk_that_fills_up_loses_nothing(tiny, left_alone, stopped_tiny, tmp_path):
     """The same with a file system of its own, with too little room for one more checkpoint."""
     alone = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec"]
     disk, left = tmp_path / "disk", tmp_path / "left"
     disk.mkdir()
     if shutil.which("unshare") is None or subprocess.run([*alone, f"mount -t tmpfs tmpfs {disk}"]).returncode:
         pytest.skip("runs where user namespaces let anybody mount a small disk")
-    whole = RunDirectory.create(tmp_path / "whole", tiny())
-    train_run(whole, tiny(), "cpu")
-    run = stopped(tmp_path / "run", tiny(), 7)
+    run = stopped_tiny()
     kept = {path: path.read_bytes() for path in run.checkpoints(2)}
     used = sum(-(-path.stat().st_size // 4096) * 4 for path in run.path.rglob("*") if path.is_file())
     room = used + run.checkpoint.stat().st_size // 2048
@@ -370,7 +376,7 @@ exit $status
     for path, content in kept.items():
         assert (left / path.relative_to(run.path)).read_bytes() == content
     train_run(RunDirectory(left), tiny(), "cpu")
-    same(whole.path, left)
+    same(left_alone.path, left)
 
 
 def test_a_second_that_the_clock_shows_twice_makes_two_names(tiny, tmp_path, monkeypatch):
@@ -386,19 +392,17 @@ def test_a_second_that_the_clock_shows_twice_makes_two_names(tiny, tmp_path, mon
     ]  # fmt: skip
 
 
-def test_a_clock_that_jumps_changes_nothing(tiny, tmp_path, monkeypatch):
-    whole = RunDirectory.create(tmp_path / "whole", tiny())
-    train_run(whole, tiny(), "cpu")
+def test_a_clock_that_jumps_changes_nothing(tiny, left_alone, tmp_path, monkeypatch):
     times = itertools.cycle([0.0, 4e9, -1e9])
     monkeypatch.setattr(time, "time", lambda: next(times))
     run = stopped(tmp_path / "run", tiny(), 7)
     train_run(run, tiny(), "cpu")
-    assert same_weights(whole, run)
+    assert same_weights(left_alone, run)
     assert 0 < json.loads(run.report.read_text())["seconds"] < 1000
 
 
-def test_every_start_is_recorded(tiny, tmp_path):
-    run = stopped(tmp_path / "run", tiny(), 7)
+def test_every_start_is_recorded(tiny, stopped_tiny):
+    run = stopped_tiny()
     train_run(run, tiny(), "cpu")
     starts = json.loads(run.provenance.read_text())
     assert len(starts) == 2
