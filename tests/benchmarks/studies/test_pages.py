@@ -10,7 +10,17 @@ import pytest
 from pjepa_agent.runs.metrics import ACCURACY
 
 from benchmarks.speed import throughput
-from benchmarks.studies import diffusion, experiments, paper, promise, recipes, stability, unnormalized
+from benchmarks.studies import (
+    acting,
+    diffusion,
+    experiments,
+    paper,
+    planning,
+    promise,
+    recipes,
+    stability,
+    unnormalized,
+)
 from benchmarks.studies.promise_figure import alternative
 from benchmarks.studies.promise_tables import kept_table, rows_of, unprotected_table
 from benchmarks.studies.records import RECORDS, Records, Table
@@ -136,3 +146,24 @@ def test_the_page_of_the_promise_has_the_tables_and_the_text_of_the_figure_that_
     explained = [row.separation for row in rows if row.explained and row.separation is not None]
     kept = sum(each >= 0.99 for each in explained)
     assert f"{kept} of {len(explained)} have a separation of 0.99 or more; the lowest has {min(explained):.2f}" in page
+
+
+def test_the_page_of_planning_has_the_tables_that_the_records_make():
+    page = (DOCS / "planning.md").read_text()
+    known = Records(RECORDS, "planning", planning.CURVES).runs()
+    assert {name for name, _ in known} == set(planning.VARIANTS)
+    tables = planning.tables(known, list(planning.VARIANTS), seed_range("0-2"))
+    assert len(tables) == 4
+    for table in tables:
+        assert table in page
+
+
+def test_the_page_of_planning_has_the_curves_of_acting_that_the_records_make():
+    page = (DOCS / "planning.md").read_text()
+    records = Records(RECORDS, "acting", acting.CURVES)
+    curves = records.metrics() | Table(RECORDS / "acting-others.csv").read()
+    seconds = {key: run["report"]["seconds"] for key, run in records.runs().items()}
+    worlds = {name.partition("-")[0] for name, _ in curves}
+    assert "counting" in worlds
+    for world in worlds:
+        assert acting.format_table(curves, seconds, world, seed_range("0-2")) in page
