@@ -190,6 +190,17 @@ def test_a_stopped_command_saves_says_how_to_go_on_and_does(tiny, tmp_path, monk
     assert f"bisim-check {run_dir}" in done.stdout
 
 
+def test_ctrl_c_while_pytorch_is_imported_ends_the_command_without_a_word(tmp_path, monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pjepa_agent.cli.train.heavy_imports", interrupted)
+    assert main(["--run-dir", str(tmp_path / "run")]) == 130
+    assert main(["--resume", str(tmp_path)]) == 130
+    assert "Traceback" not in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 FEWER = ("collection.transitions=3000", "evaluation.reference_per_count=30", "evaluation.scored_per_count=30",
          "evaluation.transitions=300", "evaluation.probe_per_count=100")  # fmt: skip
 """The data of the laptop preset in amounts that are handled in seconds."""

@@ -196,6 +196,13 @@ def _named_values(option: str, settings: Sequence[str] | None, example: str) -> 
 @plain_warnings()
 def main(argv: list[str] | None = None) -> int:
     """Run `pjepa-train`. Exit status: 0 done, 2 bad input or usage, 129, 130 or 143 interrupted and saved."""
+    try:
+        return _main(argv)
+    except KeyboardInterrupt:  # before signals are collected, while PyTorch is imported
+        return 130
+
+
+def _main(argv: list[str] | None) -> int:
     parser = make_parser()
     options = parser.parse_args(argv)
     log_to_terminal()
