@@ -1,8 +1,9 @@
 """Plan with trained runs, over seeds, and print the tables of docs/planning.md.
 
-Command: ``uv run python -m benchmarks.studies.planning``. A run without a record in ``benchmarks/records`` is trained
-first, and then plans what its world allows; an interrupted one is resumed. ``--only NAME`` takes some of the variants,
-and ``--list`` prints the options that each is trained with. Times of decisions are not recorded: the runs share cores.
+Command: ``uv run --group worlds python -m benchmarks.studies.planning``. A run without a record in
+``benchmarks/records`` is trained first, and then plans what its world allows; an interrupted one is resumed.
+``--only NAME`` takes some of the variants, and ``--list`` prints the options that each is trained with. Times of
+decisions are not recorded: the runs share cores.
 """
 
 import argparse

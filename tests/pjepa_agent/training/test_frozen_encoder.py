@@ -168,6 +168,15 @@ def test_without_noise_t_is_given_the_very_embeddings(config, tmp_path):
     assert torch.equal(batch[: len(sources)], sources[:, : config.network.latent_dim])
 
 
+def test_an_objective_that_encodes_with_a_target_of_its_own_is_given_observations_too(config, tmp_path):
+    config = config.override(["objective.name=ema"])
+    run = RunDirectory.create(tmp_path / "run", config)
+    trainer = Trainer(config, run, collect_dataset(config), CPU)
+    states = history_of(trainer)
+    assert equal(of(states[JOINT + 1][0], "encoder"), of(states[UPDATES][0], "encoder"))
+    assert not equal(of(states[JOINT + 1][0], "dynamics"), of(states[UPDATES][0], "dynamics"))
+
+
 def test_readouts_and_online_collection_go_on(tmp_path):
     config = with_all_parts().override(["optimization.frozen_encoder=0.5", "optimization.averaging_age=0.2"])
     run = RunDirectory.create(tmp_path / "run", config)

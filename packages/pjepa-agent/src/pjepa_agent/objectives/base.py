@@ -139,7 +139,12 @@ class EncoderObjective(Objective[WorldModel]):
         return self.encode_raw(model, batch).float()
 
     def encode_raw(self, model: WorldModel, batch: Batch) -> Float[Tensor, "steps batch latent"]:
-        """Encode all observations of a batch in the precision of the forward pass."""
+        """Encode all observations of a batch in the precision of the forward pass.
+
+        Where the encoder is frozen, the batch holds their ``embedding`` already, for all steps on it.
+        """
+        if "embedding" in batch:
+            return batch["embedding"]
         joint_batch = self.config.compute.joint_batch
         return encode_sequences(model.encoder, batch["observation"], joint_batch, batch.get("content"))
 

@@ -267,8 +267,6 @@ class Trainer:
         self.model.encoder.requires_grad_(False)
         self.update_function.frozen = True
         self.update_function.core.step = None  # before another is made, which may hook the same parameters
-        self._core = self.model.with_parts(self.objective.trains)
-        self._core.encoder = nn.Identity().eval()  # of batches that hold embeddings
         steps, rows = self.config.optimization.frozen_steps, self.config.optimization.frozen_batch_size
         self.update_function.core.steps = steps
         self.update_function.frozen_rows = self.processes.local_batch_size(rows, "frozen_batch_size") if rows else None

@@ -112,13 +112,11 @@ class Update:
 
     @torch.no_grad()
     def _encoded(self, batch: Batch) -> Batch:
-        """Return a batch with the embeddings of a frozen encoder in the place of observations."""
+        """Return a batch with the ``embedding`` (h + 1, B, d) that a frozen encoder makes of its observations."""
         objective = self.core.objective
         assert isinstance(objective, EncoderObjective)
         with self._autocast():
-            embedding = objective.encode_raw(self.model, batch)
-        rest = {name: value for name, value in batch.items() if name != "content"}
-        return {**rest, "observation": embedding.transpose(0, 1)}
+            return {**batch, "embedding": objective.encode_raw(self.model, batch)}
 
     def _autocast(self) -> torch.autocast:
         return autocast(self.model.device.type, self._bfloat16)
