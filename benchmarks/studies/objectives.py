@@ -39,8 +39,11 @@ SCORES = "objectives-search.csv"
 CURVES = ("losses/total", "eval/spread")
 """The columns of the curves that are kept, which runs of all objectives have."""
 
-QUICK = settings("evaluation.probe_per_count=0")
+QUICK = settings("evaluation.probe_per_count=0", "evaluation.every=1000")
 """What a training of the search leaves out."""
+
+BATCH = settings("optimization.batch_size=128")
+"""Half of the default's batch, so that a world takes hours of a core instead of a day."""
 
 
 class World(NamedTuple):
@@ -68,7 +71,7 @@ PLACES = {
 
 CLIPS = {clip: settings(f"optimization.clip={clip}") for clip in ("1", "20")}
 
-SEQUENCES = settings("optimization.batch_size=128")
+SEQUENCES = settings("optimization.batch_size=64")
 """Half as many sequences of three transitions encode as many observations as the others' pairs."""
 
 
@@ -121,7 +124,7 @@ def candidate_settings(world: str, name: str) -> dict[str, list[str]]:
     network = [] if name == "tdmpc2" else place.network
     return {
         f"rate {rate}, clip {clip}, {weight}": [
-            *(*place.options, *options, *network),
+            *(*BATCH, *place.options, *options, *network),
             *(*rates[rate], *CLIPS[clip], *weights[weight]),
         ]
         for rate, clip, weight in itertools.product(rates, CLIPS, weights)
