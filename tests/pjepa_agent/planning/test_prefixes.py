@@ -1,9 +1,11 @@
 """Predictions of sequences that begin alike: the same numbers as one by one, from fewer applications of T."""
 
+import itertools
+
 import pytest
 import torch
 from pjepa_agent.planning import CEM, Continuous, GoalCost
-from pjepa_agent.planning.prefixes import Imagination
+from pjepa_agent.planning.prefixes import Imagination, evaluate_all
 
 
 class Alone:
@@ -76,6 +78,19 @@ def test_each_beginning_is_predicted_once():
     signs = torch.where(actions[0] >= 0, 1, 0)
     beginnings = {tuple(row[: step + 1].flatten().tolist()) for row in signs for step in range(4)}
     assert calls == model.calls == len(beginnings)
+
+
+@pytest.mark.parametrize("cost", COSTS.values(), ids=COSTS)
+@pytest.mark.parametrize(("number", "horizon"), [(1, 3), (2, 1), (3, 4)])
+def test_all_sequences_cost_what_each_costs_by_itself(cost, number, horizon):
+    choices = torch.tensor([[-0.5, 0.3], [0.2, 0.9], [-0.1, -0.7]])[:number]
+    every = choices[torch.tensor(list(itertools.product(range(number), repeat=horizon)))]
+    model = Alone()
+    predicted, costs = evaluate_all(model, starts(), cost, choices, every)
+    alone, costs_alone, _ = evaluate(Alone(), starts(), every.expand(3, -1, -1, -1), cost)
+    torch.testing.assert_close(predicted, alone)
+    torch.testing.assert_close(costs, costs_alone)
+    assert model.calls == 3 * sum(number**step for step in range(1, horizon + 1))
 
 
 @pytest.mark.parametrize("cost", COSTS.values(), ids=COSTS)

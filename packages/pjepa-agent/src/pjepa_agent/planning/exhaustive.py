@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pjepa_agent.config.fields import Between, ConfigError, check_bounds
 from pjepa_agent.planning.base import Cost, Dynamics, Generators, Plan, pick_least, rows_of
-from pjepa_agent.planning.prefixes import Imagination
+from pjepa_agent.planning.prefixes import evaluate_all
 
 MOST_SEQUENCES = 2**14
 """Most sequences that are compared."""
@@ -52,11 +52,13 @@ class Exhaustive:
         Raises:
             PlanningError: the cost is NaN, or of a wrong shape.
         """
-        batch, number = len(embedding), len(self.choices)
-        sequences = torch.cartesian_prod(*[torch.arange(number, device=embedding.device)] * self.horizon)
-        codes = sequences.view(1, -1, self.horizon).expand(batch, -1, -1)
-        actions = self.choices.to(embedding)[codes]
-        imagination = Imagination(model, embedding, cost)
-        predicted, costs = imagination.evaluate(actions, codes)
+        choices = self.choices.to(embedding)
+        numbers = torch.arange(len(choices), device=embedding.device)
+        sequences = choices[torch.cartesian_prod(*[numbers] * self.horizon).view(-1, self.horizon)]
+        predicted, costs = evaluate_all(model, embedding, cost, choices, sequences)
         index = pick_least(costs, self._generator(embedding.device))
-        return Plan(rows_of(actions, index), rows_of(predicted, index), rows_of(costs, index), imagination.calls, {})
+        return Plan(sequences[index], rows_of(predicted, index), rows_of(costs, index), self._calls, {})
+
+    @property
+    def _calls(self) -> float:
+        return float(sum(len(self.choices) ** step for step in range(1, self.horizon + 1)))

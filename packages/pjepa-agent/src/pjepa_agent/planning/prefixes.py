@@ -1,6 +1,6 @@
 """Predictions along sequences of actions: sequences that begin alike share their first steps."""
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from jaxtyping import Float, Int
@@ -11,6 +11,9 @@ from pjepa_agent.planning.costs import ValueCost
 
 Codes = Int[Tensor, "batch samples horizon"]
 """Numbers of actions: the model predicts the same for actions of one number."""
+
+Evaluated = tuple[Float[Tensor, "batch samples horizon latent"], Float[Tensor, "batch samples"]]
+"""Embeddings along sequences of actions, and the costs of these."""
 
 
 class Imagination:
@@ -37,22 +40,13 @@ class Imagination:
         """Applications of the dynamics to one embedding and one action up to now, per environment."""
         return self._applications / len(self._embedding)
 
-    def evaluate(
-        self, actions: Float[Tensor, "batch samples horizon action"], codes: Codes | None = None
-    ) -> tuple[Float[Tensor, "batch samples horizon latent"], Float[Tensor, "batch samples"]]:
-        """Predict the embeddings along sequences of actions, and return these and the costs.
-
-        Args:
-            actions: (B, N, H, A) in the units of the data.
-            codes: (B, N, H) of the actions, from 0 on; None to find them, where the model says what it is given.
+    def evaluate(self, actions: Float[Tensor, "batch samples horizon action"]) -> Evaluated:
+        """Predict the embeddings along sequences of actions in the units of the data, and return these and the costs.
 
         Raises:
             PlanningError: see `checked_cost`.
         """
-        if codes is None:
-            codes = self._codes(actions)
-        else:
-            self._tree = _Tree(self.model, self._embedding, int(codes.max()) + 1)
+        codes = self._codes(actions)
         if codes is None:
             return self._evaluate_each(actions)
         assert self._tree is not None
@@ -60,8 +54,7 @@ class Imagination:
         index = self._tree.walk(actions, codes)
         self._applications += len(self._tree.states) - before
         predicted = self._tree.states[index]
-        if type(self._cost).__call__ is ValueCost.__call__:
-            assert isinstance(self._cost, ValueCost)
+        if _values_alone(self._cost):
             value = self._tree.values(self._cost)[index]
             return predicted, checked(self._cost.total(value), index.shape[:2])
         return predicted, checked_cost(self._cost, predicted, actions)
@@ -82,12 +75,54 @@ class Imagination:
             self._told, self._tree = values, _Tree(self.model, self._embedding, len(values))
         return codes.view(actions.shape[:3])
 
-    def _evaluate_each(self, actions: Tensor) -> tuple[Tensor, Tensor]:
+    def _evaluate_each(self, actions: Tensor) -> Evaluated:
         samples = actions.shape[1]
         flat = self.model.rollout(self._embedding.repeat_interleave(samples, 0), actions.flatten(0, 1))
         predicted = flat.unflatten(0, actions.shape[:2])
         self._applications += flat.shape[0] * flat.shape[1]
         return predicted, checked_cost(self._cost, predicted, actions)
+
+
+def evaluate_all(
+    model: Dynamics,
+    embedding: Float[Tensor, "batch latent"],
+    cost: Cost,
+    choices: Float[Tensor, "choices action"],
+    sequences: Float[Tensor, "samples horizon action"],
+) -> Evaluated:
+    """Predict the embeddings along all sequences of some actions, each beginning of a sequence once, and their costs.
+
+    Args:
+        model: predicts.
+        embedding: (B, d) where each environment is.
+        cost: is asked for the cost of each sequence.
+        choices: K actions.
+        sequences: all K^H sequences of these, in the order of `torch.cartesian_prod`.
+
+    Raises:
+        PlanningError: see `checked_cost`.
+    """
+    batch, (samples, horizon, _) = len(embedding), sequences.shape
+    levels = [embedding[:, None]]
+    for _ in range(horizon):
+        before = levels[-1].repeat_interleave(len(choices), 1).flatten(0, 1)
+        actions = choices.repeat(len(before) // len(choices), 1)
+        levels.append(model.rollout(before, actions[:, None])[:, 0].unflatten(0, (batch, -1)))
+    # Level t has K^t states, each the state at that step of K^(H - t) sequences that follow each other.
+    sizes = [len(choices) ** step for step in range(1, horizon + 1)]
+    numbers = torch.arange(samples, device=embedding.device)
+    index = torch.stack([sum(sizes[:step]) + numbers // (samples // size) for step, size in enumerate(sizes)], 1)
+    states = torch.cat(levels[1:], 1)
+    predicted = states[:, index]
+    if _values_alone(cost):
+        value = cost.value(states[:, :, None])[:, :, 0]
+        return predicted, checked(cost.total(value[:, index]), (batch, samples))
+    return predicted, checked_cost(cost, predicted, sequences.expand(batch, *sequences.shape))
+
+
+def _values_alone(cost: Cost) -> TypeGuard[ValueCost]:
+    """Tell whether the cost of a sequence is made of the values of its embeddings and of nothing else."""
+    return type(cost).__call__ is ValueCost.__call__
 
 
 class _Tree:
