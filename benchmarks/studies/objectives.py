@@ -30,7 +30,7 @@ from benchmarks.studies.kinds import kinds_of
 from benchmarks.studies.objectives_tables import chosen_table, draw, tables
 from benchmarks.studies.recipes import VARIANTS as WORLDS
 from benchmarks.studies.records import Records, Table
-from benchmarks.studies.search import Search
+from benchmarks.studies.search import Search, worker_processes
 from benchmarks.studies.study import Measures, Study, add_curve_options, list_variants, settings, study_parser
 
 SCORES = "objectives-search.csv"
@@ -151,16 +151,17 @@ def main() -> None:
     records = Records(options.records, "objectives", CURVES)
     score = score_counting if options.world == "counting" else score_grid
     chosen = {}
-    for name, each in every.items():
-        quick = {setting: [*given, *QUICK] for setting, given in each.items()}
-        search = Search(f"{options.world}/{name}", quick, scores, options.runs / "search", score)
-        setting = search.halving.winner(search.scores()) if options.recorded else search.complete(options.lanes)
-        if setting is None:
-            continue
-        chosen[name] = setting
-        variant = {f"{options.world}-{name}": each[setting]}
-        if not options.recorded:
-            Study(options.runs, variant, options.seeds, records, measure).complete(options.lanes)
+    with worker_processes(options.lanes) as pool:
+        for name, each in every.items():
+            quick = {setting: [*given, *QUICK] for setting, given in each.items()}
+            search = Search(f"{options.world}/{name}", quick, scores, options.runs / "search", score)
+            setting = search.halving.winner(search.scores()) if options.recorded else search.complete(pool)
+            if setting is None:
+                continue
+            chosen[name] = setting
+            variant = {f"{options.world}-{name}": each[setting]}
+            if not options.recorded:
+                Study(options.runs, variant, options.seeds, records, measure).complete(options.lanes)
     print_study(options.world, chosen, records, options.seeds, options.out)
 
 
@@ -179,17 +180,16 @@ def print_study(
         draw(world, found, out)
 
 
-def score_counting(report: Mapping[str, Any]) -> float:
+def score_counting(row: Mapping[str, float]) -> float:
     """Return the lowest separation of a level of R_D*(reward) on held-out transitions, 0 where there is none."""
-    trained = report["held_out"]["trained"]
-    found = [trained[f"theorem_separation_{level}"] for level in range(1, LEVELS_MEASURED + 1)]
-    return min((each for each in found if each is not None), default=0.0)
+    found = [row[f"theorem/separation_{level}"] for level in range(1, LEVELS_MEASURED + 1)]
+    return min((each for each in found if not math.isnan(each)), default=0.0)
 
 
-def score_grid(report: Mapping[str, Any]) -> float:
-    """Return the smallest explained share of a level of R_D*(terminated) on held-out transitions."""
-    found = report["held_out"]["trained"]["theorem_least_explained_share"]
-    return 0.0 if found is None or math.isnan(found) else float(found)
+def score_grid(row: Mapping[str, float]) -> float:
+    """Return the smallest explained share of a level of R_D*(terminated) on held-out transitions, 0 without one."""
+    found = row["theorem/least_explained_share"]
+    return 0.0 if math.isnan(found) else found
 
 
 def measure(path: Path) -> Measures:

@@ -1,16 +1,24 @@
 """Choose settings by successive halving: all are trained a little, the best half more, on seeds of the search alone."""
 
-import json
-import math
+import multiprocessing
 import shutil
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import torch
+from pjepa_agent.cli.train import configure
+from pjepa_agent.cli.train import make_parser as train_parser
+from pjepa_agent.envs.registry import make_domain
+from pjepa_agent.run import prepare, train_run
+from pjepa_agent.runs.directory import RunDirectory
+from pjepa_agent.runs.metrics import MetricsFile
+from pjepa_agent.training import TrainingError
 
 from benchmarks.studies.records import UPDATE, Table
-from benchmarks.studies.study import train
 
 WORST = -1.0
 """Score of a training that stopped at numbers that are not finite, below every other."""
@@ -78,6 +86,25 @@ class Halving:
         return sorted(names, key=lambda name: (-scores[name, rung], self.names.index(name)))
 
 
+def worker_processes(lanes: int) -> ProcessPoolExecutor:
+    """Return processes of one thread each that try settings, and import PyTorch once."""
+    return ProcessPoolExecutor(lanes, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,))
+
+
+def last_evaluation(path: Path, options: Sequence[str]) -> Mapping[str, float] | None:
+    """Train with options of `pjepa-train`, or go on, and return the last evaluation; None if the training diverged."""
+    if (path / "config.json").is_file():
+        run, config = RunDirectory.open(path)
+    else:
+        config = prepare(configure(train_parser().parse_args(list(options))))
+        run = RunDirectory.create(path, config, make_domain(config.collection).spec)
+    try:
+        train_run(run, config, "cpu", results=False)
+    except TrainingError:
+        return None
+    return MetricsFile(run.metrics, until=config.optimization.updates).rows[-1]
+
+
 class Search:
     """Search the settings of one candidate, keeping every score in a table, from which it goes on.
 
@@ -86,8 +113,9 @@ class Search:
         settings: options of `pjepa-train` by the name of the setting.
         table: of the scores of all candidates.
         folder: of the run directories, each removed once it has its score.
-        score: reads the score, larger is better, from a report.
+        score: reads the score, larger is better, from the last evaluation.
         rungs: the rounds.
+        evaluate: trains in a directory with options and returns the last evaluation, None if the training diverged.
     """
 
     def __init__(
@@ -96,11 +124,12 @@ class Search:
         settings: Mapping[str, Sequence[str]],
         table: Table,
         folder: Path,
-        score: Callable[[Mapping[str, Any]], float],
+        score: Callable[[Mapping[str, float]], float],
         rungs: Sequence[Rung] = RUNGS,
+        evaluate: Callable[[Path, Sequence[str]], Mapping[str, float] | None] = last_evaluation,
     ) -> None:
         self.candidate, self.settings, self.table, self.folder, self.score = candidate, settings, table, folder, score
-        self.halving = Halving(list(settings), rungs)
+        self.halving, self.evaluate = Halving(list(settings), rungs), evaluate
 
     def scores(self) -> dict[tuple[str, int], float]:
         """Read the scores so far, of rungs with the same updates and seed."""
@@ -114,15 +143,11 @@ class Search:
                         found[name, rung] = row[SCORE]
         return found
 
-    def complete(self, lanes: int) -> str:
-        """Train what lacks a score, `lanes` at a time, and return the best setting.
-
-        Raises:
-            SystemExit: a training failed for another reason than numbers that are not finite.
-        """
+    def complete(self, pool: Executor) -> str:
+        """Train what lacks a score, as much at a time as the pool has workers, and return the best setting."""
         while pending := self.halving.pending(self.scores()):
-            with ThreadPoolExecutor(lanes) as pool:
-                list(pool.map(lambda trial: self._try(*trial), pending))
+            for _ in pool.map(self._try, *zip(*pending, strict=True)):
+                pass
         winner = self.halving.winner(self.scores())
         assert winner is not None
         return winner
@@ -131,13 +156,10 @@ class Search:
         _, updates, seed = self.halving.rungs[rung]
         path = self.folder / f"{self.candidate}-{name}-{updates}".replace("/", "-")
         path.parent.mkdir(parents=True, exist_ok=True)
-        options = [*self.settings[name], "--updates", str(updates), "--seed", str(seed)]
-        row: dict[str, float] = {UPDATE: updates, SCORE: WORST, SECONDS: math.nan}
-        if train(path, options, 1) is None:
-            report = json.loads((path / "report.json").read_text())
-            row |= {SCORE: self.score(report), SECONDS: report["seconds"]}
-        elif not (path / "offending_batch.npz").is_file():
-            raise SystemExit(f"{path}: not trained")
-        print(f"{self.candidate}, {name}, {updates} updates: {row[SCORE]:.4f}", file=sys.stderr, flush=True)
+        started = time.monotonic()
+        found = self.evaluate(path, [*self.settings[name], "--updates", str(updates), "--seed", str(seed)])
+        score = WORST if found is None else self.score(found)
+        row = {UPDATE: updates, SCORE: score, SECONDS: time.monotonic() - started}
+        print(f"{self.candidate}, {name}, {updates} updates: {score:.4f}", file=sys.stderr, flush=True)
         self.table.put((f"{self.candidate}/{name}", seed), [row])
         shutil.rmtree(path)

@@ -1,12 +1,16 @@
 """Successive halving: its schedule, and that it goes on where it was stopped."""
 
-import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from pjepa_agent.cli.train import configure, make_parser
+from pjepa_agent.run import train_run
+from pjepa_agent.runs.directory import RunDirectory
+from pjepa_agent.runs.metrics import MetricsFile
 
-from benchmarks.studies import search as searches
 from benchmarks.studies.records import Table
-from benchmarks.studies.search import RUNGS, WORST, Halving, Rung, Search
+from benchmarks.studies.search import RUNGS, WORST, Halving, Rung, Search, last_evaluation
+from benchmarks.studies.study import settings
 
 NAMES = [f"setting {number}" for number in range(8)]
 QUALITY = dict(zip(NAMES, (0.3, 0.9, 0.1, 0.7, 0.2, 0.8, 0.6, 0.4), strict=True))
@@ -39,42 +43,41 @@ def test_a_schedule_begins_with_all_and_grows_fewer(rungs):
 
 
 class Trainings:
-    """Stand for `train`: note what is trained, and stop, diverge or fail where asked to."""
+    """Stand for `last_evaluation`: note what is trained, and stop or diverge where asked to."""
 
-    def __init__(self, stop_after=None, diverging=(), failing=()):
-        self.done, self.stop_after, self.diverging, self.failing = [], stop_after, diverging, failing
+    def __init__(self, stop_after=None, diverging=()):
+        self.done, self.stop_after, self.diverging = [], stop_after, diverging
 
-    def __call__(self, path, options, threads):
+    def __call__(self, path, options):
         if self.stop_after is not None and len(self.done) >= self.stop_after:
             raise KeyboardInterrupt
-        assert threads == 1
         name = options[0]
         self.done.append((name, *options[1:]))
         path.mkdir(parents=True)
-        if name in self.failing:
-            return path
-        if name in self.diverging:
-            (path / "offending_batch.npz").touch()
-            return path
-        (path / "report.json").write_text(json.dumps({"quality": QUALITY[name], "seconds": 2.5}))
-        return None
+        return None if name in self.diverging else {"quality": QUALITY[name]}
 
 
-def make_search(folder, monkeypatch, trainings):
-    monkeypatch.setattr(searches, "train", trainings)
+def make_search(folder, trainings):
     given = {name: [name] for name in NAMES}
-    return Search("world/objective", given, Table(folder / "scores.csv"), folder / "runs", lambda each: each["quality"])
+    table = Table(folder / "scores.csv")
+    return Search("world/objective", given, table, folder / "runs", lambda row: row["quality"], evaluate=trainings)
 
 
-def test_a_search_that_is_stopped_goes_on_and_trains_nothing_twice(tmp_path, monkeypatch):
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+def test_a_search_that_is_stopped_goes_on_and_trains_nothing_twice(tmp_path, pool):
     done = []
     for stop in (0, 3, 5, 2):
         trainings = Trainings(stop_after=stop)
         with pytest.raises(KeyboardInterrupt):
-            make_search(tmp_path, monkeypatch, trainings).complete(lanes=1)
+            make_search(tmp_path, trainings).complete(pool)
         done += trainings.done
     trainings = Trainings()
-    assert make_search(tmp_path, monkeypatch, trainings).complete(lanes=2) == "setting 1"
+    assert make_search(tmp_path, trainings).complete(pool) == "setting 1"
     done += trainings.done
     expected = [(name, rung) for rung in RUNGS for name in (NAMES if rung is RUNGS[0] else BEST_FOUR)]
     assert sorted(done) == sorted(
@@ -83,17 +86,36 @@ def test_a_search_that_is_stopped_goes_on_and_trains_nothing_twice(tmp_path, mon
     assert list((tmp_path / "runs").iterdir()) == []
     # A finished one needs nothing but its scores.
     again = Trainings(stop_after=0)
-    assert make_search(tmp_path, monkeypatch, again).complete(lanes=1) == "setting 1"
+    assert make_search(tmp_path, again).complete(pool) == "setting 1"
 
 
-def test_a_setting_that_diverges_is_the_worst(tmp_path, monkeypatch):
-    search = make_search(tmp_path, monkeypatch, Trainings(diverging=("setting 1",)))
-    assert search.complete(lanes=1) == "setting 5"
+def test_a_setting_that_diverges_is_the_worst(tmp_path, pool):
+    search = make_search(tmp_path, Trainings(diverging=("setting 1",)))
+    assert search.complete(pool) == "setting 5"
     assert search.scores()["setting 1", 0] == WORST
 
 
-def test_a_training_that_fails_otherwise_stops_the_search(tmp_path, monkeypatch):
-    search = make_search(tmp_path, monkeypatch, Trainings(failing=("setting 0",)))
-    with pytest.raises(SystemExit, match="not trained"):
-        search.complete(lanes=1)
-    assert ("setting 0", 0) not in search.scores()
+TINY = settings(
+    "collection.transitions=200", "network.latent_dim=16", "network.width=4", "network.hidden_dim=32",
+    "optimization.batch_size=16", "optimization.autocast=false", "evaluation.every=3",
+    "evaluation.reference_per_count=4", "evaluation.scored_per_count=30", "evaluation.transitions=120",
+    "evaluation.probe_per_count=0",
+)  # fmt: skip
+
+
+def test_a_training_of_a_search_ends_where_pjepa_train_does(tmp_path):
+    options = [*TINY, "--updates", "4"]
+    row = last_evaluation(tmp_path / "search", options)
+    assert row["update"] == 4
+    config = configure(make_parser().parse_args(options))
+    run = RunDirectory.create(tmp_path / "run", config)
+    train_run(run, config, "cpu")
+    expected = MetricsFile(run.metrics, until=4).rows[-1]
+    assert {name: row[name] for name in row if "second" not in name} == pytest.approx(
+        {name: expected[name] for name in expected if "second" not in name}, nan_ok=True
+    )
+
+
+def test_a_training_that_diverges_has_no_evaluation(tmp_path):
+    options = [*TINY, *settings("network.normalization=none", "optimization.learning_rate=1000"), "--updates", "50"]
+    assert last_evaluation(tmp_path / "search", options) is None
