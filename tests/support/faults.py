@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -111,17 +112,20 @@ def at_random(undisturbed: Undisturbed, kills: int, seed: int) -> int:
 
 
 def at_calls(undisturbed: Undisturbed, stride: int) -> int:
-    """Die right before and right after every call that changes a file; the number of deaths."""
+    """Go on from where a death right before and right after every call that changes a file leaves a run; their number.
+
+    A process dies after the call, and has kept what was there before it.
+    """
     done, config = 0, undisturbed.config
     for call in range(0, 10_000, stride):
-        for after in (False, True):
-            run = undisturbed.folder / f"call-{call}-{after}"
-            status = fork(lambda run=run, call=call, after=after: die_at(call, after, run, config))
+        before, after = (undisturbed.folder / f"call-{call}-{side}" for side in ("before", "after"))
+        status = fork(lambda before=before, after=after, call=call: die_at(call, before, after, config))
+        if status == 0:  # there are no more calls
+            assert done > 0
+            return done
+        assert status == -signal.SIGKILL, f"{after}: ended with {status}"
+        for run in (before, after):
             nothing_is_lost(run, config)
-            if status == 0:  # there are no more calls
-                assert done > 0
-                return done
-            assert status == -signal.SIGKILL, f"{run}: ended with {status}"
             done += 1
             assert fork(lambda run=run: go_on(run, config)) == 0, f"{run}: does not go on"
             same(undisturbed.whole, run)
@@ -185,8 +189,8 @@ def nothing_is_lost(path: Path, config: Config) -> None:
     assert rows[: state["update"] // every + 1] == list(range(0, state["update"] + 1, every)), f"{path}: {rows}"
 
 
-def die_at(call: int, after: bool, path: Path, config: Config) -> None:
-    """A run whose process dies at its n-th call that changes a file, before or after the call is done."""
+def die_at(call: int, before: Path, path: Path, config: Config) -> None:
+    """A run whose process dies right after its n-th call that changes a file, with a copy of it right before."""
     calls = 0
 
     def counted(function: Callable[..., object]) -> Callable[..., object]:
@@ -194,8 +198,8 @@ def die_at(call: int, after: bool, path: Path, config: Config) -> None:
             nonlocal calls
             calls += 1
             last = calls == call + 1
-            if last and not after:
-                os.kill(os.getpid(), signal.SIGKILL)
+            if last:
+                copy(path, before)
             try:
                 return function(*arguments, **named)
             finally:  # also of one that fails, such as the removal of a file that is not there
@@ -209,6 +213,15 @@ def die_at(call: int, after: bool, path: Path, config: Config) -> None:
     assert files.os is os
     go_on(path, config)
     assert calls <= call, "a call that was to be the last was not"
+
+
+def copy(path: Path, other: Path) -> None:
+    """Copy what there is of a run, with what it is said to have saved."""
+    if path.exists():
+        shutil.copytree(path, other)
+    log = path.with_name(path.name + ".saved")
+    if log.exists():
+        shutil.copy(log, other.with_name(other.name + ".saved"))
 
 
 def same(whole: Path, parts: Path) -> None:
