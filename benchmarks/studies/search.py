@@ -15,6 +15,7 @@ from pjepa_agent.cli.train import make_parser as train_parser
 from pjepa_agent.envs.registry import make_domain
 from pjepa_agent.run import prepare, train_run
 from pjepa_agent.runs.directory import RunDirectory
+from pjepa_agent.runs.interruption import quiet_libraries
 from pjepa_agent.runs.metrics import MetricsFile
 from pjepa_agent.training import TrainingError
 
@@ -88,7 +89,12 @@ class Halving:
 
 def worker_processes(lanes: int) -> ProcessPoolExecutor:
     """Return processes of one thread each that try settings, and import PyTorch once."""
-    return ProcessPoolExecutor(lanes, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,))
+    return ProcessPoolExecutor(lanes, multiprocessing.get_context("spawn"), _begin_worker)
+
+
+def _begin_worker() -> None:
+    torch.set_num_threads(1)
+    quiet_libraries()
 
 
 def last_evaluation(path: Path, options: Sequence[str]) -> Mapping[str, float] | None:

@@ -141,8 +141,11 @@ def train(path: Path, options: Sequence[str], threads: int | None = None) -> Pat
 
 
 def execute(command: Sequence[str], threads: int | None) -> tuple[int, str]:
-    """Run a command on so many threads; return its exit status and what it wrote to standard error."""
-    environment = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
+    """Run a command on so many threads, or on as many as the environment says where it does.
+
+    Return its exit status and what it wrote to standard error.
+    """
+    environment = ({} if threads is None else {"OMP_NUM_THREADS": str(threads)}) | dict(os.environ)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     return done.returncode, done.stderr
 
