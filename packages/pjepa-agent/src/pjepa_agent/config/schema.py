@@ -224,6 +224,8 @@ class AblationConfig:
     """Divisor of pixels: 255, as in the paper, or the largest value in the image, which takes brightness away."""
     convolution_gain: Annotated[float, Between(0, 1e3)] = 0.0
     """Deviation of initial convolutions times sqrt(inputs), He's 1.414; 0: PyTorch's default, as in the paper."""
+    start: Literal["drawn", "centred", "scaled", "centred-scaled"] = "drawn"
+    """Kernels of an encoder without normalisation: as drawn, without response to the mean, or of unit deviation."""
     weight_decay: Annotated[float, Between(0, 1e3)] = 0.0
     """Decoupled weight decay, per unit of learning rate."""
 
@@ -254,6 +256,11 @@ class Config:
         self._check_auxiliary()
         if self.compute.graph == "on" and not self.compute.fast_paths:
             raise ConfigError("compute.graph='on': needs the fused Adam of compute.fast_paths=true")
+        if self.ablation.start != "drawn" and (self.network.normalization, self.network.encoder) != ("none", "auto"):
+            raise ConfigError(
+                f"ablation.start={self.ablation.start!r}: is for the encoder of images without normalisation; set "
+                "network.normalization=none and network.encoder=auto"
+            )
         if not is_device(self.compute.device):
             raise ConfigError(f"compute.device={self.compute.device!r}: must be {DEVICES}")
         if self.evaluation.batch_norm_samples == 1:

@@ -249,6 +249,8 @@ def check_networks(
             "network.control_heads=True: their policy needs continuous actions between bounds, which this world does "
             "not have; set network.control_heads=false"
         )
+    if config.ablation.start != "drawn" and not spec.images:
+        raise ConfigError(f"ablation.start={config.ablation.start!r}: is for images, and this world is seen in vectors")
     if config.network.encoder != "auto":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)

@@ -20,7 +20,9 @@ from pjepa_agent.config.schema import Config
 from pjepa_agent.envs.base import Spec
 from pjepa_agent.evaluation.held_out_episodes import make_held_out
 from pjepa_agent.model import PJEPA
+from pjepa_agent.networks.encoder import ResNetEncoder
 from pjepa_agent.networks.encoders import EncoderFactory
+from pjepa_agent.networks.start import begin
 from pjepa_agent.objectives.base import Batch, Setup, TrainStep
 from pjepa_agent.objectives.readouts import ReadoutObjective
 from pjepa_agent.objectives.registry import make_objective
@@ -38,6 +40,9 @@ logger = logging.getLogger("pjepa_agent")
 
 STANDARDIZED = 65_536
 """Vectors whose mean and deviation standardise them all."""
+
+BEGUN_ON = 512
+"""Images that an encoder without normalisation is begun on, see `networks.start`."""
 
 WORTH_COMPILING = 30_000
 """Updates from which on compiling pays where a graph is replayed anyway: it takes 40 s and saves 2 ms on an H200."""
@@ -84,6 +89,10 @@ class Trainer:
         self.replay = _make_replay(config, run, data, device, processes, share)
         if not self.spec.images:
             self.model.standardize(processes.broadcast(self.replay.observations(STANDARDIZED)))
+        elif config.ablation.start != "drawn":
+            assert isinstance(self.model.encoder, ResNetEncoder)
+            images = processes.broadcast(self.replay.observations(BEGUN_ON)).to(device)
+            begin(self.model.encoder, images, config.ablation.start)
 
         self._compiler = self._make_compiler()
         setup = Setup(config, self.spec, self.model.core, action_codes(data, processes))
