@@ -148,6 +148,17 @@ def act_at_random(world: str, seed: int) -> Rows:
     return curve.rows
 
 
+def enlarged(environment: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+    """Show small images twice as large: the convolutions of PPO's network need at least 36 pixels."""
+    seen = environment.observation_space
+    assert isinstance(seen, gymnasium.spaces.Box)
+    height, width, channels = seen.shape
+    if min(height, width) >= 36:
+        return environment
+    large = gymnasium.spaces.Box(0, 255, (2 * height, 2 * width, channels), np.uint8)
+    return gymnasium.wrappers.TransformObservation(environment, lambda image: image.repeat(2, 0).repeat(2, 1), large)
+
+
 def train_ppo(world: str, seed: int) -> Rows:
     """Train PPO as it comes, but for rollouts of 64 steps that fit the budget, and return the curve."""
     try:
@@ -163,7 +174,7 @@ def train_ppo(world: str, seed: int) -> Rows:
             curve.look(self.num_timesteps)
             return True
 
-    vector = DummyVecEnv([curve.make] * ENVIRONMENTS)
+    vector = DummyVecEnv([lambda: enlarged(curve.make())] * ENVIRONMENTS)
     policy = stable_baselines3.PPO("CnnPolicy", vector, n_steps=64, batch_size=128, seed=seed, device="cpu")
     policy.learn(STEPS, callback=Look())
     return curve.rows

@@ -1,0 +1,32 @@
+"""The study of the plateau."""
+
+import math
+
+import pytest
+from pjepa_agent.cli.train import configure, make_parser
+from pjepa_agent.model import PJEPA
+
+from benchmarks.studies import plateau
+
+
+def config(name):
+    return configure(make_parser().parse_args(plateau.VARIANTS[name]))
+
+
+@pytest.mark.parametrize("name", plateau.STARTS)
+def test_all_starts_have_one_architecture_and_one_objective_without_normalisation(name):
+    paper, other = config("paper"), config(name)
+    assert other.network == paper.network
+    assert other.network.normalization == "none"
+    assert (other.objective.transition_weight, other.objective.auxiliary_weight) == (2, 10)
+    sizes = [sum(each.numel() for each in PJEPA.untrained(one).parameters()) for one in (paper, other)]
+    assert sizes[0] == sizes[1]
+
+
+def rows(losses):
+    return [{"update": 50 * number, "losses/auxiliary": loss} for number, loss in enumerate(losses)]
+
+
+def test_the_plateau_ends_where_the_loss_is_below_half_of_a_constant_predictions():
+    assert plateau.escape(rows([math.nan, 0.41, 0.21, 0.19, 0.3]), constant=0.4) == 150
+    assert plateau.escape(rows([math.nan, 0.41, 0.2]), constant=0.4) is None
