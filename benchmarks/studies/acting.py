@@ -40,7 +40,8 @@ ENVIRONMENTS = 16
 """Environments side by side."""
 
 STEPS_COLUMN, SUCCESS, RETURN = "collection/environment_steps", "collection/success", "collection/return"
-CURVES = (STEPS_COLUMN, "collection/episodes", RETURN, SUCCESS)
+EPISODES = "collection/episodes"
+CURVES = (STEPS_COLUMN, EPISODES, RETURN, SUCCESS)
 
 STEPS_PER_UPDATE = 10
 
@@ -120,14 +121,18 @@ class Curve:
         self._target = config.collection.target if config.counting else None
         self.outcomes: deque[tuple[float, bool]] = deque(maxlen=RECENT)
         self.rows: Rows = []
+        self._due = EVERY
 
     def make(self) -> gymnasium.Env[Any, Any]:
         """Make an environment whose episodes count."""
         return Watched(self.acting.make(), self.outcomes, self._target)
 
     def look(self, steps: int) -> None:
-        """Add a row after so many environment steps, if one is due."""
-        if steps >= EVERY * (len(self.rows) + 1) and self.outcomes:
+        """Add a row after so many environment steps, if one is due and as many episodes as it is of have ended."""
+        if steps < self._due:
+            return
+        self._due += EVERY
+        if len(self.outcomes) == RECENT:
             total, success = np.mean(np.array(self.outcomes, float), 0)
             self.rows.append({UPDATE: steps, STEPS_COLUMN: steps, RETURN: total, SUCCESS: success})
 
@@ -245,13 +250,18 @@ def format_table(curves: Mapping[Key, Rows], seconds: Mapping[Key, float], world
     for name, title in TITLES.items():
         keys = [(f"{world}-{name}", seed) for seed in seeds if (f"{world}-{name}", seed) in curves]
         if keys:
-            found = [curves[key] for key in keys]
+            found = [full_windows(curves[key]) for key in keys]
             minutes = [seconds[key] / 60 for key in keys if key in seconds]
             rows.append([
                 title, str(len(keys)), *(spread((success_at(each, steps) for each in found), ".2f") for steps in SHOWN),
                 ", ".join(first_solved(each) for each in found), spread(minutes, ".0f"),
             ])  # fmt: skip
     return markdown(["acts", "seeds", *shown, f"{BAR} solved after", "minutes"], rows)
+
+
+def full_windows(rows: Rows) -> Rows:
+    """Leave out rows of a run that are of fewer than `RECENT` episodes: those that end first are the solved ones."""
+    return [row for row in rows if row.get(EPISODES, RECENT) >= RECENT]
 
 
 def success_at(rows: Rows, steps: int) -> float | None:
