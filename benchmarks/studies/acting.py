@@ -9,15 +9,19 @@ Stable-Baselines3, which are no runs of `pjepa-train`, act in the same environme
 import argparse
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
+from matplotlib.figure import Figure
 from pjepa_agent.cli.train import configure
 from pjepa_agent.cli.train import make_parser as train_parser
 from pjepa_agent.envs.acting import Acting
 from pjepa_agent.envs.lockstep import RECENT
 from pjepa_agent.envs.registry import make_domain
+from pjepa_agent.figures.colors import DISTINCT
+from pjepa_agent.figures.run import save_figure, unstyled
 from pjepa_agent.runs.metrics import Rows
 
 from benchmarks.studies.records import UPDATE, Key, Records, Table
@@ -77,6 +81,9 @@ TITLES = {
     "random": "random policy",
 }
 """Titles of the rows."""
+
+PANELS = {"counting": "counting world", "minigrid": "MiniGrid-Empty-5x5"}
+"""Titles of the worlds."""
 
 SHOWN = (2_000, 4_000, 6_000, 10_000, 20_000)
 """Environment steps whose success is shown."""
@@ -212,6 +219,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="+", choices=list(TITLES), default=list(TITLES), help="only these rows")
     parser.add_argument("--recorded", action="store_true", help="train nothing, and print what is recorded")
     parser.add_argument("--list", action="store_true", help="print each variant with its options, and exit")
+    parser.add_argument("--out", type=Path, help="also draw the returns, into this picture")
     return parser
 
 
@@ -230,6 +238,8 @@ def main() -> None:
     curves = records.metrics() | table.read()
     seconds = {key: run["report"]["seconds"] for key, run in records.runs().items()}
     print("\n\n".join(f"{world}:\n\n{format_table(curves, seconds, world, options.seeds)}" for world in options.worlds))
+    if options.out:
+        draw(curves, options.worlds, options.seeds, options.out)
 
 
 def complete_others(table: Table, worlds: Sequence[str], only: Sequence[str], seeds: Sequence[int]) -> None:
@@ -254,9 +264,10 @@ def format_table(curves: Mapping[Key, Rows], seconds: Mapping[Key, float], world
             minutes = [seconds[key] / 60 for key in keys if key in seconds]
             rows.append([
                 title, str(len(keys)), *(spread((success_at(each, steps) for each in found), ".2f") for steps in SHOWN),
-                ", ".join(first_solved(each) for each in found), spread(minutes, ".0f"),
+                ", ".join(first_solved(each) for each in found),
+                spread((each[-1][RETURN] for each in found if each), ".2f"), spread(minutes, ".0f"),
             ])  # fmt: skip
-    return markdown(["acts", "seeds", *shown, f"{BAR} solved after", "minutes"], rows)
+    return markdown(["acts", "seeds", *shown, f"{BAR} solved after", "return at the end", "minutes"], rows)
 
 
 def full_windows(rows: Rows) -> Rows:
@@ -274,6 +285,31 @@ def first_solved(rows: Rows) -> str:
     """Return the environment steps of the first row at which `BAR` of the latest episodes were solved."""
     reached = [row[STEPS_COLUMN] for row in rows if row[SUCCESS] >= BAR]
     return f"{reached[0]:,.0f}" if reached else "never"
+
+
+@unstyled
+def draw(curves: Mapping[Key, Rows], worlds: Sequence[str], seeds: Sequence[int], path: Path) -> None:
+    """Write a figure: the return of the latest episodes over environment steps, a line a seed, a panel a world.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    figure = Figure(figsize=(4.2 * len(worlds), 3.2), layout="constrained")
+    panels = figure.subplots(1, len(worlds), squeeze=False, sharey=True)[0]
+    for panel, world in zip(panels, worlds, strict=True):
+        for color, (name, title) in zip(DISTINCT, TITLES.items(), strict=False):
+            known = [curves[f"{world}-{name}", seed] for seed in seeds if (f"{world}-{name}", seed) in curves]
+            for number, rows in enumerate(map(full_windows, known)):
+                steps, returns = [row[STEPS_COLUMN] for row in rows], [row[RETURN] for row in rows]
+                panel.plot(steps, returns, color=color, linewidth=1.2, label=None if number else title)
+        panel.set_title(PANELS[world], fontsize=10)
+        panel.set(xlabel="environment steps", ylim=(0, 1.02), xlim=(0, STEPS), xticks=range(0, STEPS + 1, STEPS // 4))
+        panel.xaxis.set_major_formatter("{x:,.0f}")
+    panels[0].set_ylabel("return of the latest 100 episodes")
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside lower center", ncols=4
+    )
+    save_figure(figure, path, dpi=120)
 
 
 if __name__ == "__main__":

@@ -73,3 +73,10 @@ def test_every_world_has_every_learner_in_one_network(world):
     assert list(found) == [f"{world}-pjepa", f"{world}-tdmpc2"]
     for options in found.values():
         assert set(acting.SHARED) <= set(options)
+
+
+def test_the_figure_has_a_line_a_seed_of_whoever_is_known(tmp_path):
+    known = [row | {acting.RETURN: 0.5} for row in rows((2_000, 0.5, 100), (3_008, 0.99, 150))]
+    acting.draw({("counting-ppo", 0): known, ("minigrid-random", 1): known}, ["counting", "minigrid"], [0, 1],
+                tmp_path / "acting.png")  # fmt: skip
+    assert (tmp_path / "acting.png").stat().st_size > 10_000
