@@ -5,6 +5,7 @@ import os
 import pytest
 
 os.environ.setdefault("LANCE_LOG", "error")  # read as the library is imported, which tests may do before the command
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # as the commands do, since several processes share the cores
 
 
 def pytest_addoption(parser):

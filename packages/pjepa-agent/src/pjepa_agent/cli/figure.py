@@ -7,6 +7,7 @@ from pathlib import Path
 from bisim_theory.console import Parser, plain_warnings, print_error, print_note, print_result
 
 from pjepa_agent.cli.terminal import PICTURE_FORMATS, heavy_imports, log_to_terminal, picture_path
+from pjepa_agent.cli.waiting import wait_briefly
 
 DESCRIPTION = """\
 Draw the paper's Figure 2 for trained runs, one column per run: PCA of 256 held-out embeddings, the distances between
@@ -68,6 +69,7 @@ def _draw(options: argparse.Namespace, out: Path) -> int:
     from pjepa_agent.runs.directory import RunDirectory, RunError
 
     log_to_terminal()
+    wait_briefly()
     try:
         for run in options.runs:  # before fitting a decoder for the first takes minutes
             RunDirectory.open(run)

@@ -9,6 +9,7 @@ from typing import Any
 from bisim_theory.console import Parser, plain_warnings, print_error, print_result
 
 from pjepa_agent.cli.terminal import heavy_imports, log_to_terminal
+from pjepa_agent.cli.waiting import wait_briefly
 
 DESCRIPTION = """\
 Plan with a trained run, in its world: act by the predictions of its dynamics T, towards the reward that P predicts or
@@ -105,6 +106,7 @@ def _plan(options: argparse.Namespace) -> int:
     from pjepa_agent.runs.directory import RunDirectory, RunError
 
     log_to_terminal()
+    wait_briefly()
     errors: tuple[type[BaseException], ...] = (RunError, DatasetError, ConfigError, OSError, MemoryError)
     try:
         RunDirectory.open(options.run)  # before PyTorch is imported

@@ -13,6 +13,7 @@ from pjepa_agent.cli.collect_only import check_collect_only, collect_only
 from pjepa_agent.cli.fields import Help, Override, add_field_options
 from pjepa_agent.cli.seed_options import check_seed_options, seed_list
 from pjepa_agent.cli.terminal import heavy_imports, log_to_terminal
+from pjepa_agent.cli.waiting import wait_briefly
 from pjepa_agent.config.fields import DEVICES, ConfigError, is_device, parse_value
 from pjepa_agent.config.presets import PRESETS, make_config
 from pjepa_agent.config.schema import EXPERIMENTS, OBJECTIVES, OWN_FIELDS, Config
@@ -206,6 +207,7 @@ def _main(argv: list[str] | None) -> int:
     parser = make_parser()
     options = parser.parse_args(argv)
     log_to_terminal()
+    wait_briefly()
     if options.resume is not None:
         _check_resumed(parser, options)
         return _resume(parser, options)
