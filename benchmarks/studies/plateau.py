@@ -63,6 +63,8 @@ STARTS: Mapping[str, list[str]] = {
 
 VARIANTS = {name: [*TWIN, *options] for name, options in STARTS.items()}
 
+CURVES = ("losses/transition", "losses/auxiliary", "eval/spread", "eval/within_across_ratio", ACCURACY)
+
 LEARNT = 0.9
 """Accuracy whose first update is told."""
 
@@ -81,7 +83,7 @@ def main() -> None:
         print(list_variants(STARTS))
         return
     variants = {name: VARIANTS[name] for name in options.only}
-    study = Study(options.runs, variants, options.seeds, Records(options.records, "plateau"), measure)
+    study = Study(options.runs, variants, options.seeds, Records(options.records, "plateau", CURVES), measure)
     study.complete(options.lanes)
     print(table(study))
     if options.out:

@@ -30,3 +30,27 @@ def rows(losses):
 def test_the_plateau_ends_where_the_loss_is_below_half_of_a_constant_predictions():
     assert plateau.escape(rows([math.nan, 0.41, 0.21, 0.19, 0.3]), constant=0.4) == 150
     assert plateau.escape(rows([math.nan, 0.41, 0.2]), constant=0.4) is None
+
+
+class Finished:
+    """Stand for a study of one start with two seeds, whose records have the columns that are kept."""
+
+    def __init__(self):
+        self.variants = {"paper": []}
+
+    def metrics(self, name):
+        courses = [(0.4, 0.3, 0.1), (0.4, 0.39, 0.38)]
+        return [
+            [{"update": 50 * number} | dict.fromkeys(plateau.CURVES, loss) for number, loss in enumerate(losses)]
+            for losses in courses
+        ]
+
+    def measures(self, name):
+        return [{"constant": 0.4}] * 2
+
+
+def test_the_table_and_the_figure_are_made_of_the_columns_that_are_kept(tmp_path):
+    row = plateau.table(Finished()).splitlines()[2]
+    assert row.startswith("| paper | 100, never | never, never | 100 |")
+    plateau.draw(Finished(), tmp_path / "plateau.png")
+    assert (tmp_path / "plateau.png").stat().st_size > 10_000
