@@ -105,7 +105,7 @@ def last_evaluation(path: Path, options: Sequence[str]) -> Mapping[str, float] |
         config = prepare(configure(train_parser().parse_args(list(options))))
         run = RunDirectory.create(path, config, make_domain(config.collection).spec)
     try:
-        train_run(run, config, "cpu", results=False)
+        train_run(run, config, results=False)
     except TrainingError:
         return None
     return MetricsFile(run.metrics, until=config.optimization.updates).rows[-1]

@@ -109,7 +109,7 @@ def test_a_training_of_a_search_ends_where_pjepa_train_does(tmp_path):
     assert row["update"] == 4
     config = configure(make_parser().parse_args(options))
     run = RunDirectory.create(tmp_path / "run", config)
-    train_run(run, config, "cpu")
+    train_run(run, config)
     expected = MetricsFile(run.metrics, until=4).rows[-1]
     assert {name: row[name] for name in row if "second" not in name} == pytest.approx(
         {name: expected[name] for name in expected if "second" not in name}, nan_ok=True

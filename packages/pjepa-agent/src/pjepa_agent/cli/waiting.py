@@ -10,7 +10,7 @@ def wait_briefly() -> None:
     """Let threads on a CPU sleep soon where they have nothing to do, unless the environment says how they wait.
 
     Threads that go on looking keep a core from the threads that they wait for, as soon as another program has threads
-    there too: two runs side by side then take ten times as long and more.
+    there too: two runs side by side then take twice as long as they need to, and at times far longer.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
