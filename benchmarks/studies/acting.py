@@ -230,16 +230,22 @@ def main() -> None:
     if options.list:
         print(list_variants(trained))
         return
-    records, table = Records(options.records, "acting", CURVES), Table(options.records / "acting-others.csv")
+    records = Records(options.records, "acting", CURVES)
     if not options.recorded:
         for name, chosen in trained.items():
             Study(options.runs, {name: chosen}, options.seeds, records).complete(options.lanes)
-        complete_others(table, options.worlds, options.only, options.seeds)
-    curves = records.metrics() | table.read()
+        complete_others(records.table, options.worlds, options.only, options.seeds)
+    curves = curves_of(records)
     seconds = {key: run["report"]["seconds"] for key, run in records.runs().items()}
     print("\n\n".join(f"{world}:\n\n{format_table(curves, seconds, world, options.seeds)}" for world in options.worlds))
     if options.out:
         draw(curves, options.worlds, options.seeds, options.out)
+
+
+def curves_of(records: Records) -> dict[Key, Rows]:
+    """Read the curves of whoever acts, which are in one table: recorded runs, and those without `pjepa-train`."""
+    others = {key: rows for key, rows in records.table.read().items() if key[0].partition("-")[2] in OTHERS}
+    return records.metrics() | others
 
 
 def complete_others(table: Table, worlds: Sequence[str], only: Sequence[str], seeds: Sequence[int]) -> None:

@@ -45,6 +45,8 @@ Key = tuple[str, int]
 class Table:
     """Read and write a CSV file of the columns ``variant``, ``seed``, ``update`` and measures.
 
+    A measure that a run does not have is an empty cell in its rows.
+
     Args:
         path: of the file; it need not exist yet.
     """
@@ -59,7 +61,7 @@ class Table:
             with open(self.path, encoding="utf-8", newline="") as file:
                 for row in csv.DictReader(file):
                     key = row.pop("variant"), int(row.pop("seed"))
-                    found.setdefault(key, []).append({name: float(value) for name, value in row.items()})
+                    found.setdefault(key, []).append({name: float(value) for name, value in row.items() if value})
         return found
 
     def put(self, key: Key, rows: Sequence[Mapping[str, float]]) -> None:
@@ -72,7 +74,7 @@ class Table:
                 writer = csv.writer(file, lineterminator="\n")
                 writer.writerow([*INDEX, *names])
                 for index, rows in runs:
-                    writer.writerows([*index, int(row[UPDATE]), *(row[name] for name in names)] for row in rows)
+                    writer.writerows([*index, int(row[UPDATE]), *(row.get(name, "") for name in names)] for row in rows)
 
 
 class Records:
@@ -89,7 +91,7 @@ class Records:
 
     def __init__(self, folder: Path, name: str, columns: Sequence[str] = CURVES) -> None:
         self.path, self._columns = folder / f"{name}.json", columns
-        self._table = Table(folder / f"{name}.csv")
+        self.table = Table(folder / f"{name}.csv")
 
     def runs(self) -> dict[Key, dict[str, Any]]:
         """Read ``report``, ``starts`` and, if the study measures anything, ``measures`` of every run."""
@@ -98,7 +100,7 @@ class Records:
     def metrics(self) -> dict[Key, Rows]:
         """Read the curves of every run: a row an evaluation, the untrained encoder's first."""
         known = self.runs()
-        return {key: rows for key, rows in self._table.read().items() if key in known}
+        return {key: rows for key, rows in self.table.read().items() if key in known}
 
     def configuration(self, variant: str, seed: int) -> Config | None:
         """Return the configuration that the variant's runs have with this seed, None if no run is recorded.
@@ -113,7 +115,7 @@ class Records:
         """Record a finished run of a variant from its run directory."""
         run, config = RunDirectory.open(path)
         metrics = MetricsFile(run.metrics, until=config.optimization.updates).rows
-        self._table.put(
+        self.table.put(
             (variant, config.seed), [{name: row[name] for name in (UPDATE, *self._columns)} for row in metrics]
         )
         added: dict[str, Any] = {"variant": variant, "seed": config.seed, "report": json.loads(run.report.read_text())}

@@ -161,7 +161,7 @@ def test_the_page_of_planning_has_the_tables_that_the_records_make():
 def test_the_page_of_planning_has_the_curves_of_acting_that_the_records_make():
     page = (DOCS / "planning.md").read_text()
     records = Records(RECORDS, "acting", acting.CURVES)
-    curves = records.metrics() | Table(RECORDS / "acting-others.csv").read()
+    curves = acting.curves_of(records)
     seconds = {key: run["report"]["seconds"] for key, run in records.runs().items()}
     worlds = {name.partition("-")[0] for name, _ in curves}
     assert "counting" in worlds

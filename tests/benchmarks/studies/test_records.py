@@ -89,6 +89,15 @@ def test_a_table_gives_back_its_rows_to_the_last_digit(tmp_path):
     assert list(table.read()) == [("other", 2), ("other", 10), ("with, comma", 3)]
 
 
+def test_a_measure_that_a_run_does_not_have_is_an_empty_cell(tmp_path):
+    table = Table(tmp_path / "table.csv")
+    runs = {("a", 0): [{"update": 0, "x": 1.0}], ("b", 0): [{"update": 0, "y": 0.0}, {"update": 1, "x": 2.0, "y": 3.0}]}
+    for key, rows in runs.items():
+        table.put(key, rows)
+    assert table.read() == runs
+    assert table.path.read_text().splitlines()[1:] == ["a,0,0,1.0,", "b,0,0,,0.0", "b,0,1,2.0,3.0"]
+
+
 def test_runs_that_end_at_once_are_all_recorded(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         done = [pool.submit(Table(tmp_path / "t.csv").put, ("v", seed), [{"update": seed}]) for seed in range(24)]
