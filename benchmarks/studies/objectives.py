@@ -25,13 +25,15 @@ from pjepa_agent.evaluation.theorem import LEVELS_MEASURED, PAIRS, represent
 from pjepa_agent.model import PJEPA
 from pjepa_agent.runs.checkpoint import load
 from pjepa_agent.runs.directory import RunDirectory
+from pjepa_agent.runs.metrics import MetricsFile
 
 from benchmarks.studies.kinds import kinds_of
 from benchmarks.studies.objectives_tables import chosen_table, draw, tables
 from benchmarks.studies.recipes import VARIANTS as WORLDS
 from benchmarks.studies.records import Records, Table
-from benchmarks.studies.search import Search, worker_processes
+from benchmarks.studies.search import Search
 from benchmarks.studies.study import Measures, Study, add_curve_options, list_variants, settings, study_parser
+from benchmarks.studies.workers import train_here, worker_processes
 
 SCORES = "objectives-search.csv"
 """Table of the scores of all settings."""
@@ -156,12 +158,11 @@ def main() -> None:
             quick = {setting: [*given, *QUICK] for setting, given in each.items()}
             search = Search(f"{options.world}/{name}", quick, scores, options.runs / "search", score)
             setting = search.halving.winner(search.scores()) if options.recorded else search.complete(pool)
-            if setting is None:
-                continue
-            chosen[name] = setting
-            variant = {f"{options.world}-{name}": each[setting]}
-            if not options.recorded:
-                Study(options.runs, variant, options.seeds, records, measure).complete(options.lanes)
+            if setting is not None:
+                chosen[name] = setting
+        if not options.recorded:
+            variants = {f"{options.world}-{name}": every[name][setting] for name, setting in chosen.items()}
+            Study(options.runs, variants, options.seeds, records, measure).complete_in(pool, train_here)
     print_study(options.world, chosen, records, options.seeds, options.out)
 
 
@@ -206,7 +207,9 @@ def measure(path: Path) -> Measures:
     for name, each in (("codes", model), ("untrained_codes", untrained)):
         check = check_theorem(held_out.relation, represent(held_out.data, each), Tolerance(sample=PAIRS), None)
         found[name] = codes_used(held_out.embed(each)[0], check.collapse_distance)
-    return {**found, "observations": len(held_out.relation.observations)}
+    last = MetricsFile(run.metrics, until=config.optimization.updates).rows[-1]
+    # Without the collection, which a worker makes once for all objectives.
+    return {**found, "observations": len(held_out.relation.observations), "training_seconds": last["seconds"]}
 
 
 def _measure_counting(held_out: HeldOut, model: PJEPA, untrained: PJEPA) -> Measures:

@@ -118,7 +118,7 @@ def _probes(of: Any, runs: Runs, asked: Iterable[tuple[str, str]]) -> list[str]:
 
 def _of_grid(found: Mapping[str, Runs]) -> str:
     header = ["objective", "beside it", "seeds", "explained, least level", "transition error", "collapsed pairs",
-              "RankMe", "embeddings used", "of observations", "seconds"]  # fmt: skip
+              "RankMe", "embeddings used", "of observations", "seconds of training"]  # fmt: skip
     keys = {"theorem_least_explained_share": ".3f", "transition_error": ".3f", "theorem_collapsed_pairs": ".0f",
             "rankme": ".1f"}  # fmt: skip
     floor = next(iter(found.values()))
@@ -127,7 +127,7 @@ def _of_grid(found: Mapping[str, Runs]) -> str:
             name, beside(runs), str(len(runs)),
             *(spread(trained(runs, key), form) for key, form in keys.items()),
             *(spread((run["measures"][key] for run in runs), ".0f") for key in ("codes", "observations")),
-            spread((run["report"]["seconds"] for run in runs), ".0f"),
+            spread((run["measures"]["training_seconds"] for run in runs), ".0f"),
         ]
         for name, runs in found.items()
     ]  # fmt: skip

@@ -1,25 +1,15 @@
 """Choose settings by successive halving: all are trained a little, the best half more, on seeds of the search alone."""
 
-import multiprocessing
 import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-from pjepa_agent.cli.train import configure
-from pjepa_agent.cli.train import make_parser as train_parser
-from pjepa_agent.envs.registry import make_domain
-from pjepa_agent.run import prepare, train_run
-from pjepa_agent.runs.directory import RunDirectory
-from pjepa_agent.runs.interruption import quiet_libraries
-from pjepa_agent.runs.metrics import MetricsFile
-from pjepa_agent.training import TrainingError
-
 from benchmarks.studies.records import UPDATE, Table
+from benchmarks.studies.workers import last_evaluation
 
 WORST = -1.0
 """Score of a training that stopped at numbers that are not finite, below every other."""
@@ -85,30 +75,6 @@ class Halving:
         if names is None or any((name, rung) not in scores for name in names):
             return None
         return sorted(names, key=lambda name: (-scores[name, rung], self.names.index(name)))
-
-
-def worker_processes(lanes: int) -> ProcessPoolExecutor:
-    """Return processes of one thread each that try settings, and import PyTorch once."""
-    return ProcessPoolExecutor(lanes, multiprocessing.get_context("spawn"), _begin_worker)
-
-
-def _begin_worker() -> None:
-    torch.set_num_threads(1)
-    quiet_libraries()
-
-
-def last_evaluation(path: Path, options: Sequence[str]) -> Mapping[str, float] | None:
-    """Train with options of `pjepa-train`, or go on, and return the last evaluation; None if the training diverged."""
-    if (path / "config.json").is_file():
-        run, config = RunDirectory.open(path)
-    else:
-        config = prepare(configure(train_parser().parse_args(list(options))))
-        run = RunDirectory.create(path, config, make_domain(config.collection).spec)
-    try:
-        train_run(run, config, results=False)
-    except TrainingError:
-        return None
-    return MetricsFile(run.metrics, until=config.optimization.updates).rows[-1]
 
 
 class Search:

@@ -5,12 +5,13 @@ A recorded run is not trained again. Tables are made from records alone, on any 
 
 import argparse
 import dataclasses
+import functools
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ TRAIN = str(Path(sys.executable).with_name("pjepa-train"))
 
 T = TypeVar("T")
 Measures = dict[str, Any]
+Train = Callable[[Path, Sequence[str]], Path | None]
 
 
 class Study:
@@ -78,7 +80,21 @@ class Study:
         return [runs[variant, seed] for seed in self.seeds]
 
     def complete(self, lanes: int) -> None:
-        """Train and record the runs that are not recorded, `lanes` at a time; they share the cores.
+        """Train and record the runs that are not recorded, a command each, `lanes` at a time; they share the cores.
+
+        Raises:
+            SystemExit: a run failed, or is there already with another configuration.
+        """
+        threads = max((os.cpu_count() or 1) // lanes, 1)
+        with ThreadPoolExecutor(lanes) as pool:
+            self.complete_in(pool, functools.partial(train, threads=threads))
+
+    def complete_in(self, pool: Executor, trained: Train) -> None:
+        """Train and record the runs that are not recorded, seed by seed, as many at a time as the pool has workers.
+
+        Args:
+            pool: of threads or processes.
+            trained: trains a run in a directory with options of `pjepa-train`, and returns the path if that failed.
 
         Raises:
             SystemExit: a run failed, or is there already with another configuration.
@@ -88,17 +104,16 @@ class Study:
             self._check(*run)
         self.folder.mkdir(parents=True, exist_ok=True)
         recorded = self._records.runs()
-        threads = max((os.cpu_count() or 1) // lanes, 1)
-        with ThreadPoolExecutor(lanes) as pool:
-            done = pool.map(lambda run: self._finish(*run, threads), [run for run in runs if run not in recorded])
-            failed = [path for path in done if path]
+        missing = [run for run in runs if run not in recorded]
+        failed = [path for path in pool.map(functools.partial(self._finish, trained), missing) if path]
         if failed:
             raise SystemExit(f"not trained: {', '.join(map(str, failed))}")
 
-    def _finish(self, variant: str, seed: int, threads: int) -> Path | None:
+    def _finish(self, trained: Train, run: Key) -> Path | None:
         """Train and record a run; return its path if that failed."""
+        variant, seed = run
         path = self._path(variant, seed)
-        failed = train(path, self._options(variant, seed), threads)
+        failed = trained(path, self._options(variant, seed))
         if failed is None:
             self._records.add(variant, path, self._measure(path) if self._measure else None)
         return failed
@@ -127,17 +142,26 @@ def _same(found: Config, wanted: Config) -> bool:
     return found == dataclasses.replace(wanted, objective=objective)
 
 
+def train_command(path: Path, options: Sequence[str]) -> list[str]:
+    """Return the command that trains a run, or resumes it."""
+    resumed = (path / "config.json").is_file()
+    return [TRAIN, "--resume", str(path)] if resumed else [TRAIN, *options, "--run-dir", str(path)]
+
+
 def train(path: Path, options: Sequence[str], threads: int | None = None) -> Path | None:
     """Start or resume a run, or leave a finished one as it is; return its path if that failed."""
     if (path / "report.json").is_file():
         return None
-    resumed = (path / "config.json").is_file()
-    command = [TRAIN, "--resume", str(path)] if resumed else [TRAIN, *options, "--run-dir", str(path)]
     started = time.monotonic()
-    status, errors = execute(command, threads)
-    last = (errors.splitlines() or [""])[-1] if status else "trained"
-    print(f"{path}: {last} ({time.monotonic() - started:.0f} s)", file=sys.stderr, flush=True)
+    status, errors = execute(train_command(path, options), threads)
+    report_trained(path, (errors.splitlines() or [""])[-1] if status else None, time.monotonic() - started)
     return path if status else None
+
+
+def report_trained(path: Path, failure: str | None, seconds: float) -> None:
+    """Tell that a run is trained, or why it failed."""
+    told = "trained" if failure is None else failure
+    print(f"{path}: {told} ({seconds:.0f} s)", file=sys.stderr, flush=True)
 
 
 def execute(command: Sequence[str], threads: int | None) -> tuple[int, str]:

@@ -74,7 +74,7 @@ def report(shift, detached):
     }  # fmt: skip
     held_out = {"trained": measures, "untrained": measures | {"nearest_centroid_accuracy": 0.24}}
     found = {
-        "codes": 9, "untrained_codes": 3, "observations": 141,
+        "codes": 9, "untrained_codes": 3, "observations": 141, "training_seconds": 60.0,
         "shuffled_accuracy": 0.11, "shuffled_separation": [0.5, 0.51, 0.49, 0.5],
     }  # fmt: skip
     return {"report": {"detached": detached, "seconds": 80.0, "held_out": held_out}, "measures": found}

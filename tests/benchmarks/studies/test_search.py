@@ -3,14 +3,9 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from pjepa_agent.cli.train import configure, make_parser
-from pjepa_agent.run import train_run
-from pjepa_agent.runs.directory import RunDirectory
-from pjepa_agent.runs.metrics import MetricsFile
 
 from benchmarks.studies.records import Table
-from benchmarks.studies.search import RUNGS, WORST, Halving, Rung, Search, last_evaluation
-from benchmarks.studies.study import settings
+from benchmarks.studies.search import RUNGS, WORST, Halving, Rung, Search
 
 NAMES = [f"setting {number}" for number in range(8)]
 QUALITY = dict(zip(NAMES, (0.3, 0.9, 0.1, 0.7, 0.2, 0.8, 0.6, 0.4), strict=True))
@@ -93,29 +88,3 @@ def test_a_setting_that_diverges_is_the_worst(tmp_path, pool):
     search = make_search(tmp_path, Trainings(diverging=("setting 1",)))
     assert search.complete(pool) == "setting 5"
     assert search.scores()["setting 1", 0] == WORST
-
-
-TINY = settings(
-    "collection.transitions=200", "network.latent_dim=16", "network.width=4", "network.hidden_dim=32",
-    "optimization.batch_size=16", "optimization.autocast=false", "evaluation.every=3",
-    "evaluation.reference_per_count=4", "evaluation.scored_per_count=30", "evaluation.transitions=120",
-    "evaluation.probe_per_count=0",
-)  # fmt: skip
-
-
-def test_a_training_of_a_search_ends_where_pjepa_train_does(tmp_path):
-    options = [*TINY, "--updates", "4"]
-    row = last_evaluation(tmp_path / "search", options)
-    assert row["update"] == 4
-    config = configure(make_parser().parse_args(options))
-    run = RunDirectory.create(tmp_path / "run", config)
-    train_run(run, config)
-    expected = MetricsFile(run.metrics, until=4).rows[-1]
-    assert {name: row[name] for name in row if "second" not in name} == pytest.approx(
-        {name: expected[name] for name in expected if "second" not in name}, nan_ok=True
-    )
-
-
-def test_a_training_that_diverges_has_no_evaluation(tmp_path):
-    options = [*TINY, *settings("network.normalization=none", "optimization.learning_rate=1000"), "--updates", "50"]
-    assert last_evaluation(tmp_path / "search", options) is None
