@@ -9,7 +9,7 @@ seeds that nothing was chosen by. ``--world grid`` does the same on MiniGrid-Emp
 import argparse
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.runs.metrics import MetricsFile
 
 from benchmarks.studies.kinds import kinds_of
-from benchmarks.studies.objectives_tables import chosen_table, draw, tables
+from benchmarks.studies.objectives_tables import Runs, chosen_table, draw, tables
 from benchmarks.studies.recipes import VARIANTS as WORLDS
 from benchmarks.studies.records import Records, Table
 from benchmarks.studies.search import Search
@@ -149,36 +149,46 @@ def main() -> None:
     if options.list:
         print("\n\n".join(f"# {name}\n{list_variants(each)}" for name, each in every.items()))
         return
-    scores = Table(options.records / SCORES)
     records = Records(options.records, "objectives", CURVES)
-    score = score_counting if options.world == "counting" else score_grid
-    chosen = {}
-    with worker_processes(options.lanes) as pool:
-        for name, each in every.items():
-            quick = {setting: [*given, *QUICK] for setting, given in each.items()}
-            search = Search(f"{options.world}/{name}", quick, scores, options.runs / "search", score)
-            setting = search.halving.winner(search.scores()) if options.recorded else search.complete(pool)
-            if setting is not None:
-                chosen[name] = setting
-        if not options.recorded:
+    searches = searches_of(options.world, options.only, options.records, options.runs)
+    if not options.recorded:
+        with worker_processes(options.lanes) as pool:
+            chosen = {name: search.complete(pool) for name, search in searches.items()}
             variants = {f"{options.world}-{name}": every[name][setting] for name, setting in chosen.items()}
             Study(options.runs, variants, options.seeds, records, measure).complete_in(pool, train_here)
-    print_study(options.world, chosen, records, options.seeds, options.out)
+    chosen = winners(searches)
+    found = recorded_runs(options.world, chosen, records, options.seeds)
+    print(chosen_table(chosen), *tables(options.world, found), sep="\n\n")
+    if options.out:
+        draw(options.world, found, options.out)
 
 
-def print_study(
-    world: str, chosen: Mapping[str, str], records: Records, seeds: Sequence[int], out: Path | None = None
-) -> None:
-    """Print the settings that were chosen and the tables of what is recorded, and draw the figure."""
-    known = records.runs()
-    found = {
-        name: runs
-        for name in chosen
-        if (runs := [known[key] for seed in seeds if (key := (f"{world}-{name}", seed)) in known])
+def searches_of(world: str, names: Sequence[str], folder: Path, runs: Path) -> dict[str, Search]:
+    """Return the search of each objective, with its scores in a folder of records."""
+    score = score_counting if world == "counting" else score_grid
+    return {
+        name: Search(
+            f"{world}/{name}",
+            {setting: [*given, *QUICK] for setting, given in candidate_settings(world, name).items()},
+            Table(folder / SCORES),
+            runs / "search",
+            score,
+        )
+        for name in names
     }
-    print(chosen_table(chosen), *tables(world, found), sep="\n\n")
-    if out:
-        draw(world, found, out)
+
+
+def winners(searches: Mapping[str, Search]) -> dict[str, str]:
+    """Return the setting that each finished search chose."""
+    found = {name: search.halving.winner(search.scores()) for name, search in searches.items()}
+    return {name: setting for name, setting in found.items() if setting is not None}
+
+
+def recorded_runs(world: str, names: Iterable[str], records: Records, seeds: Sequence[int]) -> dict[str, Runs]:
+    """Return the recorded runs of each objective that has any."""
+    known = records.runs()
+    found = {name: [known[key] for seed in seeds if (key := (f"{world}-{name}", seed)) in known] for name in names}
+    return {name: runs for name, runs in found.items() if runs}
 
 
 def score_counting(row: Mapping[str, float]) -> float:

@@ -1,5 +1,6 @@
 """Tables and the figure of what each objective keeps, from the records of the study `objectives`."""
 
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,14 +40,24 @@ def beside(runs: Runs) -> str:
     return ", ".join(SYMBOLS[name] for name in runs[0]["report"]["detached"]) or "none"
 
 
+def trained_of(runs: Runs) -> list[Mapping[str, Any]]:
+    """Return the held-out measures of each seed."""
+    return [run["report"]["held_out"]["trained"] for run in runs]
+
+
+def untrained_of(runs: Runs) -> list[Mapping[str, Any]]:
+    """Return the held-out measures of each seed's initial weights."""
+    return [run["report"]["held_out"]["untrained"] for run in runs]
+
+
 def trained(runs: Runs, key: str) -> list[Any]:
     """Return a held-out measure of each seed."""
-    return [run["report"]["held_out"]["trained"].get(key) for run in runs]
+    return [measures.get(key) for measures in trained_of(runs)]
 
 
 def untrained(runs: Runs, key: str) -> list[Any]:
     """Return a held-out measure of each seed's initial weights."""
-    return [run["report"]["held_out"]["untrained"].get(key) for run in runs]
+    return [measures.get(key) for measures in untrained_of(runs)]
 
 
 def lowest(measures: Mapping[str, Any], name: str) -> float | None:
@@ -138,6 +149,19 @@ def _of_grid(found: Mapping[str, Runs]) -> str:
     return markdown(header, rows)
 
 
+def alternative(found: Mapping[str, Runs]) -> str:
+    """Say in words what the figure of the counting world shows."""
+    floor = next(iter(found.values()))
+    shown = [(name, trained_of(runs)) for name, runs in found.items()] + [(UNTRAINED, untrained_of(floor))]
+    means = ", ".join(
+        f"{name} {statistics.mean(_value(each, 'separation') for each in measures):.2f}" for name, measures in shown
+    )
+    return (
+        f"Separation, explained share and accuracy of {len(found)} objectives, a dot a seed. Lowest separation of a "
+        f"level, mean of the seeds: {means}."
+    )
+
+
 @unstyled
 def draw(world: str, found: Mapping[str, Runs], path: Path) -> None:
     """Write a figure: a dot a seed of each objective, and the floors as lines.
@@ -165,9 +189,9 @@ def draw(world: str, found: Mapping[str, Runs], path: Path) -> None:
 
 def _draw_panel(panel: Axes, found: Mapping[str, Runs], key: str) -> None:
     for row, runs in enumerate(found.values()):
-        values = [_value(run["report"]["held_out"]["trained"], key) for run in runs]
+        values = [_value(each, key) for each in trained_of(runs)]
         panel.scatter(values, [row] * len(runs), s=22, color=DISTINCT[0], alpha=0.7, linewidths=0)
-        floor = [_value(run["report"]["held_out"]["untrained"], key) for run in runs]
+        floor = [_value(each, key) for each in untrained_of(runs)]
         panel.scatter(floor, [row] * len(runs), s=22, color=DISTINCT[1], marker="|")
     panel.set_yticks(range(len(found)), list(found))
     panel.set_ylim(len(found) - 0.5, -0.5)
