@@ -176,23 +176,23 @@ def draw(world: str, found: Mapping[str, Runs], path: Path) -> None:
             "explained share, lowest level": ("explained_share", None),
             "accuracy of the count": ("nearest_centroid_accuracy", 1 / 9),
         }
-    figure = Figure(figsize=(3.6 * len(panels) + 1.4, 0.32 * len(found) + 1.4), layout="constrained")
+    figure = Figure(figsize=(3.6 * len(panels) + 1.4, 0.32 * len(found) + 1.6), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for panel, (title, (key, chance)) in zip(axes, panels.items(), strict=True):
         _draw_panel(panel, found, key)
         if chance is not None:
-            panel.axvline(chance, color="grey", linewidth=0.8, linestyle=":")
+            panel.axvline(chance, color="grey", linewidth=0.8, linestyle=":", label="chance")
         panel.set_title(title, fontsize=10)
         panel.set_xlim(-0.03, 1.03)
+    figure.legend(*axes[0].get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside lower center", ncols=3)
     save_figure(figure, path, dpi=120)
 
 
 def _draw_panel(panel: Axes, found: Mapping[str, Runs], key: str) -> None:
-    for row, runs in enumerate(found.values()):
-        values = [_value(each, key) for each in trained_of(runs)]
-        panel.scatter(values, [row] * len(runs), s=22, color=DISTINCT[0], alpha=0.7, linewidths=0)
-        floor = [_value(each, key) for each in untrained_of(runs)]
-        panel.scatter(floor, [row] * len(runs), s=22, color=DISTINCT[1], marker="|")
+    ways = (("trained", trained_of, DISTINCT[0], "o", 0.7), ("before training", untrained_of, DISTINCT[1], "|", 1.0))
+    for label, of, color, marker, alpha in ways:
+        places = [(_value(each, key), row) for row, runs in enumerate(found.values()) for each in of(runs)]
+        panel.scatter(*zip(*places, strict=True), s=22, color=color, marker=marker, alpha=alpha, label=label)
     panel.set_yticks(range(len(found)), list(found))
     panel.set_ylim(len(found) - 0.5, -0.5)
 
