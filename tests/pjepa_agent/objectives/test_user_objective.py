@@ -1,5 +1,6 @@
 """An objective in one file of the user's: the README's trains, resumes and is measured; wrong ones are refused."""
 
+import json
 import re
 from pathlib import Path
 
@@ -70,6 +71,22 @@ def test_the_objective_of_the_readme_trains_resumes_and_is_measured(folder, caps
     other = torch.load(parts.checkpoint, weights_only=True)
     for section in ("model", "objective"):
         assert all(torch.equal(value, other[section][name]) for name, value in whole[section].items())
+
+
+def test_a_file_that_has_changed_is_said_on_resuming(folder, caplog):
+    assert command(f"{folder}:Contrast") == 0
+    (first,) = json.loads(Path("run/provenance.json").read_text())
+    assert list(first["sources"]) == [f"{folder}:Contrast"]
+    for change in ("", "# other weights\n"):
+        with open(f"{folder}.py", "a") as file:
+            file.write(change)
+        for _ in range(2):  # a change is said once
+            Path("run/report.json").unlink()
+            caplog.clear()
+            assert main(["--resume", "run"]) == 0
+            said = [message for message in caplog.messages if "its file has changed" in message]
+            assert [message.split(": ")[0] for message in said] == [f"{folder}:Contrast"] * bool(change)
+            change = ""
 
 
 OTHER_P = ["--auxiliary", "terminated"]

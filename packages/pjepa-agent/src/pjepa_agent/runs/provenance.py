@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 import shlex
@@ -18,6 +19,9 @@ from bisim_theory.files import write_json
 from pjepa_agent.config.schema import Config
 from pjepa_agent.runs.directory import RunDirectory, RunError
 from pjepa_agent.runs.fingerprint import is_other_function
+from pjepa_agent.runs.sources import changed_sources, source_digests
+
+logger = logging.getLogger("pjepa_agent")
 
 PACKAGES = (
     "pjepa-agent", "bisim-theory", "counting-env", "torch", "tensordict", "torchrl", "gymnasium", "numpy",
@@ -28,6 +32,8 @@ PACKAGES = (
 
 def record_start(run: RunDirectory, config: Config, device: torch.device, auxiliary: dict[str, Any] | None) -> None:
     """Append this start of a run to its ``provenance.json``, a list with one entry per start, oldest first.
+
+    Log a warning for an objective or an encoder of the user's whose file has changed since the start before.
 
     Args:
         run: the run.
@@ -56,6 +62,13 @@ def record_start(run: RunDirectory, config: Config, device: torch.device, auxili
                 "the function has changed; restore it, or begin a new run"
             )
         entry["auxiliary"] = auxiliary
+    sources = source_digests(config)
+    for name in changed_sources(starts, sources):
+        logger.warning(
+            "%s: its file has changed since this run was last started; the run goes on with what it is now", name
+        )
+    if sources:
+        entry["sources"] = sources
     write_json(run.provenance, [*starts, entry])
 
 
