@@ -12,6 +12,7 @@ import random
 import resource
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from pjepa_agent.config.presets import make_config
@@ -23,7 +24,9 @@ from support.forks import run_forked
 from support.fuzzing import SECONDS, copy_of
 from support.mutations import mutate
 
-MEMORY = 3 << 30
+MEMORY = 2 << 30
+"""Bytes that a command may take beyond those of this process, which has those of the tests before."""
+
 TRAINS = 3
 """Seconds after which a run goes on long enough: a damaged configuration may ask for any number of updates."""
 
@@ -81,13 +84,18 @@ def command_of(number, run, out):
     return "pjepa-train", ["--resume", str(run), "--device", "cpu"], TRAINS if number % 10 == 0 else BEGINS
 
 
+def data_of_this_process():
+    """Bytes of this process that `RLIMIT_DATA` counts."""
+    return int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+
+
 def read(number, run, out):
     """Read a run directory with a command; return what is wrong with how that ended, and the exit status."""
     program, arguments, interval = command_of(number, run, out)
     main = importlib.metadata.distribution("pjepa-agent").entry_points[program].load()
 
     def limited():
-        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_DATA, (data_of_this_process() + MEMORY,) * 2)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # until a run listens to it
         signal.signal(signal.SIGVTALRM, lambda number, frame: signal.raise_signal(signal.SIGTERM))
         signal.setitimer(signal.ITIMER_VIRTUAL, interval, interval)
