@@ -18,6 +18,7 @@ from benchmarks.studies import (
     objectives_tables,
     paper,
     planning,
+    plateau,
     promise,
     recipes,
     stability,
@@ -45,6 +46,13 @@ def test_the_page_on_stability_has_the_tables_that_the_records_make():
     for seeds, names in commands:
         variants = {name: unnormalized.VARIANTS[name] for name in names.split()}
         assert unnormalized.table(recorded("unnormalized", variants, seeds or "10-12")) in page, names
+
+
+@pytest.mark.parametrize(("start", "seeds"), [("he-image-scale", "0-4"), ("paper", "0-1")])
+def test_the_page_on_stability_has_the_plateaus_of_the_twin(start, seeds):
+    records = Records(RECORDS, "plateau", plateau.CURVES)
+    study = Study(Path(), {start: plateau.VARIANTS[start]}, seed_range(seeds), records)
+    assert plateau.table(study) in (DOCS / "stability.md").read_text()
 
 
 def test_the_page_of_results_has_the_tables_that_the_records_make(capsys):
