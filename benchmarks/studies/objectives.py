@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from bisim_theory.theorem.check import Tolerance, check_theorem
+from bisim_theory.theorem.check import LevelCheck, Tolerance, check_theorem
 from bisim_theory.theorem.nearest import distances
 from numpy.typing import NDArray
 from pjepa_agent.auxiliary import Auxiliary
@@ -198,9 +198,13 @@ def score_counting(row: Mapping[str, float]) -> float:
 
 
 def score_grid(row: Mapping[str, float]) -> float:
-    """Return the smallest explained share of a level of R_D*(terminated) on held-out transitions, 0 without one."""
-    found = row["theorem/least_explained_share"]
-    return 0.0 if math.isnan(found) else found
+    """Return the mean explained share of the first levels of R_D*(terminated) on held-out transitions, 0 without one.
+
+    Later levels have so few pairs that the least share of all levels ranks settings by chance.
+    """
+    found = [row[f"theorem/explained_share_{level}"] for level in range(1, LEVELS_MEASURED + 1)]
+    known = [each for each in found if not math.isnan(each)]
+    return float(np.mean(known)) if known else 0.0
 
 
 def measure(path: Path) -> Measures:
@@ -213,13 +217,20 @@ def measure(path: Path) -> Measures:
         return _measure_counting(HeldOut(config, Auxiliary(config)), model, untrained)
     held_out = make_held_out(config, spec, Auxiliary(config, bins=spec.auxiliary_bins))
     assert isinstance(held_out, HeldOutEpisodes)
-    found = {}
-    for name, each in (("codes", model), ("untrained_codes", untrained)):
+    found: Measures = {}
+    for prefix, each in (("", model), ("untrained_", untrained)):
         check = check_theorem(held_out.relation, represent(held_out.data, each), Tolerance(sample=PAIRS), None)
-        found[name] = codes_used(held_out.embed(each)[0], check.collapse_distance)
+        found[f"{prefix}codes"] = codes_used(held_out.embed(each)[0], check.collapse_distance)
+        found[f"{prefix}explained_pairs"] = explained_pairs(check.levels)
     last = MetricsFile(run.metrics, until=config.optimization.updates).rows[-1]
     # Without the collection, which a worker makes once for all objectives.
     return {**found, "observations": len(held_out.relation.observations), "training_seconds": last["seconds"]}
+
+
+def explained_pairs(levels: Sequence[LevelCheck]) -> float:
+    """Return the share of the pairs of all levels that the residuals explain."""
+    pairs = [level.pairs for level in levels]
+    return float(np.average([level.explained.share for level in levels], weights=pairs))
 
 
 def _measure_counting(held_out: HeldOut, model: PJEPA, untrained: PJEPA) -> Measures:

@@ -75,6 +75,7 @@ def report(shift, detached):
     held_out = {"trained": measures, "untrained": measures | {"nearest_centroid_accuracy": 0.24}}
     found = {
         "codes": 9, "untrained_codes": 3, "observations": 141, "training_seconds": 60.0,
+        "explained_pairs": 0.8, "untrained_explained_pairs": 0.1,
         "shuffled_accuracy": 0.11, "shuffled_separation": [0.5, 0.51, 0.49, 0.5],
     }  # fmt: skip
     return {"report": {"detached": detached, "seconds": 80.0, "held_out": held_out}, "measures": found}
@@ -109,5 +110,10 @@ def test_the_score_of_the_search_is_the_weakest_level_that_has_pairs():
     row = {f"theorem/separation_{level}": 0.99 for level in range(1, 6)}
     assert objectives.score_counting(row | {"theorem/separation_3": 0.7, "theorem/separation_5": math.nan}) == 0.7
     assert objectives.score_counting(dict.fromkeys(row, math.nan)) == 0
-    assert objectives.score_grid({"theorem/least_explained_share": 0.8}) == 0.8
-    assert objectives.score_grid({"theorem/least_explained_share": math.nan}) == 0
+
+
+def test_the_score_of_the_grid_is_the_mean_of_the_first_levels_that_have_pairs():
+    row = {f"theorem/explained_share_{level}": 0.2 * level for level in range(1, 6)}
+    assert objectives.score_grid(row) == pytest.approx(0.6)
+    assert objectives.score_grid(row | {"theorem/explained_share_5": math.nan}) == pytest.approx(0.5)
+    assert objectives.score_grid(dict.fromkeys(row, math.nan)) == 0
