@@ -28,7 +28,8 @@ from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.runs.metrics import MetricsFile
 
 from benchmarks.studies.kinds import kinds_of
-from benchmarks.studies.objectives_tables import Runs, chosen_table, draw, tables
+from benchmarks.studies.objectives_figure import draw
+from benchmarks.studies.objectives_tables import Runs, chosen_table, tables
 from benchmarks.studies.recipes import VARIANTS as WORLDS
 from benchmarks.studies.records import Records, Table
 from benchmarks.studies.search import Search

@@ -15,6 +15,7 @@ from benchmarks.studies import (
     diffusion,
     experiments,
     objectives,
+    objectives_figure,
     objectives_tables,
     paper,
     planning,
@@ -179,15 +180,16 @@ def test_the_page_of_planning_has_the_curves_of_acting_that_the_records_make():
         assert acting.format_table(curves, seconds, world, seed_range("0-2")) in page
 
 
-def test_the_page_on_objectives_has_the_tables_and_the_text_of_the_figure_that_the_records_make():
+@pytest.mark.parametrize(("world", "number"), [("counting", 3)])
+def test_the_page_on_objectives_has_the_tables_and_the_text_of_the_figure_that_the_records_make(world, number):
     page = (DOCS / "baselines.md").read_text()
-    searches = objectives.searches_of("counting", list(objectives.OBJECTIVES), RECORDS, Path())
+    searches = objectives.searches_of(world, list(objectives.OBJECTIVES), RECORDS, Path())
     chosen = objectives.winners(searches)
     assert list(chosen) == list(objectives.OBJECTIVES)
-    found = objectives.recorded_runs("counting", chosen, Records(RECORDS, "objectives"), seed_range("40-44"))
+    found = objectives.recorded_runs(world, chosen, Records(RECORDS, "objectives"), seed_range("40-44"))
     assert {name: len(runs) for name, runs in found.items()} == dict.fromkeys(chosen, 5)
-    made = objectives_tables.tables("counting", found)
-    assert len(made) == 3
+    made = objectives_tables.tables(world, found)
+    assert len(made) == number
     for table in (objectives_tables.chosen_table(chosen), *made):
         assert table in page
-    assert f"![{objectives_tables.alternative(found)}]" in page
+    assert f"![{objectives_figure.alternative(world, found)}]" in page
