@@ -152,7 +152,8 @@ def test_the_full_paper_model_learns_for_a_hundred_updates(tmp_path):
     config = make_config("paper", updates=100)
     config = dataclasses.replace(
         config,
-        collection=dataclasses.replace(config.collection, initial_transitions=100),
+        # Frames of the paper's 100,000 transitions would only be zeroed.
+        collection=dataclasses.replace(config.collection, initial_transitions=100, transitions=1_000),
         optimization=dataclasses.replace(config.optimization, batch_size=4),
         evaluation=EvaluationConfig(
             every=25, reference_per_count=2, scored_per_count=4, transitions=40, probe_per_count=0
