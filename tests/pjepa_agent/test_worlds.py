@@ -35,7 +35,7 @@ def test_a_dataset_is_trained_on_and_checked(tmp_path, dataset, terminal, capsys
     status, run = train(tmp_path, "--data", dataset, "--auxiliary", "reward", "--collection.terminal", terminal)
     assert status == 0
     out = capsys.readouterr().out
-    assert "explained share of distinguished pairs, held out, least of all levels: " in out
+    assert "explained share of distinguished pairs, held out, least of the levels with at least 20 pairs: " in out
     data, report = read_transitions(run.path), json.loads(run.report.read_text())
     assert (report["world"], report["auxiliary"]) == (str(dataset), "reward")
     held_out = report["held_out"]["trained"]
@@ -216,7 +216,7 @@ def test_the_figures_of_a_run_are_drawn_and_the_command_draws_it_again(tmp_path,
     for at in ("last", "best"):
         assert figure([str(run.path), "--out", str(out), "--at", at]) == 0
         shown = capsys.readouterr().out
-        assert "walks.npz, p: reward, seed 0: explained share, least of all levels: " in shown
+        assert "walks.npz, p: reward, seed 0: least explained share (of 20 pairs): " in shown
         assert "count" not in shown
     assert out.stat().st_size > 1_000
 

@@ -68,6 +68,7 @@ def test_every_measure_is_that_of_bisim_check_on_the_same_files(tmp_path, capsys
     found = analyse(read_transitions(path), model, identity, tolerance=Tolerance(sample=sample), label="place").check
     expected = {"theorem/collapsed_pairs": found.collapsed_pairs}
     expected["theorem/least_explained_share"] = min(level.explained.share for level in found.levels)
+    expected["theorem/unexplained_levels"] = len(found.unexplained_levels)
     for level in found.levels[: monitor.levels]:
         expected[f"theorem/explained_share_{level.level}"] = level.explained.share
         expected[f"theorem/residual_ratio_{level.level}"] = level.residual_ratio
@@ -192,6 +193,7 @@ def test_a_model_without_p_has_no_share_of_level_1():
     assert given.numbers.keys() - without.numbers.keys() == missing
     shares = [without.numbers[f"theorem/explained_share_{level}"] for level in (2, 3, 4)]
     assert without.numbers["theorem/least_explained_share"] == min(shares)
+    assert without.numbers["theorem/unexplained_levels"] == sum(share < 0.9 for share in shares)
 
 
 def test_classes_serve_as_labels_where_there_are_none():

@@ -7,6 +7,7 @@ from bisim_theory import DatasetError, TransitionDataset, analyse, choose_auxili
 from bisim_theory.data import candidates
 from bisim_theory.data.auxiliary import with_auxiliary
 from bisim_theory.data.auxiliary_functions import auxiliary_values
+from bisim_theory.data.left_out import labels_left_out
 from bisim_theory.relation import choice as choices
 from bisim_theory.relation import compute, sampled_levels, undistinguished
 from bisim_theory.relation.sampled_levels import SampledRelation
@@ -170,6 +171,46 @@ def test_what_is_no_function_of_the_observation_is_refused_in_its_row():
     assert report.verdict == "no-well-trained-model"  # nothing else can be p
 
 
+def lamps(shown, order):
+    """Two rooms of three cells, each with a lamp that action 2 toggles and no reward tells; seen in the first `shown`.
+
+    Frames are numbered in an order (12,), of which nothing may depend.
+    """
+    number = np.empty(12, int)
+    number[order] = np.arange(12)
+    cell, lamp = order // 2, order % 2
+    state = np.tile(np.arange(12), 3)
+    action = np.repeat(np.arange(3), 12)
+    room = 3 * (state // 6)
+    moved = np.clip(state // 2 + 2 * action - 1, room, room + 2)
+    after = np.where(action == 2, state ^ 1, 2 * moved + state % 2)
+    seen = np.where(cell < shown, lamp, 0)
+    return TransitionDataset(
+        number[state],
+        action,
+        number[after],
+        reward=(after // 2 % 3 == 2).astype(float),
+        observation=np.stack([cell, seen], 1).astype(np.float32),
+        labels={"cell": cell, "lamp": lamp},
+    )
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_equal_observations_that_differ_in_a_wanted_label_are_in_no_pair_however_frames_are_numbered(seed):
+    order = np.random.default_rng(seed).permutation(12)
+    with pytest.raises(DatasetError, match="6 observations of this data occurred with several values of it"):
+        analyse(lamps(0, order), identity="content", wanted="lamp")
+    choice = analyse(lamps(3, order), identity="content", wanted="lamp").choice
+    assert (choice.observations, choice.occurring, choice.ambiguous, choice.pairs) == (6, 9, 3, 9)
+    assert choice.look_alikes.pairs == 3
+    # Of the pairs of six observations that show the lamp, three are of one cell, which no reward tells apart.
+    assert by_name(choice)["reward"].pairs == 6
+    assert choice.unprotected.pairs == 3
+    every = analyse(lamps(3, order), identity="occurrence", wanted="lamp").choice
+    assert (every.observations, every.ambiguous, every.pairs) == (12, 0, 36)
+    assert analyse(lamps(3, order), identity="content", wanted="cell").choice.ambiguous == 0
+
+
 def test_what_is_sampled_leaves_out_what_is_not_asked_for():
     data = labelled(0, frames=12)
     observations = np.arange(12)
@@ -266,10 +307,23 @@ def test_without_labels_nothing_can_be_wanted():
         choose_auxiliary(dataclasses.replace(counting(), labels={}), "count")
     images = np.zeros((2, 2, 2, 3), np.uint8)
     data = TransitionDataset([0], [0], [1], observation=images, labels={"a": np.array([0, 1])})
-    with pytest.raises(DatasetError, match="no two observations differ in it once equal ones are joined"):
+    with pytest.raises(DatasetError, match="1 observation of this data occurred with several values of it, and no two"):
         analyse(data, identity="content", wanted="a")
     with pytest.raises(DatasetError, match="auxiliary='colour': this dataset offers"):
         choose_auxiliary(counting(), "count", ["colour"])
+
+
+def test_why_a_column_is_no_label_is_said_where_it_is_wanted():
+    unknown = {"left_out": ["gap, unknown of 3 successors", "speed, of no use"]}
+    for labels in ({}, counting().labels):
+        data = dataclasses.replace(counting(), labels=labels, metadata=unknown)
+        with pytest.raises(DatasetError, match=r"has no labels?.*\(left out: gap, unknown of 3 successors\)$"):
+            choose_auxiliary(data, "gap")
+    hostile = dataclasses.replace(counting(), metadata=labels_left_out({"gap": "\x1b[31m" + "x" * 1000}))
+    with pytest.raises(DatasetError) as raised:
+        choose_auxiliary(hostile, "gap")
+    assert str(raised.value).isprintable()
+    assert len(str(raised.value)) < 600
 
 
 def test_the_best_is_p_where_none_is_stored_or_named():

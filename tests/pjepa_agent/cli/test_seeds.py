@@ -289,15 +289,17 @@ def test_the_process_of_a_seed_leaves_what_a_command_alone_does(stub, tmp_path, 
 
 
 def test_of_other_worlds_what_is_asked_stands_beside_the_measures(tmp_path):
-    held_out = {"trained": {"theorem_least_explained_share": 0.875, "theorem_collapsed_pairs": 3}}
+    held_out = {"trained": {"theorem_least_explained_share": 0.875, "theorem_unexplained_levels": 2,
+                            "theorem_collapsed_pairs": 3}}  # fmt: skip
     report = {"world": "other", "held_out": held_out, "updates": 1, "seconds": 2}
     line, _, last = seeds.describe([Outcome(0, FINISHED, report=report)], tmp_path).splitlines()
     assert line == (
-        f"seed 0: explained share 0.8750 (asked: {EXPLAINED}), collapsed pairs 3 (asked: 0) (1 update in 2 s)"
+        f"seed 0: explained share 0.8750 (asked: {EXPLAINED}), levels not explained 2 (asked: 0), collapsed pairs 3 "
+        "(asked: 0) (1 update in 2 s)"
     )
     assert last == (
-        f"1 of 1 seed finished: explained share 0.8750 (0.8750 to 0.8750, asked: {EXPLAINED}), collapsed pairs 3 (3 to "
-        "3, asked: 0)"
+        f"1 of 1 seed finished: explained share 0.8750 (0.8750 to 0.8750, asked: {EXPLAINED}), levels not "
+        "explained 2 (2 to 2, asked: 0), collapsed pairs 3 (3 to 3, asked: 0)"
     )
 
 

@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 from bisim_theory import DatasetError, analyse, to_text
-from bisim_theory.formats.labels_left_out import describe_labels_left_out
+from bisim_theory.data.left_out import describe_labels_left_out
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.schema import CollectionConfig
 from pjepa_agent.envs.counting import CountingDomain

@@ -139,6 +139,7 @@ def test_too_few_episodes_are_refused_in_one_line():
         hold_out(domain(transitions=20).collect(0), 0.2, 0)
     assert "needs 2 episodes to measure with and 2 to train on, and there are 3" in str(caught.value)
     assert "collection.max_episode_steps" in str(caught.value)
+    assert "where data is given, store the observations of every step by themselves" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

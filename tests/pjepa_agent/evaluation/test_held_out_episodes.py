@@ -9,12 +9,14 @@ import torch
 from bisim_theory import TheoremMonitor, Tolerance, auxiliary_values
 from bisim_theory.data.auxiliary import with_auxiliary
 from bisim_theory.monitor import measures
+from bisim_theory.theorem.check import check_theorem
+from bisim_theory.theorem.explained import FEW_PAIRS, ExplainedShare
 from pjepa_agent.config.presets import make_config
 from pjepa_agent.envs.base import Spec
 from pjepa_agent.envs.splits import with_action_values
 from pjepa_agent.envs.terminals import absorb_terminals
 from pjepa_agent.evaluation.held_out_episodes import HeldOutEpisodes
-from pjepa_agent.evaluation.theorem import PAIRS
+from pjepa_agent.evaluation.theorem import PAIRS, represent
 from pjepa_agent.model import PJEPA
 from pjepa_agent.runs import metrics
 from support.corridor import PLACES, walks
@@ -85,6 +87,20 @@ def test_measures_are_those_of_the_monitor(noise):
     assert {name for name, value in row.items() if not math.isnan(value)} - shared == {
         "eval/spread", "eval/auxiliary_loss", "eval/transition_error", "theorem/certified_share",
     }  # fmt: skip
+
+
+def test_levels_of_few_pairs_are_counted_that_the_least_share_leaves_out():
+    """A model that explains the level of many pairs and none of those of few, which `bisim-check` asks for too."""
+    first, few = held_out(), FEW_PAIRS
+    relation, model = first.relation, model_of(first)
+    check = check_theorem(relation, represent(first.data, model), Tolerance(sample=PAIRS), None)
+    whole = ExplainedShare(1.0, 1.0, few, 0, False, 0, False)
+    levels = [dataclasses.replace(level, explained=whole) for level in check.levels[:3]]
+    all_but_one, none = (ExplainedShare(0.5, 0.5, 2, left, True, 0, False) for left in (1, 2))
+    for explained, left in ((all_but_one, 0), (none, 1)):
+        levels[1] = dataclasses.replace(levels[1], explained=explained)
+        numbers = measures.theorem_numbers(dataclasses.replace(check, levels=levels), 5)
+        assert (numbers[measures.LEAST_EXPLAINED], numbers[measures.UNEXPLAINED]) == (1.0, left)
 
 
 def test_columns_have_one_name_in_both_packages():

@@ -1,5 +1,6 @@
 """An objective in one file of the user's: the README's trains, resumes and is measured; wrong ones are refused."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -150,6 +151,12 @@ class Long(Base):
 class Smell(Base):
     needs = frozenset({"smell"})
 
+class OneName(Base):
+    needs = "reward"
+
+class Listed(Base):
+    needs = ("action", "touch")
+
 class Constructor(Base):
     def __init__(self, setup, settings):
         raise OSError("no\\nroom")
@@ -175,6 +182,8 @@ class Constructor(Base):
         ("wrong:Head", "head is no part of what this objective trains; name it in `trains`"),
         ("wrong:Long", "objective.horizon=1: must be at least 3 for objective wrong_"),
         ("wrong:Smell", "needs smell; what can be needed is action, reward, terminated"),
+        ("wrong:OneName", "needs is 'reward'; give a set of names"),
+        ("wrong:Listed", "needs touch; what can be needed is"),
         ("wrong:Constructor", "raised OSError: no room"),
     ],
 )  # fmt: skip
@@ -191,7 +200,10 @@ def test_a_wrong_objective_is_refused_in_one_line_before_anything_is_written(fol
     ("arguments", "message"),
     [
         (["--objective-arg", "temperature"], "--objective-arg temperature: must be NAME=JSON"),
-        (["--objective-arg", "temperatur=1"], "objective.arguments.temperatur: is no field of the configuration"),
+        (
+            ["--objective-arg", "temperatur=1"],
+            "objective.arguments.temperatur: is no field of the configuration; there are temperature",
+        ),
         (["--objective-arg", "temperature=-1"], "objective.arguments.temperature=-1: must be in 0.001..100"),
         (["--objective-arg", "temperature=hot"], "objective.arguments.temperature='hot': must be of type float"),
         (["--objective.transition-weight", "2"], "objective.transition_weight: is of pjepa; objective "),
@@ -224,6 +236,26 @@ def test_what_the_data_lacks_is_said_before_training(folder, objective, change, 
     assert status_of(objective, *arguments) == 2
     assert message in capsys.readouterr().err.strip().splitlines()[-1]
     assert not Path("run").exists()
+
+
+def test_why_the_reward_is_missing_is_said_with_the_file(folder, capsys):
+    data = walks(vector=True)
+    why = {"left_out": ["the rewards, of which that of row 2 is not finite"]}
+    without = with_columns(data, reward=None)
+    write_transitions("walks.npz", dataclasses.replace(without, metadata={**data.metadata, **why}))
+    assert status_of("deepmdp", *OTHER_P) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "walks.npz: reward: is missing, and objective deepmdp needs it" in said
+    assert "(left out: the rewards, of which that of row 2 is not finite)" in said
+
+
+def test_names_of_what_is_needed_can_stand_in_any_collection(folder):
+    text = Path(f"{folder}.py").read_text()
+    assert "stochastic = False" in text
+    Path(f"{folder}.py").write_text(
+        text.replace("stochastic = False", "stochastic, needs = False, ['reward', 'action']")
+    )
+    assert command(f"{folder}:Contrast") == 0
 
 
 def test_a_reward_that_is_always_the_same_is_said(folder, caplog):

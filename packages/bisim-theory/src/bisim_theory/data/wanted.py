@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from bisim_theory.data.auxiliary import value_codes
 from bisim_theory.data.auxiliary_functions import auxiliary_values, together
 from bisim_theory.data.auxiliary_names import Term, parse_auxiliary, split_names
+from bisim_theory.data.left_out import because_left_out
 from bisim_theory.data.transitions import DatasetError, Ids, TransitionDataset
 
 MOST_VALUES = 1000
@@ -57,13 +58,16 @@ def read_wanted(data: TransitionDataset, names: str | Sequence[str]) -> Wanted:
     if not data.labels:
         raise DatasetError(
             f"{what}: this dataset has no labels; store one value for each observation beside the transitions, as "
-            "count (F,)"
+            f"count (F,){because_left_out(data.metadata, given)}"
         )
     if not terms:
         raise DatasetError(f"{what}: names no label; this dataset has {', '.join(data.labels)}")
     for term in terms.values():
         if term.base not in data.labels:
-            raise DatasetError(f"{what}: this dataset has no label {term.base!r}; it has {', '.join(data.labels)}")
+            raise DatasetError(
+                f"{what}: this dataset has no label {term.base!r}; it has {', '.join(data.labels)}"
+                f"{because_left_out(data.metadata, [term.base])}"
+            )
     values = [auxiliary_values(data, name) for name in terms]
     occurs = np.zeros(data.frames, bool)
     occurs[data.source] = occurs[data.successor] = True

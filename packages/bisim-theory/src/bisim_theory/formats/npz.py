@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisim_theory.data.action_codes import ENTRY
+from bisim_theory.data.left_out import labels_left_out
 from bisim_theory.data.representation import OPTIONAL, Representation
 from bisim_theory.data.transitions import DatasetError, TransitionDataset, usable_label
 from bisim_theory.files import atomic_write
@@ -32,6 +33,9 @@ _OPTIONAL = (
     "episode",
 )
 _INTEGERS = (*_REQUIRED, "episode")
+NO_LABEL = "no finite numbers, of which a label has one or a few for each observation"
+"""Why a column is no label."""
+
 _REPRESENTATION = ("embedding", "predicted_embedding", "predicted_auxiliary")
 
 
@@ -62,7 +66,7 @@ def read_npz(file: Path, actions: str | None = None) -> TransitionDataset:
     unusable = [name for name, column in columns.items() if not usable_label(column)]
     if unusable:
         columns = {name: column for name, column in columns.items() if name not in unusable}
-        fields["metadata"] = {**fields["metadata"], "labels_left_out": unusable}
+        fields["metadata"] = {**fields["metadata"], **labels_left_out(dict.fromkeys(unusable, NO_LABEL))}
     try:
         if actions is not None:
             _recompute_codes(fields, actions)

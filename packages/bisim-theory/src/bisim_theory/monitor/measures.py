@@ -16,6 +16,9 @@ from bisim_theory.theorem.check import TheoremCheck
 LEAST_EXPLAINED = "theorem/least_explained_share"
 """The smallest explained share of a level with at least 20 pairs, or of any where none has so many."""
 
+UNEXPLAINED = "theorem/unexplained_levels"
+"""The number of levels, of however few pairs, that `bisim-check` would not call explained."""
+
 COLLAPSED = "theorem/collapsed_pairs"
 
 CLOSEST = "theorem/closest_over_median"
@@ -37,8 +40,8 @@ class Measures:
     Attributes:
         numbers: the measures by name, for a logger. Of level L there are ``theorem/explained_share_L``,
             ``theorem/residual_ratio_L`` and, where the data has labels or classes, ``theorem/separation_L``; over all
-            levels `LEAST_EXPLAINED`, `COLLAPSED`, `CLOSEST` and ``eval/rankme``; with labels or classes that repeat,
-            ``eval/nearest_centroid_accuracy`` and ``eval/within_across_ratio``.
+            levels `LEAST_EXPLAINED`, `UNEXPLAINED`, `COLLAPSED`, `CLOSEST` and ``eval/rankme``; with labels or classes
+            that repeat, ``eval/nearest_centroid_accuracy`` and ``eval/within_across_ratio``.
         pair: the distinguished pair whose embeddings are closest; None where pairs are sampled and none was drawn.
         collapsed_pairs: number of distinguished pairs with (nearly) one embedding.
         check: Theorem 3 on the same data in full.
@@ -58,7 +61,10 @@ class Measures:
         least = self.numbers.get(LEAST_EXPLAINED)
         said = [f"RankMe {self.numbers[RANKME]:.1f}"]
         if least is not None:
-            said.append(f"least explained share {least:.2f}")
+            said += [
+                f"least explained share {least:.2f}",
+                f"levels not explained {self.numbers[UNEXPLAINED]:.0f} of {len(self.check.levels)}",
+            ]
         said.append(f"collapsed pairs {self.collapsed_pairs:,}")
         return ", ".join(said) + ("" if self.pair is None else f"; closest: {self.pair}")
 
@@ -76,6 +82,7 @@ def theorem_numbers(check: TheoremCheck, levels: int, first: int = 1) -> dict[st
     if shares:
         many = [shares[level.level] for level in check.levels if level.level in shares and not level.explained.few]
         numbers[LEAST_EXPLAINED] = min(many or shares.values())
+        numbers[UNEXPLAINED] = sum(level.level >= first for level in check.unexplained_levels)
     for level in check.levels:
         if level.level > levels:
             break

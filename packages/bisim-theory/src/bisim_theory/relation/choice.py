@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bisim_theory.console import counted
 from bisim_theory.data.auxiliary import Values, with_auxiliary
 from bisim_theory.data.auxiliary_names import split_names
 from bisim_theory.data.candidates import Column, Columns, candidate_columns
@@ -108,6 +109,8 @@ class Choice:
         observations: number of observations that are acted from, or are only reached and of which every candidate (but
             ``reward:actions``) knows p; all that occur in a transition where no two of those differ in a wanted label.
         occurring: number of observations that occur in a transition.
+        ambiguous: number of those that are left out of `observations`, since they stand for equal ones that differ in a
+            wanted label.
         pairs: number of wanted pairs: unordered pairs of `observations` that differ in one of the labels.
         candidates: those without a wanted label first, then those with one, then those that cannot be p. Each part is
             sorted by the share, then by fewer embeddings, then by name.
@@ -122,6 +125,7 @@ class Choice:
     wanted: Wanted
     observations: int
     occurring: int
+    ambiguous: int
     pairs: int
     candidates: Sequence[Ranked]
     best: str | None
@@ -193,17 +197,38 @@ def rank_auxiliaries(
     Raises:
         DatasetError: transitions are not deterministic and `folding` is off.
     """
-    observations = _observations(data, columns)
-    code = wanted.code[observations]
-    if (code == code[0]).all():
-        observations = np.union1d(data.source, data.successor)
-        code = wanted.code[observations]
-    if (code == code[0]).all():
-        raise DatasetError(
-            f"--want {','.join(wanted.names)}: no two observations differ in it once equal ones are joined; tell every "
-            "one apart with --identity occurrence"
+    occurring = np.union1d(data.source, data.successor)
+    ambiguous = _ambiguous(wanted.code, occurring, content)
+    observations = np.setdiff1d(_observations(data, columns), ambiguous)
+    if not _differ(wanted.code[observations]):
+        observations = np.setdiff1d(occurring, ambiguous)
+    if not _differ(wanted.code[observations]):
+        raise DatasetError(f"--want {','.join(wanted.names)}: {_why_none_differ(len(ambiguous))}")
+    return _Ranking(data, wanted, observations, ambiguous, content, folding, progress).run(columns)
+
+
+def _differ(code: Ids) -> bool:
+    return len(code) > 0 and bool((code != code[0]).any())
+
+
+def _why_none_differ(ambiguous: int) -> str:
+    if not ambiguous:
+        return (
+            "no two observations differ in it once equal ones are joined; tell every one apart with --identity "
+            "occurrence"
         )
-    return _Ranking(data, wanted, observations, content, folding, progress).run(columns)
+    return (
+        f"{counted(ambiguous, 'observation')} of this data occurred with several values of it, and no two others "
+        "differ in it, so no encoder of single observations can keep it; give observations that show it, as stacks of "
+        "frames do, or tell every one apart with --identity occurrence"
+    )
+
+
+def _ambiguous(code: Ids, occurring: Ids, content: Ids | None) -> Ids:
+    """Return the ids of observations that stand for equal ones which differ in a wanted label."""
+    if content is None or (content[occurring] != occurring).any():  # equal observations were not joined
+        return np.empty(0, np.int64)
+    return np.intersect1d(content[code != code[content]], occurring)
 
 
 def _observations(data: TransitionDataset, columns: Columns) -> Ids:
@@ -228,10 +253,12 @@ class _Ranking:
         data: TransitionDataset,
         wanted: Wanted,
         observations: Ids,
+        ambiguous: Ids,
         content: Ids | None,
         folding: bool,
         progress: ProgressCallback,
     ) -> None:
+        self.ambiguous = len(ambiguous)
         self.data, self.wanted, self.content, self.folding, self.progress = data, wanted, content, folding, progress
         self.observations = observations
         self.left = Undistinguished(self.observations, wanted.code[self.observations])
@@ -256,6 +283,7 @@ class _Ranking:
             wanted=self.wanted,
             observations=len(self.observations),
             occurring=len(np.union1d(self.data.source, self.data.successor)),
+            ambiguous=self.ambiguous,
             pairs=self.left.wanted,
             candidates=ranked,
             best=_best(ranked),

@@ -48,8 +48,10 @@ def choice_lines(report: Report, choice: Choice) -> list[str]:
 
 def headline(choice: Choice) -> str:
     """Say of which pairs the shares are, and what a floor is."""
-    left_out = choice.occurring - choice.observations
-    of = f", {left_out:,} more are only reached and their p is not known of every candidate" if left_out else ""
+    unknown = choice.occurring - choice.ambiguous - choice.observations
+    of = f", {unknown:,} more are only reached and their p is not known of every candidate" if unknown else ""
+    if choice.ambiguous:
+        of += f", {choice.ambiguous:,} more stand for equal ones that differ in it and are left out"
     return printable(
         f"Auxiliary functions by what they protect of {choice.wanted} ({choice.pairs:,} pairs of "
         f"{choice.observations:,} observations differ in it{of}; floor: share of the pairs that agree in it and are "
@@ -182,6 +184,7 @@ def choice_values(report: Report, choice: Choice) -> dict[str, Any]:
     return {
         "wanted": list(choice.wanted.names),
         "observations": choice.observations,
+        "ambiguous": choice.ambiguous,
         "pairs": choice.pairs,
         "best": choice.best,
         "candidates": [_candidate(each, choice.pairs) for each in choice.candidates],

@@ -2,12 +2,9 @@
 
 from dataclasses import dataclass
 
-from bisim_theory.formats.labels_left_out import describe_labels_left_out
+from bisim_theory.data.left_out import describe_left_out
 from bisim_theory.formats.limits import printable
 from bisim_theory.outcome import Report
-
-MOST_LEFT_OUT = 12
-"""Largest number of sentences about what was not read."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +28,7 @@ def describe_reading(report: Report) -> Reading:
     convention, steps = metadata.get("convention"), metadata.get("steps_without_successor")
     count = steps if isinstance(steps, int) and not isinstance(steps, bool) and steps > 0 else 0
     said = [f"{count:,} step{'' if count == 1 else 's'} whose successor is not stored"] if count else []
-    left_out = metadata.get("left_out")
-    if isinstance(left_out, list):
-        said += [printable(each) for each in left_out[:MOST_LEFT_OUT] if isinstance(each, str)]
-    said += [printable(each) for each in describe_labels_left_out(metadata)]
+    said += [printable(each) for each in describe_left_out(metadata)]
     if report.left_out is not None:
         said.append(report.left_out)
     return Reading(printable(convention) if isinstance(convention, str) else None, said, count)

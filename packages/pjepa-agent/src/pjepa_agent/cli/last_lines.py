@@ -8,7 +8,7 @@ from bisim_theory.theorem.check import EXPLAINED
 from pjepa_agent.config.schema import COUNTING
 
 NOT_EXPLAINED = (
-    "fewer are explained than asked; what may help is more transitions, or more than {updates:,} updates: --updates N "
+    "not all is explained; what may help is more transitions, or more than {updates:,} updates: --updates N "
     "in a new run, since a resumed run keeps its own"
 )
 """What is said of a model that does not explain what it is asked to."""
@@ -18,17 +18,18 @@ def _measures(report: dict[str, Any]) -> list[str]:
     """Say what was measured: clusters of counts, or of another world what Theorem 3 explains."""
     if report["world"] != COUNTING:
         trained, untrained = (report["held_out"][name] for name in ("trained", "untrained"))
-        share = [each["theorem_least_explained_share"] for each in (trained, untrained)]
+        share, left = (
+            [each[name] for each in (trained, untrained)]
+            for name in ("theorem_least_explained_share", "theorem_unexplained_levels")
+        )
         return [
-            f"explained share of distinguished pairs, held out, least of all levels: {_number(share[0])}"
-            f" (asked: {EXPLAINED}, untrained: {_number(share[1])})",
+            "explained share of distinguished pairs, held out, least of the levels with at least 20 pairs: "
+            f"{_number(share[0])} (asked: {EXPLAINED}, untrained: {_number(share[1])})",
+            f"levels that are not explained, held out, those of fewer pairs too: {_number(left[0])}"
+            f" (asked: 0, untrained: {_number(left[1])})",
             f"collapsed pairs, held out: {_number(trained['theorem_collapsed_pairs'])}"
             f" (asked: 0, untrained: {_number(untrained['theorem_collapsed_pairs'])})",
-            *(
-                [NOT_EXPLAINED.format(updates=report["updates"])]
-                if share[0] is not None and share[0] < EXPLAINED
-                else []
-            ),
+            *([NOT_EXPLAINED.format(updates=report["updates"])] if left[0] else []),
         ]
     return [
         f"nearest-centroid accuracy, held out: {report['nearest_centroid_accuracy']:.4f} at the last update"

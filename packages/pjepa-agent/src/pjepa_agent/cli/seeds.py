@@ -27,11 +27,16 @@ SHOWN = {
     "nearest_centroid_accuracy": ("accuracy", ".4f"),
     "within_across_ratio": ("within/across", ".3f"),
     "theorem_least_explained_share": ("explained share", ".4f"),
+    "theorem_unexplained_levels": ("levels not explained", ".4g"),
     "theorem_collapsed_pairs": ("collapsed pairs", ".4g"),
 }
 """Name and format of the measures that the last lines show."""
 
-ASKED = {"theorem_least_explained_share": f", asked: {EXPLAINED}", "theorem_collapsed_pairs": ", asked: 0"}
+ASKED = {
+    "theorem_least_explained_share": f", asked: {EXPLAINED}",
+    "theorem_unexplained_levels": ", asked: 0",
+    "theorem_collapsed_pairs": ", asked: 0",
+}
 """What is asked of a measure, to follow its values."""
 
 

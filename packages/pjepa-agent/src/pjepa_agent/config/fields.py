@@ -58,7 +58,8 @@ def from_dict(kind: Any, values: Any, prefix: str = "") -> Any:
     kinds = _kinds(kind)
     for name in values:
         if name not in kinds:
-            raise ConfigError(f"{prefix}{name}: is no field of the configuration")
+            others = f"; there are {', '.join(kinds)}" if kinds else "; there are none"
+            raise ConfigError(f"{prefix}{name}: is no field of the configuration{others if prefix else ''}")
     return kind(**{name: _value(kinds[name], value, prefix + name) for name, value in values.items()})
 
 

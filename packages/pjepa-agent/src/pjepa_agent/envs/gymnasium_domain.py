@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from bisim_theory import DatasetError, TransitionDataset
-from bisim_theory.formats.labels_left_out import labels_left_out
+from bisim_theory.data.left_out import labels_left_out
 from numpy.typing import NDArray
 
 from pjepa_agent.config.fields import ConfigError

@@ -37,8 +37,8 @@ def hold_out(data: TransitionDataset, share: float, seed: int) -> tuple[Transiti
     if len(groups) - held < FEWEST:
         raise DatasetError(
             f"collection.held_out={share}: needs {FEWEST} episodes to measure with and {FEWEST} to train on, and there "
-            f"are {len(groups)} that share no observation; collect more (collection.transitions), or shorter ones "
-            "(collection.max_episode_steps)"
+            f"are {len(groups)} that share no observation; collect more or shorter ones (collection.transitions, "
+            "collection.max_episode_steps), or, where data is given, store the observations of every step by themselves"
         )
     kept = np.isin(group, _choose(groups, np.isin(groups, group[_terminated(data)]), held, seed))
     train = take_rows(data, ~kept)

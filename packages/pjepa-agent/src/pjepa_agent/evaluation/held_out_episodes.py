@@ -85,7 +85,8 @@ class HeldOutEpisodes:
 
         ``theorem/explained_share_L``, ``theorem/separation_L`` and ``theorem/residual_ratio_L`` of level L are those of
         `bisim_theory.theorem.check.LevelCheck`. ``theorem/least_explained_share`` is the smallest of the
-        levels with at least 20 pairs, or of all where none has so many.
+        levels with at least 20 pairs, or of all where none has so many. ``theorem/unexplained_levels`` is the number of
+        levels, of however few pairs, that are not explained as `bisim-check` asks.
         """
         row = dict.fromkeys(self._columns, math.nan)
         try:
@@ -133,7 +134,8 @@ class HeldOutEpisodes:
         of_level = [f"theorem/{name}_{level}" for name in names for level in levels]
         measures = ("eval/spread", "eval/rankme", "eval/auxiliary_loss", "eval/transition_error")
         clusters = (ACCURACY, "eval/within_across_ratio")
-        return [LEAST_EXPLAINED, *clusters, *measures, "theorem/certified_share", "theorem/collapsed_pairs", *of_level]
+        relation = ("theorem/unexplained_levels", "theorem/certified_share", "theorem/collapsed_pairs")
+        return [LEAST_EXPLAINED, *clusters, *measures, *relation, *of_level]
 
     def _of_embedding(self, representation: Representation, model: PJEPA) -> dict[str, float]:
         """Measure the embeddings of the observations of the relation."""

@@ -212,8 +212,10 @@ def describe(column: Column | WorldColumn) -> str:
 def measures_text(measures: dict[str, float]) -> str:
     """Say what was measured of a model of another world, in two lines."""
     least, collapsed = measures[LEAST_EXPLAINED], measures["theorem/collapsed_pairs"]
-    explained = "no pair to explain" if math.isnan(least) else f"explained share, least of all levels: {least:.3f}"
-    return f"{explained}\ncollapsed pairs: {collapsed:,.0f}; RankMe: {measures['eval/rankme']:.1f}"
+    explained = "no pair to explain" if math.isnan(least) else f"least explained share (of 20 pairs): {least:.3f}"
+    left = measures["theorem/unexplained_levels"]
+    levels = "" if math.isnan(left) else f"; levels not explained: {left:.0f}"
+    return f"{explained}{levels}\ncollapsed pairs: {collapsed:,.0f}; RankMe: {measures['eval/rankme']:.1f}"
 
 
 def _draw_column(panels: Sequence[Axes], column: Column) -> None:

@@ -30,7 +30,7 @@ LOSS_LABELS = {
 HELD_OUT_LABELS = {
     ACCURACY: "nearest-centroid accuracy",
     "eval/within_across_ratio": "within / across distance",
-    "theorem/least_explained_share": "explained share, least of all levels",
+    "theorem/least_explained_share": "explained share, least of levels of 20 pairs or more",
 }
 """Labels of the held-out measures that are drawn, by their column."""
 

@@ -19,7 +19,7 @@ from pjepa_agent.figures.run import LOSS_LABELS, plain_logarithmic, save_figure,
 from pjepa_agent.runs.metrics import ACCURACY, LEAST_EXPLAINED, objective_losses
 
 GENERAL = {
-    LEAST_EXPLAINED: "explained share,\nleast of all levels",
+    LEAST_EXPLAINED: "explained share, least of\nlevels of 20 pairs or more",
     "theorem/collapsed_pairs": "collapsed distinguished pairs",
     "eval/rankme": "RankMe: effective rank",
     "eval/transition_error": "error of T over the\nvariance of embeddings",

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+from collections.abc import Iterable
 from typing import Any
 
 from bisim_theory.data.imported import describe_error
@@ -46,7 +47,9 @@ def objective_class(config: Config) -> type[EncoderObjective]:
     missing = sorted(found.__abstractmethods__)
     if missing:
         raise ConfigError(f"objective {name}: has no {', '.join(missing)}; define it")
-    unknown = sorted(set(found.needs) - NEEDS)
+    if isinstance(found.needs, str) or not isinstance(found.needs, Iterable):
+        raise ConfigError(f"objective {name}: needs is {found.needs!r}; give a set of names, as {{'reward'}}")
+    unknown = sorted(map(str, set(found.needs) - NEEDS))
     if unknown:
         raise ConfigError(
             f"objective {name}: needs {', '.join(unknown)}; what can be needed is {', '.join(sorted(NEEDS))}"

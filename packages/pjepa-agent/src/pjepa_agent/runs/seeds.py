@@ -20,7 +20,7 @@ FINISHED, INTERRUPTED, FAILED, WAITING = "finished", "interrupted", "failed", "n
 """What became of a seed. One that is interrupted or has failed can be resumed; an interrupted one may be training."""
 
 COUNTING_MEASURES = ("nearest_centroid_accuracy", "best_nearest_centroid_accuracy", "within_across_ratio")
-WORLD_MEASURES = ("theorem_least_explained_share", "theorem_collapsed_pairs")
+WORLD_MEASURES = ("theorem_least_explained_share", "theorem_unexplained_levels", "theorem_collapsed_pairs")
 """Measures whose mean and range over the seeds are kept: those of the counting world, and those of any other."""
 
 FOUND_OUT = "objective.auxiliary_dim"
@@ -70,7 +70,7 @@ class Outcome:
         of, names = (
             (self.report, COUNTING_MEASURES) if counting else (self.report["held_out"]["trained"], WORLD_MEASURES)
         )
-        return {name: of[name] for name in names}
+        return {name: of.get(name) for name in names}  # an older version measured fewer
 
 
 class SeedFolder:

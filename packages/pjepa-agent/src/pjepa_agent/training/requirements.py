@@ -8,6 +8,7 @@ import torch
 from bisim_theory import DatasetError, TransitionDataset
 from bisim_theory.data.action_codes import ActionCodes
 from bisim_theory.data.imported import describe_error
+from bisim_theory.data.left_out import because_left_out
 from bisim_theory.data.parts import take_frames, take_rows
 from torch import Tensor
 
@@ -64,7 +65,7 @@ def check_data(config: Config, spec: Spec, data: TransitionDataset) -> None:
     needs, who = objective_class(config).needs, f"objective {config.objective.name}"
     for name in ("reward", "terminated"):
         if name in needs:
-            _check_column(data, name, who)
+            _check_column(data, name, who, config.collection.dataset)
     reward = data.reward
     if "reward" in needs and reward is not None and (reward == reward[0]).all():
         logger.warning("reward: is %g in all %d transitions, so %s learns nothing of it", reward[0], len(reward), who)
@@ -106,9 +107,12 @@ def check_given_codes(config: Config, spec: Spec, data: TransitionDataset) -> No
         )
 
 
-def _check_column(data: TransitionDataset, name: str, who: str) -> None:
+def _check_column(data: TransitionDataset, name: str, who: str, file: str) -> None:
     if getattr(data, name) is None:
-        raise DatasetError(f"{name}: is missing, and {who} needs it; give data with it, or another --objective")
+        raise DatasetError(
+            f"{f'{file}: ' if file else ''}{name}: is missing, and {who} needs it; give data with it, or another "
+            f"--objective{because_left_out(data.metadata, [name])}"
+        )
 
 
 def _check_actions(data: TransitionDataset, who: str) -> None:
@@ -146,8 +150,8 @@ def check_objective(config: Config, spec: Spec, data: TransitionDataset, encoder
     found = objective_class(config)
     make_settings(config)
     check_horizon(config, found)
-    for name in sorted(found.needs - {"action"}):
-        _check_column(data, name, f"objective {config.objective.name}")
+    for name in sorted(set(found.needs) - {"action"}):
+        _check_column(data, name, f"objective {config.objective.name}", config.collection.dataset)
     if config.objective.name in CLASSES:
         return
     few = take_frames(take_rows(data, np.arange(min(len(data), TRIED))))
@@ -197,5 +201,5 @@ def _check_losses(losses: dict[str, Tensor], who: str) -> None:
             raise ConfigError(f"{who}: loss {name!r} has the name of a loss of this package; choose another")
         if not isinstance(loss, Tensor) or loss.shape != () or not loss.is_floating_point():
             raise ConfigError(f"{who}: loss {name!r} must be one floating-point number, a tensor of shape ()")
-        if not math.isfinite(float(loss)):
-            raise ConfigError(f"{who}: loss {name!r} is {float(loss)} on the first batch")
+        if not math.isfinite(value := float(loss.detach())):
+            raise ConfigError(f"{who}: loss {name!r} is {value} on the first batch")

@@ -12,7 +12,7 @@ from bisim_theory import TransitionDataset, read_transitions, write_transitions
 from bisim_theory.console import counted
 from bisim_theory.data.auxiliary import stored_values
 from bisim_theory.data.auxiliary_functions import stored_bins
-from bisim_theory.formats.labels_left_out import describe_labels_left_out
+from bisim_theory.data.left_out import describe_labels_left_out
 
 from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.compute.processes import Processes

@@ -1,11 +1,14 @@
-"""Columns of a dataset that became no labels, and why: as entries of its metadata, and as sentences."""
+"""What of a file was not read, and which columns became no labels: as entries of the metadata, and as sentences."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 NAMES, REASONS = "labels_left_out", "labels_left_out_because"
 MOST_NAMES = 12
-"""Most names in a sentence."""
+"""Most names in a sentence, and most sentences."""
+
+LONGEST = 400
+"""Most characters of what a message adds."""
 
 
 def labels_left_out(reasons: Mapping[str, str]) -> dict[str, Any]:
@@ -35,6 +38,24 @@ def describe_labels_left_out(metadata: Mapping[str, Any]) -> list[str]:
             said.append(f"{_listed(found)}: {reason}")
             rest = [name for name in rest if name not in found]
     return [*said, f"columns that cannot be labels: {_listed(rest)}"] if rest else said
+
+
+def describe_left_out(metadata: Mapping[str, Any]) -> list[str]:
+    """Return sentences about what was not read or used, and about columns that became no labels.
+
+    Args:
+        metadata: of a dataset. What has another form there is passed over.
+    """
+    said = metadata.get("left_out")
+    sentences = said[:MOST_NAMES] if isinstance(said, list) else []
+    return [each for each in sentences if isinstance(each, str)] + describe_labels_left_out(metadata)
+
+
+def because_left_out(metadata: Mapping[str, Any], names: Iterable[str]) -> str:
+    """Return what a message adds where one of the names was left out of the data: why; else nothing."""
+    found = "; ".join(each for each in describe_left_out(metadata) if any(name in each for name in names))
+    said = found if found.isprintable() else ascii(found)[1:-1]  # it may be from a file
+    return f" (left out: {said[:LONGEST]})" if found else ""
 
 
 def _listed(names: list[str]) -> str:
