@@ -180,7 +180,7 @@ def test_the_page_of_planning_has_the_curves_of_acting_that_the_records_make():
         assert acting.format_table(curves, seconds, world, seed_range("0-2")) in page
 
 
-@pytest.mark.parametrize(("world", "number"), [("counting", 3)])
+@pytest.mark.parametrize(("world", "number"), [("counting", 3), ("grid", 1)])
 def test_the_page_on_objectives_has_the_tables_and_the_text_of_the_figure_that_the_records_make(world, number):
     page = (DOCS / "baselines.md").read_text()
     searches = objectives.searches_of(world, list(objectives.OBJECTIVES), RECORDS, Path())
