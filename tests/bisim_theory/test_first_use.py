@@ -161,7 +161,7 @@ def test_a_column_that_is_no_label_costs_nothing_and_is_said(tmp_path, capsys):
     np.savez(path, **arrays, junk=[np.nan, 0, 0, 0], words=np.array(["a", "b", "c", "d"]), version=np.array(3))
     status, out, _ = run(capsys, path, "--auxiliary", "reward")
     assert status == 0
-    assert "Left out: columns that cannot be labels: junk, words, version" in out
+    assert "Left out: junk, version, words: cannot be labels, which are finite numbers, one or a few for" in out
     status, _, err = run(capsys, path, "--auxiliary", "junk")
     assert status == 2
     assert "this dataset offers" in err

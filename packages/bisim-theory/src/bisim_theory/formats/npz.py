@@ -33,7 +33,7 @@ _OPTIONAL = (
     "episode",
 )
 _INTEGERS = (*_REQUIRED, "episode")
-NO_LABEL = "no finite numbers, of which a label has one or a few for each observation"
+NO_LABEL = "cannot be labels, which are finite numbers, one or a few for each observation"
 """Why a column is no label."""
 
 _REPRESENTATION = ("embedding", "predicted_embedding", "predicted_auxiliary")
