@@ -314,7 +314,7 @@ def test_without_labels_nothing_can_be_wanted():
 
 
 def test_why_a_column_is_no_label_is_said_where_it_is_wanted():
-    unknown = {"left_out": ["gap, unknown of 3 successors", "speed, of no use"]}
+    unknown = {"left_out": ["gap, unknown of 3 successors", "gaps, of no use"]}
     for labels in ({}, counting().labels):
         data = dataclasses.replace(counting(), labels=labels, metadata=unknown)
         with pytest.raises(DatasetError, match=r"has no labels?.*\(left out: gap, unknown of 3 successors\)$"):

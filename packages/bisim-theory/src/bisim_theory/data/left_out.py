@@ -1,5 +1,6 @@
 """What of a file was not read, and which columns became no labels: as entries of the metadata, and as sentences."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -53,7 +54,8 @@ def describe_left_out(metadata: Mapping[str, Any]) -> list[str]:
 
 def because_left_out(metadata: Mapping[str, Any], names: Iterable[str]) -> str:
     """Return what a message adds where one of the names was left out of the data: why; else nothing."""
-    found = "; ".join(each for each in describe_left_out(metadata) if any(name in each for name in names))
+    named = re.compile("|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in names))
+    found = "; ".join(each for each in describe_left_out(metadata) if named.search(each))
     said = found if found.isprintable() else ascii(found)[1:-1]  # it may be from a file
     return f" (left out: {said[:LONGEST]})" if found else ""
 

@@ -111,7 +111,7 @@ def _check_column(data: TransitionDataset, name: str, who: str, file: str) -> No
     if getattr(data, name) is None:
         raise DatasetError(
             f"{f'{file}: ' if file else ''}{name}: is missing, and {who} needs it; give data with it, or another "
-            f"--objective{because_left_out(data.metadata, [name])}"
+            f"--objective{because_left_out(data.metadata, [name, f'{name}s'])}"
         )
 
 
