@@ -18,6 +18,7 @@ from bisim_theory.progress import ProgressCallback, silent
 from bisim_theory.relation.base import Relation
 from bisim_theory.relation.compute import empirical_bisimulation
 from bisim_theory.relation.embeddings_needed import EmbeddingsNeeded, embeddings_needed
+from bisim_theory.relation.look_alikes import LookAlikes, ambiguous_observations, find_look_alikes
 from bisim_theory.relation.undistinguished import Remaining, Undistinguished
 
 MOST_COMBINED = 8
@@ -85,19 +86,6 @@ class Unprotected:
     example: tuple[int, int] | None = None
     equal: bool = False
     in_common: int = 0
-
-
-@dataclass(frozen=True)
-class LookAlikes:
-    """Pairs of equal observations that differ in a wanted label: no encoder tells them apart, whatever p is.
-
-    Attributes:
-        pairs: how many there are.
-        example: ids of the observations of one of them; None where there is none.
-    """
-
-    pairs: int
-    example: tuple[int, int] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +186,7 @@ def rank_auxiliaries(
         DatasetError: transitions are not deterministic and `folding` is off.
     """
     occurring = np.union1d(data.source, data.successor)
-    ambiguous = _ambiguous(wanted.code, occurring, content)
+    ambiguous = ambiguous_observations(wanted.code, occurring, content)
     observations = np.setdiff1d(_observations(data, columns), ambiguous)
     if not _differ(wanted.code[observations]):
         observations = np.setdiff1d(occurring, ambiguous)
@@ -222,13 +210,6 @@ def _why_none_differ(ambiguous: int) -> str:
         "differ in it, so no encoder of single observations can keep it; give observations that show it, as stacks of "
         "frames do, or tell every one apart with --identity occurrence"
     )
-
-
-def _ambiguous(code: Ids, occurring: Ids, content: Ids | None) -> Ids:
-    """Return the ids of observations that stand for equal ones which differ in a wanted label."""
-    if content is None or (content[occurring] != occurring).any():  # equal observations were not joined
-        return np.empty(0, np.int64)
-    return np.intersect1d(content[code != code[content]], occurring)
 
 
 def _observations(data: TransitionDataset, columns: Columns) -> Ids:
@@ -289,7 +270,7 @@ class _Ranking:
             best=_best(ranked),
             unprotected=unprotected,
             unprotected_by_all=by_all,
-            look_alikes=None if self.content is None else self._look_alikes(self.content),
+            look_alikes=None if self.content is None else find_look_alikes(self.wanted.code, self.content),
             left_out=[*columns.left_out, *left_out],
         )
 
@@ -340,24 +321,6 @@ class _Ranking:
         equal = self.content is not None and bool(self.content[x] == self.content[y])
         taken = [self.data.action[self.data.source == each] for each in (x, y)]
         return replace(found, example=(x, y), equal=equal, in_common=len(np.intersect1d(*taken)))
-
-    def _look_alikes(self, content: Ids) -> LookAlikes:
-        """Count the pairs of equal content whose labels differ, of all observations, joined or not."""
-        code = self.wanted.code
-        key = content.astype(np.int64) * (int(code.max()) + 1) + code
-        pairs = _pairs_of_equal(content) - _pairs_of_equal(key)
-        if not pairs:
-            return LookAlikes(0, None)
-        order = np.lexsort((code, content))
-        same = content[order[1:]] == content[order[:-1]]
-        first = int(np.flatnonzero(same & (code[order[1:]] != code[order[:-1]]))[0])
-        x, y = sorted(order[first : first + 2].tolist())
-        return LookAlikes(pairs, (x, y))
-
-
-def _pairs_of_equal(key: Ids) -> int:
-    sizes = np.unique(key, return_counts=True)[1].astype(np.int64)
-    return int((sizes * (sizes - 1) // 2).sum())
 
 
 def _place(each: Ranked) -> tuple[bool, bool, float, int, str]:
