@@ -119,6 +119,16 @@ def test_sequences_of_a_batch_follow_each_other_in_one_episode(tiny, steps):
             assert counts[step + 1] == (moved if there else counts[step])
 
 
+def test_p_of_successors_is_drawn_where_it_is_asked_for_and_kept_of_sources(tiny):
+    replay = filled(acting(tiny(), ["objective.auxiliary_of_successors=true"], target=2), 60)
+    batch, data = replay.sample(), replay.dataset()
+    assert batch["auxiliary_known"].all()
+    counts = replay.frames.labels["count"][torch.stack([batch["source"], batch["successor"]], 1)]
+    np.testing.assert_array_equal(batch["auxiliary"], (counts == 2).astype(np.float32))
+    np.testing.assert_array_equal(data.auxiliary, data.labels["count"][data.source] == 2)
+    assert data.observation_auxiliary is None
+
+
 def test_episodes_that_begin_at_the_target_are_no_success_and_no_failure(tiny):
     config = acting(tiny(), transitions=1_200, max_episode_steps=20, environments=40)
     replay = filled(config, 1_200)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from bisim_theory import read_representation, read_transitions
+from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.collection import frames, replay
 from pjepa_agent.collection.replay import OnlineReplay
 from pjepa_agent.config.schema import CollectionConfig
@@ -84,6 +85,25 @@ def test_batches_are_of_what_is_there(tiny):
         np.testing.assert_array_equal(batch["observation"][:, 0], frames[whole.source[number]])
         np.testing.assert_array_equal(batch["observation"][:, 1], frames[whole.successor[number]])
         np.testing.assert_array_equal(batch["auxiliary"][:, 0], whole.auxiliary[number])
+
+
+@pytest.mark.parametrize("horizon", [1, 2])
+@pytest.mark.parametrize("name", ["reward", "q"])
+def test_p_of_successors_is_drawn_where_it_is_asked_for_and_kept_of_sources(tiny, horizon, name):
+    config = online(tiny(batch_size=16), horizon=horizon, auxiliary=name)
+    alone, all_of_it = OnlineReplay(config, CPU), OnlineReplay(online(config, auxiliary_of_successors=True), CPU)
+    for each in (alone, all_of_it):
+        each.collect_until(55)
+    batch, sources = all_of_it.sample(), alone.sample()
+    assert torch.equal(batch["auxiliary"][:, :1], sources["auxiliary"])
+    assert torch.equal(batch["auxiliary_known"], torch.cat([torch.ones(16, 1, dtype=torch.bool), batch["present"]], 1))
+    whole = CountingDomain(config.collection).collect(config.seed)
+    p = Auxiliary(config)(whole.observation, whole.labels).astype(np.float32)
+    reached = batch["observation"][:, 1:][batch["present"]].numpy()
+    frames = [(whole.observation == image).all((1, 2, 3)).argmax() for image in reached]
+    np.testing.assert_array_equal(batch["auxiliary"][:, 1:][batch["present"]], p[frames])
+    for column in ("auxiliary", "observation_auxiliary"):
+        np.testing.assert_array_equal(getattr(all_of_it.dataset(), column), getattr(alone.dataset(), column))
 
 
 def test_collecting_up_to_an_update_at_once_is_collecting_for_each_update(tiny):

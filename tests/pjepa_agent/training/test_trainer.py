@@ -24,7 +24,7 @@ def kept(run):
         {"optimization": {"averaging_age": 0.2}, "evaluation": {"batch_norm_samples": 50}},
         {
             "ablation": {"weight_decay": 0.1},
-            "objective": {"latent_noise": 0.5},
+            "objective": {"latent_noise": 0.5, "auxiliary_of_successors": True},
             "evaluation": {"batch_norm_samples": 50},
         },
         {"objective": {"regularizer": "sigreg", "horizon": 3}},
@@ -53,6 +53,7 @@ def test_an_interrupted_run_ends_like_one_left_alone(tiny, tmp_path, sections):
         ("optimization", {"epsilon": 1.0}),
         ("objective", {"latent_noise": 0.5}),
         ("objective", {"horizon": 2}),
+        ("objective", {"auxiliary_of_successors": True}),
         ("objective", {"regularizer": "sigreg"}),
         ("network", {"normalization": "group"}),
         ("ablation", {"convolution_gain": 1.0}),

@@ -62,6 +62,7 @@ class Auxiliary:
     ) -> None:
         self.name, self._bins = config.objective.auxiliary, bins
         self._processes, self._counting = processes, config.counting
+        self._of_successors = config.objective.auxiliary_of_successors
         from_data = not config.counting and self.name not in RANDOM_AUXILIARIES
         self._function = self._of_transitions if from_data else make_function(config)
         self._mean: Floats | None = None
@@ -126,6 +127,21 @@ class Auxiliary:
                 raise ConfigError(f"auxiliary {self.name}: {error}; nothing can be learnt of it") from None
             self._checked(values.value)
         return with_auxiliary(data, values)
+
+    def attach_trained(self, data: TransitionDataset) -> TransitionDataset:
+        """Set p where L_p is of it: of every observation too in the counting world, where the configuration says so.
+
+        Args:
+            data: transitions with observations and p, from `attach`.
+
+        Raises:
+            ConfigError: p fails.
+        """
+        if not (self._counting and self._of_successors):
+            return data
+        assert data.observation is not None
+        values = self(data.observation, data.labels)
+        return with_auxiliary(data, Values(values, np.ones(data.frames, bool)))
 
     def _of_transitions(self, frames: Frames, labels: Labels) -> NDArray[Any]:
         raise ConfigError(f"auxiliary {self.name}: is read off transitions here, and is no function of observations")

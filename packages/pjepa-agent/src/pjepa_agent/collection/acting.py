@@ -146,7 +146,9 @@ class ActingReplay(Replay):
         order = np.lexsort((arrays["number"], arrays["episode"]))
         arrays = {name: value[order] for name, value in arrays.items()}
         codes = self._codes(arrays["action"])
-        return take_frames(dataset_of(arrays, self.frames, metadata=codes, **_stored_auxiliary(arrays)))
+        return take_frames(
+            dataset_of(arrays, self.frames, metadata=codes, **_stored_auxiliary(arrays, self.config.counting))
+        )
 
     @property
     def latest(self) -> TransitionDataset:
@@ -268,7 +270,7 @@ class ActingReplay(Replay):
             observation=np.stack([each.observation for each in every]),
             labels={name: np.array([each.labels[name] for each in every]) for name in self.frames.labels},
         )
-        return rows_of(self._continued(self.auxiliary.attach(data), steps))
+        return rows_of(self.auxiliary.attach_trained(self._continued(self.auxiliary.attach(data), steps)))
 
     def _continued(self, data: TransitionDataset, steps: Sequence[Step]) -> TransitionDataset:
         """Take p of sources from the steps that led to them, which a step alone does not know."""
@@ -307,9 +309,9 @@ def _ring(world: Lockstep, transitions: int, config: Config, device: torch.devic
     return FrameRing(images, device, {name: np.zeros(length, kind) for name in sorted(names)[:MOST_LABELS]})
 
 
-def _stored_auxiliary(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """Return p as a dataset has it: of its rows, or of every observation of which it is known."""
-    if "successor_auxiliary" not in arrays:
+def _stored_auxiliary(arrays: Mapping[str, NDArray[Any]], counting: bool) -> dict[str, Any]:
+    """Return p as a dataset has it: of its rows in the counting world, else of every observation of known p."""
+    if counting:
         return {"auxiliary": arrays["auxiliary"]}
     first, end = arrays["source"].min(), arrays["successor"].max() + 1
     value = np.zeros((end - first, *arrays["auxiliary"].shape[1:]), np.float32)

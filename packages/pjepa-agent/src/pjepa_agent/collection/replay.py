@@ -1,7 +1,6 @@
 """Replay buffers: of a dataset collected before training, or of the latest transitions while training collects."""
 
 import abc
-import dataclasses
 import logging
 import math
 from collections.abc import Mapping
@@ -284,12 +283,10 @@ class OnlineReplay(Replay):
         return self._block.data
 
     def _collect_block(self, first_frame: int, device: torch.device) -> "_Block":
-        """Collect transitions and compute p of their sources; rows are made for all of them at once."""
+        """Collect transitions and compute p; rows are made for all of them at once."""
         data = self._collector.collect(max(BLOCK, self.config.collection.initial_transitions))
-        assert data.observation is not None
-        values = self.auxiliary(data.observation, data.labels)
-        data = dataclasses.replace(data, auxiliary=values[data.source])
-        rows = rows_of(data)
+        data = self.auxiliary.attach(data)
+        rows = rows_of(self.auxiliary.attach_trained(data))
         for name in ("source", "successor"):
             rows[name] = rows[name] + first_frame
         rows["number"] = torch.arange(len(data)) + self.transitions

@@ -90,6 +90,8 @@ class ObjectiveConfig:
     """Auxiliary function p: reward, q, random, random-network, terminated, a label, and all else of --auxiliary."""
     auxiliary_dim: Annotated[int, Between(0, 2**16)] = 256
     """Values k of p per observation; 0 for a single number, as (F,). `reward` and `q` always have one."""
+    auxiliary_of_successors: bool = False
+    """L_p in the counting world is of successors too. In other worlds it always is, where p is known of them."""
     transition_weight: Weight = 0.2
     """Weight of L_dyn, the squared error averaged over the dimensions of the embedding."""
     auxiliary_weight: Weight = 10.0

@@ -364,7 +364,7 @@ def _make_replay(
             return ActingReplay(config, run.read_spec(), device, processes)
         return OnlineReplay(config, device, processes)
     return DatasetReplay(
-        data,
+        Auxiliary.as_trained(config, run.read_spec().auxiliary_bins, data).attach_trained(data),
         processes.local_batch_size(config.optimization.batch_size),
         processes.seed(config.seed),
         device,
