@@ -25,7 +25,15 @@ from pjepa_agent.figures.run import save_figure, unstyled
 from pjepa_agent.runs.metrics import Rows
 
 from benchmarks.studies.records import UPDATE, Key, Records, Table
-from benchmarks.studies.study import ONE_FROZEN_STEP, Study, add_lanes, list_variants, settings, study_parser
+from benchmarks.studies.study import (
+    A_THOUSAND_UPDATES,
+    ONE_FROZEN_STEP,
+    Study,
+    add_lanes,
+    list_variants,
+    settings,
+    study_parser,
+)
 from benchmarks.tables import markdown, spread
 
 STEPS = 20_000
@@ -199,7 +207,10 @@ OTHERS: Mapping[str, Callable[[str, int], Rows]] = {"random": act_at_random, "pp
 def variants(worlds: Sequence[str], only: Sequence[str]) -> dict[str, list[str]]:
     """Return options of `pjepa-train` by variant, ``WORLD-OBJECTIVE``."""
     return {
-        f"{world}-{name}": [*SHARED, *WORLDS[world], *LEARNERS[name], "--updates", str(updates_of(world, name))]
+        f"{world}-{name}": [
+            *(A_THOUSAND_UPDATES if (world, name) == ("counting", "pjepa") else []),
+            *(*SHARED, *WORLDS[world], *LEARNERS[name], "--updates", str(updates_of(world, name))),
+        ]
         for world in worlds
         for name in LEARNERS
         if name in only

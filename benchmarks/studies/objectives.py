@@ -33,7 +33,15 @@ from benchmarks.studies.objectives_tables import Runs, chosen_table, tables
 from benchmarks.studies.recipes import VARIANTS as WORLDS
 from benchmarks.studies.records import Records, Table
 from benchmarks.studies.search import Search
-from benchmarks.studies.study import Measures, Study, add_curve_options, list_variants, settings, study_parser
+from benchmarks.studies.study import (
+    A_THOUSAND_UPDATES,
+    Measures,
+    Study,
+    add_curve_options,
+    list_variants,
+    settings,
+    study_parser,
+)
 from benchmarks.studies.workers import train_here, worker_processes
 
 SCORES = "objectives-search.csv"
@@ -125,9 +133,10 @@ def candidate_settings(world: str, name: str) -> dict[str, list[str]]:
     place, (options, weights) = PLACES[world], OBJECTIVES[name]
     rates = dict(itertools.islice(place.rates.items(), 8 // (len(CLIPS) * len(weights))))
     network = [] if name == "tdmpc2" else place.network
+    budget = A_THOUSAND_UPDATES if (world, name) == ("counting", "pjepa") else []
     return {
         f"rate {rate}, clip {clip}, {weight}": [
-            *(*BATCH, *place.options, *options, *network),
+            *(*budget, *BATCH, *place.options, *options, *network),
             *(*rates[rate], *CLIPS[clip], *weights[weight]),
         ]
         for rate, clip, weight in itertools.product(rates, CLIPS, weights)

@@ -16,6 +16,7 @@ from pjepa_agent.planning.control import plan_run
 from benchmarks.studies import recipes
 from benchmarks.studies.records import Key, Records
 from benchmarks.studies.study import (
+    A_THOUSAND_UPDATES,
     T_GIVEN_VALUES,
     Measures,
     Study,
@@ -33,7 +34,7 @@ WORLD = "minigrid-empty-5x5"
 """The world of another project."""
 
 VARIANTS: Mapping[str, list[str]] = {
-    "default": [],
+    "default": A_THOUSAND_UPDATES,
     "values": T_GIVEN_VALUES,
     "pldm": ["--objective", "pldm"],
     WORLD: recipes.VARIANTS[WORLD],

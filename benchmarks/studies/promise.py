@@ -37,6 +37,7 @@ from benchmarks.studies.promise_tables import kept_table, unprotected_table
 from benchmarks.studies.recipes import ABSORB, ALL, IMAGES, environment
 from benchmarks.studies.records import Records
 from benchmarks.studies.study import (
+    A_THOUSAND_UPDATES,
     ONE_FROZEN_STEP,
     Measures,
     Study,
@@ -77,7 +78,10 @@ TERMINATED = "terminated"
 
 
 def as_in_the_counting_world(auxiliary: str, *, collected: bool) -> list[str]:
-    """Return the settings with which another world is trained on as the counting one is, and collected from too."""
+    """Return the settings with which another world is trained on as the counting one is, and collected from too.
+
+    ``--updates`` is the caller's.
+    """
     wanted = make_config(auxiliary=auxiliary if auxiliary == "random" else "reward")
     other = make_config(environment="another", auxiliary=auxiliary)
     sections = {
@@ -89,7 +93,7 @@ def as_in_the_counting_world(auxiliary: str, *, collected: bool) -> list[str]:
             f"{section}.{name}={_of(wanted, section, name)}"
             for section, names in sections.items()
             for name in names
-            if name != "auxiliary" and _of(wanted, section, name) != _of(other, section, name)
+            if name not in ("auxiliary", "updates") and _of(wanted, section, name) != _of(other, section, name)
         )
     )
 
@@ -118,7 +122,7 @@ _VARIANTS: Mapping[str, list[str]] = {
     },
 }
 
-VARIANTS = {name: [*options, *ONE_FROZEN_STEP] for name, options in _VARIANTS.items()}
+VARIANTS = {name: [*options, *A_THOUSAND_UPDATES, *ONE_FROZEN_STEP] for name, options in _VARIANTS.items()}
 """Options of `pjepa-train`."""
 
 

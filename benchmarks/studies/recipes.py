@@ -101,7 +101,7 @@ ABLATIONS: Mapping[str, list[str]] = {
         "uniform-sampling": "optimization.sampling=uniform",
     }.items()
 }
-"""Options by what is as in the counting world."""
+"""Options by what is as it was in the counting world."""
 
 
 def make_parser() -> argparse.ArgumentParser:

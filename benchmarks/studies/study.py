@@ -179,12 +179,22 @@ def settings(*assignments: str) -> list[str]:
     return [part for each in assignments for part in ("--set", each)]
 
 
+A_THOUSAND_UPDATES = [
+    *("--updates", "1000"),
+    *settings(
+        "optimization.batch_size=256", "optimization.learning_rate=8e-3", "optimization.warmup=100",
+        "objective.transition_weight=0.5", "objective.auxiliary_of_successors=false", "evaluation.every=125",
+    ),
+]  # fmt: skip
+"""Options of runs that were recorded when the laptop preset took a thousand updates, with L_p of sources alone."""
+
 ONE_FROZEN_STEP = settings(
     "optimization.frozen_steps=1", "optimization.frozen_batch_size=0", "objective.frozen_noise=0"
 )
 """Options of runs that were recorded when T took one step on each batch while the encoder was frozen."""
 
 T_GIVEN_VALUES = [
+    *A_THOUSAND_UPDATES,
     *settings("network.action=value", "optimization.frozen_encoder=0", "objective.latent_noise=0"),
     *ONE_FROZEN_STEP,
 ]

@@ -24,7 +24,7 @@ def test_a_run_is_continued_in_each_way_from_one_state(tmp_path, monkeypatch):
     path = tmp_path / "run"
     config = configure(
         make_parser().parse_args(
-            [*SMALL_OPTIONS, *T_GIVEN_VALUES, *settings("optimization.schedule=constant"), "--updates", "3"]
+            [*T_GIVEN_VALUES, *SMALL_OPTIONS, *settings("optimization.schedule=constant"), "--updates", "3"]
         )
     )
     run, data = RunDirectory.create(path, config), collect_dataset(config)

@@ -43,7 +43,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(fused):
 
 
 def test_learning_rate_rises_then_falls_to_zero():
-    config = dataclasses.replace(make_config(updates=1000).optimization, frozen_encoder=0)
+    config = dataclasses.replace(make_config(updates=1000).optimization, frozen_encoder=0, warmup=100)
     factors = [learning_rate_factor(update, config) for update in range(1000)]
     assert max(factors) == 1
     assert factors.index(1) == 99
