@@ -37,10 +37,10 @@ Step = Callable[[], object]
 
 
 def small(config: Config) -> Config:
-    """Return the configuration with little data and a small evaluation."""
+    """Return the configuration with little data, a small evaluation, and batches of 256, twice the laptop preset's."""
     return config.override([
-        f"collection.transitions={TRANSITIONS}", "evaluation.reference_per_count=2", "evaluation.scored_per_count=2",
-        "evaluation.transitions=100", "evaluation.probe_per_count=0",
+        f"collection.transitions={TRANSITIONS}", "optimization.batch_size=256", "evaluation.reference_per_count=2",
+        "evaluation.scored_per_count=2", "evaluation.transitions=100", "evaluation.probe_per_count=0",
     ])  # fmt: skip
 
 

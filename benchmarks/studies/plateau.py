@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from bisim_theory import read_transitions
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pjepa_agent.figures.colors import DISTINCT
 from pjepa_agent.figures.run import save_figure, unstyled
@@ -61,6 +62,12 @@ STARTS: Mapping[str, list[str]] = {
     ],
 }  # fmt: skip
 """Options of each start. The architecture, its number of parameters and the weights of both losses are one."""
+
+GAIN_OF = {"paper": 3**-0.5, **{f"gain-{gain}": float(gain) for gain in GAINS}}
+"""The gain of the starts that differ in it alone."""
+
+SCALED_LAYERS = 4
+"""Convolutions on the shortest path to the embedding: the stem and a projection at each of three stages."""
 
 VARIANTS = {name: [*TWIN, *options] for name, options in STARTS.items()}
 
@@ -116,14 +123,16 @@ def table(study: Study) -> str:
         left = [escape(rows, each["constant"]) for rows, each in zip(metrics, study.measures(name), strict=True)]
         last = [rows[-1] for rows in metrics]
         rows.append([
-            name, _each(left), _each([first_learnt(rows) for rows in metrics]), f"{last[0][UPDATE]:,.0f}",
+            name, spread((rows[0]["eval/spread"] for rows in metrics), ".2g"),
+            _each(left), _each([first_learnt(rows) for rows in metrics]), f"{last[0][UPDATE]:,.0f}",
             spread((row[ACCURACY] for row in last), ".3f"),
             spread((row["eval/within_across_ratio"] for row in last), ".3f"),
         ])  # fmt: skip
     return markdown(
-        ["start", "leaves the plateau at", f"accuracy {LEARNT} at", "updates", "accuracy then", "within / across then"],
+        ["start", "spread before", "leaves the plateau at", f"accuracy {LEARNT} at", "updates", "accuracy then",
+         "within / across then"],
         rows,
-    )
+    )  # fmt: skip
 
 
 def _each(updates: Sequence[float | None]) -> str:
@@ -132,14 +141,28 @@ def _each(updates: Sequence[float | None]) -> str:
 
 @unstyled
 def draw(study: Study, path: Path) -> None:
-    """Write a figure: L_p over updates, a line a seed, as a share of a constant prediction's.
+    """Write a figure: L_p over updates, a line a seed, and the length of the plateau over the initial gain.
+
+    Starts that differ from the paper's in the gain alone are in the second panel, which is left out if there are none.
 
     Raises:
         OSError: the file cannot be written.
     """
-    figure = Figure(figsize=(7, 3.2), layout="constrained")
-    axes = figure.subplots()
-    for color, name in zip(DISTINCT, study.variants, strict=False):
+    gains = [name for name in study.variants if name in GAIN_OF]
+    alone = len(gains) < 2
+    figure = Figure(figsize=(7, 3.2) if alone else (10, 3.4), layout="constrained")
+    if alone:
+        _draw_losses(figure.subplots(), study, list(study.variants))
+    else:
+        left, right = figure.subplots(1, 2)
+        _draw_losses(left, study, [name for name in study.variants if name not in gains[1:]])
+        _draw_lengths(right, study, gains)
+    save_figure(figure, path, dpi=120)
+
+
+def _draw_losses(axes: Axes, study: Study, names: Sequence[str]) -> None:
+    """Draw L_p over updates, a line a seed, as a share of a constant prediction's."""
+    for color, name in zip(DISTINCT, names, strict=False):
         for number, (rows, each) in enumerate(zip(study.metrics(name), study.measures(name), strict=True)):
             known = [row for row in rows if not math.isnan(row["losses/auxiliary"])]
             axes.plot(
@@ -149,7 +172,32 @@ def draw(study: Study, path: Path) -> None:
     axes.axhline(0.5, color="grey", linewidth=0.8, linestyle=":")
     axes.set(xlabel="update", ylabel="L_p, of a constant's", ylim=(0, 1.3))
     axes.legend(frameon=False, fontsize=8)
-    save_figure(figure, path, dpi=120)
+
+
+def _draw_lengths(axes: Axes, study: Study, names: Sequence[str]) -> None:
+    """Draw the update at which each seed left the plateau over the gain, beside the law of escape from a small start.
+
+    The law, tau ~ gain ** -(r - 2) of r scaled layers, goes through the mean of the first start's seeds that left.
+    """
+    ends, first = [], []
+    for name in names:
+        for rows, each in zip(study.metrics(name), study.measures(name), strict=True):
+            left = escape(rows, each["constant"])
+            ends.append(rows[-1][UPDATE])
+            if name == names[0] and left is not None:
+                first.append(left)
+            axes.plot(
+                GAIN_OF[name], ends[-1] if left is None else left, "o" if left is not None else "^", markersize=6,
+                color=DISTINCT[0], markerfacecolor=DISTINCT[0] if left is not None else "none",
+            )  # fmt: skip
+    gains = np.array([GAIN_OF[name] for name in names])
+    if first:
+        law = np.mean(first) * (gains / gains[0]) ** -(SCALED_LAYERS - 2.0)
+        axes.plot(gains, law, "--", color="grey", label=f"law of small starts, r = {SCALED_LAYERS}")
+    axes.plot([], [], "o", color=DISTINCT[0], label="left at")
+    axes.plot([], [], "^", color=DISTINCT[0], markerfacecolor="none", label="not left by the last update")
+    axes.set(xlabel="initial gain of convolutions", ylabel="update", ylim=(0, 1.1 * max(ends)))
+    axes.legend(frameon=False, fontsize=8)
 
 
 if __name__ == "__main__":

@@ -33,10 +33,10 @@ def test_the_plateau_ends_where_the_loss_is_below_half_of_a_constant_predictions
 
 
 class Finished:
-    """Stand for a study of one start with two seeds, whose records have the columns that are kept."""
+    """Stand for a study of starts with two seeds each, whose records have the columns that are kept."""
 
-    def __init__(self):
-        self.variants = {"paper": []}
+    def __init__(self, *names):
+        self.variants = {name: [] for name in names}
 
     def metrics(self, name):
         courses = [(0.4, 0.3, 0.1), (0.4, 0.39, 0.38)]
@@ -50,7 +50,9 @@ class Finished:
 
 
 def test_the_table_and_the_figure_are_made_of_the_columns_that_are_kept(tmp_path):
-    row = plateau.table(Finished()).splitlines()[2]
-    assert row.startswith("| paper | 100, never | never, never | 100 |")
-    plateau.draw(Finished(), tmp_path / "plateau.png")
-    assert (tmp_path / "plateau.png").stat().st_size > 10_000
+    row = plateau.table(Finished("paper")).splitlines()[2]
+    assert row.startswith("| paper | 0.4 | 100, never | never, never | 100 |")
+    for number, names in enumerate([("paper",), ("paper", "gain-1", "centred-scaled")]):
+        plateau.draw(Finished(*names), tmp_path / f"{number}.png")
+    one, two = ((tmp_path / f"{number}.png").stat().st_size for number in range(2))
+    assert 10_000 < one < two
