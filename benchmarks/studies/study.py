@@ -183,7 +183,8 @@ A_THOUSAND_UPDATES = [
     *("--updates", "1000"),
     *settings(
         "optimization.batch_size=256", "optimization.learning_rate=8e-3", "optimization.warmup=100",
-        "objective.transition_weight=0.5", "objective.auxiliary_of_successors=false", "evaluation.every=125",
+        "optimization.frozen_encoder=0.125", "objective.transition_weight=0.5",
+        "objective.auxiliary_of_successors=false",
     ),
 ]  # fmt: skip
 """Options of runs that were recorded when the laptop preset took a thousand updates, with L_p of sources alone."""

@@ -119,7 +119,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(stub, tmp_path, capsys, mo
         (*five, "--run-dir", "file/new"): "file: is no folder",
         (*five, "--run-dir", "other"): "other/seed-1: is already used, and holds no run",
         (*five, "--run-dir", "done/seed-0"): "done/seed-0: is a run itself",
-        (*five, "--run-dir", "done"): "has another configuration (optimization.updates is 9, not 700)",
+        (*five, "--run-dir", "done"): "has another configuration (optimization.updates is 9, not 750)",
         ("--resume", "done", *five): "--seeds: a resumed run keeps its own",
         ("--resume", "other"): "holds no run",
     }

@@ -29,18 +29,18 @@ LAPTOP = Config(
         frozen_noise=0.2,
     ),
     optimization=OptimizationConfig(
-        updates=700,
+        updates=750,
         batch_size=128,
         learning_rate=1.2e-2,
         encoder_learning_rate_factor=0.15,
         warmup=50,
         clip=1.0,
         averaging_age=0.2,
-        frozen_encoder=0.125,
+        frozen_encoder=0.16,
         frozen_steps=8,
         frozen_batch_size=64,
     ),
-    evaluation=EvaluationConfig(every=100, batch_norm_samples=1_024),
+    evaluation=EvaluationConfig(every=125, batch_norm_samples=1_024),
 )
 """A minute on two cores. The warm-up of L_dyn lets the encoder learn p before observations are merged; its lower
 learning rate keeps dynamics and head ahead of it; the clip bounds rare batches with a large L_p; and averaged weights,
@@ -97,7 +97,7 @@ WORLD_LAPTOP: typing.Mapping[str, typing.Mapping[str, Any]] = types.MappingProxy
         "network": {"latent_normalization": "batch", "action": "value"},
         "objective": {"transition_weight": 0.01, "auxiliary_of_successors": False, **NO_NOISE},
         "optimization": {"encoder_learning_rate_factor": 0.02, "sampling": "balanced", **LONGER, **NOT_FROZEN},
-        "evaluation": {"transitions": 5_000, "every": 125},
+        "evaluation": {"transitions": 5_000},
     }
 )
 """What the laptop preset has in other worlds in place of `LAPTOP`'s, by section and field.
@@ -131,7 +131,6 @@ _FOR_OTHER_OBJECTIVES: dict[str, dict[str, Any]] = {
 _LONGER: dict[str, dict[str, Any]] = {
     "optimization": dict(LONGER),
     "objective": {"auxiliary_of_successors": False, "transition_weight": 0.5},
-    "evaluation": {"every": 125},
 }
 """What the laptop preset has for other objectives in place of its short recipe."""
 
