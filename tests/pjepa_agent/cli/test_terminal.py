@@ -36,18 +36,3 @@ def test_that_pytorch_is_imported_is_shown_on_a_terminal_and_for_no_longer(monke
         raise ImportError
     assert last_line(stream.getvalue()) == ""
     assert gc.isenabled()
-
-
-@pytest.mark.parametrize("first", [True, False])
-def test_garbage_is_not_looked_for_in_what_is_imported_first(monkeypatch, first):
-    if first:
-        monkeypatch.delitem(sys.modules, "torch", raising=False)
-    else:
-        monkeypatch.setitem(sys.modules, "torch", sys)
-    before = gc.get_freeze_count()
-    try:
-        with heavy_imports():
-            pass
-        assert (gc.get_freeze_count() > before) == first
-    finally:
-        gc.unfreeze()

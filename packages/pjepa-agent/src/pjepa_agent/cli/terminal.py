@@ -19,11 +19,7 @@ LOADING = "loading PyTorch"
 
 @contextlib.contextmanager
 def heavy_imports() -> Iterator[None]:
-    """Show on a terminal that PyTorch is imported, without garbage collection, which takes a quarter of the time.
-
-    What is imported stays to the end, where Python would look through all of it for a second.
-    """
-    first = "torch" not in sys.modules
+    """Show on a terminal that PyTorch is imported, without garbage collection, which takes a quarter of the time."""
     shown = sys.stderr is not None and sys.stderr.isatty()
     if shown:
         print(LOADING, end="", file=sys.stderr, flush=True)
@@ -31,8 +27,6 @@ def heavy_imports() -> Iterator[None]:
     try:
         yield
     finally:
-        if first:
-            gc.freeze()
         gc.enable()
         if shown:
             print(f"\r{' ' * len(LOADING)}\r", end="", file=sys.stderr, flush=True)
