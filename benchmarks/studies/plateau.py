@@ -190,10 +190,15 @@ def _draw_lengths(axes: Axes, study: Study, names: Sequence[str]) -> None:
                 GAIN_OF[name], ends[-1] if left is None else left, "o" if left is not None else "^", markersize=6,
                 color=DISTINCT[0], markerfacecolor=DISTINCT[0] if left is not None else "none",
             )  # fmt: skip
-    gains = np.array([GAIN_OF[name] for name in names])
     if first:
-        law = np.mean(first) * (gains / gains[0]) ** -(SCALED_LAYERS - 2.0)
-        axes.plot(gains, law, "--", color="grey", label=f"law of small starts, r = {SCALED_LAYERS}")
+        gains = np.linspace(GAIN_OF[names[0]], max(GAIN_OF[name] for name in names))
+        axes.plot(
+            gains,
+            np.mean(first) * (gains / gains[0]) ** -(SCALED_LAYERS - 2.0),
+            "--",
+            color="grey",
+            label=f"law of small starts, r = {SCALED_LAYERS}",
+        )
     axes.plot([], [], "o", color=DISTINCT[0], label="left at")
     axes.plot([], [], "^", color=DISTINCT[0], markerfacecolor="none", label="not left by the last update")
     axes.set(xlabel="initial gain of convolutions", ylabel="update", ylim=(0, 1.1 * max(ends)))

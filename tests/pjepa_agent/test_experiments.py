@@ -47,6 +47,7 @@ def test_the_paper_preset_is_the_papers():
     assert (config.network.normalization, config.network.initialization) == ("none", "truncated-normal")
     neutral = (config.objective.transition_warmup, config.objective.horizon, config.objective.latent_noise)
     assert (*neutral, config.objective.regularizer) == (0, 1, 0, "none")
+    assert not config.objective.auxiliary_of_successors
     optimization = config.optimization
     assert (optimization.averaging_age, config.ablation.weight_decay, optimization.epsilon) == (0, 0, 1e-8)
     assert (config.ablation.pixel_offset, config.ablation.convolution_gain) == (-0.5, 0)
@@ -54,6 +55,25 @@ def test_the_paper_preset_is_the_papers():
     reward_only = make_config("paper", "reward-only").optimization
     assert (reward_only.learning_rate, reward_only.encoder_learning_rate_factor) == (1e-5, 1)
     assert make_config("paper", "random").optimization == config.optimization
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        {"environment": "CartPole-v1"},
+        {"dataset": "walks.npz"},
+        {"objective": "deepmdp"},
+        {"objective": "tdmpc2", "environment": "CartPole-v1"},
+    ],
+)
+def test_the_short_recipe_is_of_pjepa_in_the_counting_world_alone(elsewhere):
+    short, long = make_config(), make_config(**elsewhere)
+    assert make_config(environment="counting_env:CountingEnv-v0").optimization == short.optimization
+    assert long.optimization.updates * long.optimization.batch_size > 2 * 750 * 128
+    assert long.optimization.learning_rate < short.optimization.learning_rate
+    assert short.objective.auxiliary_of_successors
+    assert not long.objective.auxiliary_of_successors
+    assert make_config(updates=9, **elsewhere).optimization.updates == 9
 
 
 @pytest.mark.parametrize("preset", PRESETS)
