@@ -36,7 +36,7 @@ TWIN = [
 
 LONG, SHORT = ["--updates", "4000"], ["--updates", "2000"]
 
-GAINS = ("0.65", "0.8", "1", "1.2", "1.414")
+GAINS = ("0.8", "1", "1.2", "1.414")
 """Initial deviations of convolutions times sqrt(inputs). PyTorch's, which the paper has, is 0.577; He's is 1.414."""
 
 AVERAGED = settings("optimization.schedule=cosine", "optimization.averaging_age=0.2")
