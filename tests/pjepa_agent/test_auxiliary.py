@@ -201,6 +201,21 @@ def test_what_cannot_be_learnt_is_named(data, mine):
             prepare(with_auxiliary(make_config(), name))
 
 
+@pytest.mark.parametrize("world", [None, "CartPole-v1"])
+def test_a_function_that_draws_anew_at_every_call_is_refused(tmp_path, monkeypatch, world):
+    name = f"drawing_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(
+        "import numpy as np\n"
+        "def anew(images, labels):\n    return np.random.default_rng().random(len(images))\n"
+        "def seeded(images, labels):\n    return images.reshape(len(images), -1).sum(1) % 7.0\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    config = make_config(environment=world).override(["collection.observation=vector"] if world else [])
+    with pytest.raises(ConfigError, match="anew: has other values when asked again of the same observations"):
+        prepare(with_auxiliary(config, f"{name}:anew"))
+    prepare(with_auxiliary(config, f"{name}:seeded"))
+
+
 def test_a_function_may_return_tensors(data, mine):
     for name in ("gradient", "narrow"):
         values = apply(f"{mine}:{name}", data)

@@ -108,7 +108,7 @@ def test_an_old_name_after_set_works_and_says_the_new_one(caplog):
         (["--optimization.learning", "0.1"], "unrecognized arguments: --optimization.learning 0.1"),
         (["--optimization.averaging", "0.1"], "unrecognized arguments: --optimization.averaging 0.1"),
         (["--network.stem", "wide"], "network.stem='wide': must be one of pooled, strided"),
-        (["--compute.fast-paths", "no"], "compute.fast_paths='no': must be of type bool"),
+        (["--compute.fast-paths", "no"], "compute.fast_paths='no': must be of type bool: true or false"),
         (["--resume", "runs/A", "--network.width", "3"], "--network.width: a resumed run keeps its own"),
     ],
 )

@@ -72,6 +72,17 @@ def test_the_buffer_holds_the_latest_transitions(tiny, update, steps):
     assert set(kept.source) | set(kept.successor) == set(range(kept.frames))
 
 
+@pytest.mark.parametrize(("initial", "steps"), [(20, 1), (16, 30)])
+def test_what_is_said_before_the_first_update_is_of_the_transitions_until_then(tiny, initial, steps):
+    config = online(tiny(batch_size=16), initial=initial, steps=steps)
+    recent = OnlineReplay(config, CPU)
+    recent.collect_until(1)
+    there, said = recent.dataset(), recent.latest
+    assert len(said) == len(there) == max(initial, steps)
+    for name in ("source", "successor", "action_value", "auxiliary", "observation"):
+        np.testing.assert_array_equal(getattr(said, name), getattr(there, name))
+
+
 def test_batches_are_of_what_is_there(tiny):
     config = online(tiny(batch_size=16))
     recent = OnlineReplay(config, CPU)
@@ -90,7 +101,7 @@ def test_batches_are_of_what_is_there(tiny):
 @pytest.mark.parametrize("horizon", [1, 2])
 @pytest.mark.parametrize("name", ["reward", "q"])
 def test_p_of_successors_is_drawn_where_it_is_asked_for_and_kept_of_sources(tiny, horizon, name):
-    config = online(tiny(batch_size=16), horizon=horizon, auxiliary=name)
+    config = online(tiny(batch_size=16), horizon=horizon, auxiliary=name, auxiliary_of_successors=False)
     alone, all_of_it = OnlineReplay(config, CPU), OnlineReplay(online(config, auxiliary_of_successors=True), CPU)
     for each in (alone, all_of_it):
         each.collect_until(55)

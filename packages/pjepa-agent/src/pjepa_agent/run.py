@@ -9,9 +9,11 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import torch
 from bisim_theory import TransitionDataset, write_transitions
 from bisim_theory.console import counted
+from bisim_theory.data.auxiliary import stored_values
 from bisim_theory.data.imported import describe_error
 from bisim_theory.files import write_json
 
@@ -22,7 +24,7 @@ from pjepa_agent.collection.disk_frames import as_trained
 from pjepa_agent.collection.replay import OnlineReplay
 from pjepa_agent.compute.graph import check_graph
 from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
-from pjepa_agent.config.fields import DEVICES, is_device
+from pjepa_agent.config.fields import DEVICES, ConfigError, is_device
 from pjepa_agent.config.schema import SCALAR_AUXILIARIES, Config
 from pjepa_agent.envs.registry import make_domain
 from pjepa_agent.evaluation.before_training import describe_counting, describe_relation
@@ -105,7 +107,7 @@ def prepare(config: Config, encoder: EncoderFactory | None = None) -> Config:
     """
     domain = make_domain(dataclasses.replace(config.collection, transitions=FEW))
     few = domain.collect(config.seed)
-    few = Auxiliary(config).attach(few)
+    few = _attach_twice(config, few)
     shape = few.auxiliary_shape
     assert few.observation is not None
     check_networks(config, domain.spec, torch.from_numpy(as_trained(few.observation[:FEW])), encoder)
@@ -118,6 +120,20 @@ def prepare(config: Config, encoder: EncoderFactory | None = None) -> Config:
     if config.collection.dataset:
         check_data(config, domain.spec, few)  # all of it is here
     return config
+
+
+def _attach_twice(config: Config, few: TransitionDataset) -> TransitionDataset:
+    """Attach p, and raise `ConfigError` where it has other values when it is asked again for the same observations."""
+    once, again = (Auxiliary(config).attach(few) for _ in range(2))
+    first, second = stored_values(once), stored_values(again)
+    known = first.known & second.known
+    same = first.value.shape == second.value.shape
+    if not (same and np.allclose(first.value[known], second.value[known], 1e-4, 1e-6)):
+        raise ConfigError(
+            f"auxiliary {config.objective.auxiliary}: has other values when asked again of the same observations; p is "
+            "a function of the observation, so seed in it what is random"
+        )
+    return once
 
 
 def collect_run(

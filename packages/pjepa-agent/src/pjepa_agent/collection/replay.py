@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from bisim_theory import TransitionDataset
+from bisim_theory.data.parts import take_frames, take_rows
 from numpy.typing import NDArray
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
@@ -279,8 +280,9 @@ class OnlineReplay(Replay):
 
     @property
     def latest(self) -> TransitionDataset:
-        """The transitions that were collected last, with p: at the start those before the first update."""
-        return self._block.data
+        """The first transitions of the last block, with p: at the start those before the first update."""
+        count = max(self.config.collection.initial_transitions, self.config.collection.steps_per_update)
+        return take_frames(take_rows(self._block.data, np.arange(min(count, len(self._block.data)))))
 
     def _collect_block(self, first_frame: int, device: torch.device) -> "_Block":
         """Collect transitions and compute p; rows are made for all of them at once."""

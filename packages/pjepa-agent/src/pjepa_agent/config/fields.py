@@ -78,7 +78,8 @@ def _value(kind: Any, value: Any, name: str) -> Any:
         return value
     accepted = (int, float) if kind is float else kind
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
-        raise ConfigError(f"{name}={value!r}: must be of type {kind.__name__}")
+        named = "bool: true or false" if kind is bool else kind.__name__
+        raise ConfigError(f"{name}={value!r}: must be of type {named}")
     return value
 
 

@@ -86,7 +86,11 @@ def _draw_measure(panel: Axes, groups: Sequence[RunGroup], name: str) -> None:
 def _widen_towards_one(panel: Axes) -> None:
     """Scale the vertical axis by the logarithm of 1 minus the value: compact encoders differ between 0.9 and 1."""
     panel.set_yscale(
-        "function", functions=(lambda a: -np.log(1 + LEAST_ERROR - a), lambda e: 1 + LEAST_ERROR - np.exp(-e))
+        "function",
+        functions=(
+            lambda a: -np.log(np.maximum(1 + LEAST_ERROR - a, LEAST_ERROR)),
+            lambda e: 1 + LEAST_ERROR - np.exp(-e),
+        ),
     )
     panel.set_ylim(0, 1)
     panel.set_yticks([0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 1], labels=["0", ".5", ".8", ".9", ".95", ".98", ".99", "1"])
