@@ -65,7 +65,7 @@ def test_a_run_leaves_everything_that_design_promises(tiny, tmp_path):
 
 
 def test_the_most_compact_model_is_kept_beside_the_last(tiny, tmp_path):
-    config = tiny(updates=60, schedule="constant", learning_rate=3e-3)
+    config = tiny(updates=60, schedule="constant", learning_rate=1e-2)
     run, report = start(tmp_path / "run", config)
     held_out = HeldOut(config)
     found = {at: held_out.accuracy(load(run.path, at=at).encode(held_out.images).numpy()) for at in ("last", "best")}
