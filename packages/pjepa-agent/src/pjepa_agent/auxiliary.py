@@ -129,7 +129,7 @@ class Auxiliary:
         return with_auxiliary(data, values)
 
     def attach_trained(self, data: TransitionDataset) -> TransitionDataset:
-        """Set p where L_p is of it: of every observation too in the counting world, where the configuration says so.
+        """Set p of every observation in the counting world, where L_p is of successors too; else change nothing.
 
         Args:
             data: transitions with observations and p, from `attach`.

@@ -42,13 +42,13 @@ LAPTOP = Config(
     ),
     evaluation=EvaluationConfig(every=125, batch_norm_samples=1_024),
 )
-"""A minute on two cores. The warm-up of L_dyn lets the encoder learn p before observations are merged; its lower
-learning rate keeps dynamics and head ahead of it; the clip bounds rare batches with a large L_p; and averaged weights,
-with recomputed batch statistics, are compact while the trained ones still fluctuate. T is given what the theory speaks
-of, the sign of the action, and learns at the end on the embeddings that are kept. The noise on what T and P are given
-takes the place of what T could not know of small actions, without which clusters are less compact. L_p of both
-observations of a transition tells the encoder twice as much of p for one more pass of P alone, so that half of the
-observations do."""
+"""A minute and a half on two cores. The warm-up of L_dyn lets the encoder learn p before observations are merged; its
+lower learning rate keeps dynamics and head ahead of it; the clip bounds rare batches with a large L_p; and averaged
+weights, with recomputed batch statistics, are compact while the trained ones still fluctuate. T is given what the
+theory speaks of, the sign of the action, and learns at the end on the embeddings that are kept. The noise on what T and
+P are given takes the place of what T could not know of small actions, without which clusters are less compact. L_p of
+both observations of a transition tells the encoder twice as much of p for one more pass of P alone, so that fewer than
+half of the observations do."""
 
 PAPER = Config(
     preset="paper",
