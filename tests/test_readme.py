@@ -13,7 +13,7 @@ from pjepa_agent.cli.plan import make_parser as pjepa_plan_parser
 from pjepa_agent.cli.train import make_parser as pjepa_train_parser
 from support.corridor import walks
 from support.models import Flat
-from support.small import SMALL
+from support.small import SMALL, make_laptop_small
 from support.tutorials import commands
 
 ROOT = Path(__file__).parent.parent
@@ -95,10 +95,7 @@ def test_links_and_pictures_of_the_documents_exist():
 @pytest.fixture
 def small_preset(monkeypatch):
     """The laptop preset made so small that an example takes seconds."""
-    from pjepa_agent.config import presets
-
-    small = presets.PRESETS["laptop"].override([*SMALL, "optimization.batch_size=64", "optimization.updates=5"])
-    monkeypatch.setattr(presets, "PRESETS", {"laptop": small})
+    make_laptop_small(monkeypatch, "optimization.batch_size=64", "optimization.updates=5")
 
 
 def example(name):

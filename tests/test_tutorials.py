@@ -4,8 +4,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-from pjepa_agent.config import presets
-from support.small import SMALL
+from support.small import make_laptop_small
 from support.tutorials import TUTORIALS, follow, is_shown, record_lake
 
 
@@ -43,8 +42,7 @@ def test_a_world_of_ones_own_is_trained_on_and_its_report_has_the_parts_that_are
     tmp_path, monkeypatch, capfd
 ):
     """Train a small network for a few updates; tests/consumers does it as it is shown."""
-    small = presets.PRESETS["laptop"].override([*SMALL, "optimization.updates=5"])
-    monkeypatch.setattr(presets, "PRESETS", {"laptop": small})
+    make_laptop_small(monkeypatch, "optimization.updates=5")
     follow("your-world", tmp_path, monkeypatch, capfd, compared=False)
     follow("report", tmp_path, monkeypatch, capfd, compared=False)
     verdict, *explained = re.findall(r"^## (.*)", (TUTORIALS / "report.md").read_text(), re.M)

@@ -53,7 +53,7 @@ def test_an_interrupted_run_ends_like_one_left_alone(tiny, tmp_path, sections):
         ("optimization", {"epsilon": 1.0}),
         ("objective", {"latent_noise": 0.5}),
         ("objective", {"horizon": 2}),
-        ("objective", {"auxiliary_of_successors": True}),
+        ("objective", {"auxiliary_of_successors": False}),
         ("objective", {"regularizer": "sigreg"}),
         ("network", {"normalization": "group"}),
         ("ablation", {"convolution_gain": 1.0}),
