@@ -51,8 +51,9 @@ def folder(tmp_path_factory):
     """A folder with a run of 400 updates where the page says runs/NAME, whose T has gradients in the actions."""
     path = tmp_path_factory.mktemp("solvers")
     config = make_config(updates=400).override([
-        "collection.transitions=6000", "network.action=value",
-        "optimization.frozen_encoder=0", "objective.latent_noise=0",
+        "collection.transitions=6000", "network.action=value", "optimization.batch_size=256",
+        "optimization.learning_rate=8e-3", "optimization.warmup=100", "optimization.frozen_encoder=0",
+        "objective.transition_weight=0.5", "objective.auxiliary_of_successors=false", "objective.latent_noise=0",
     ])  # fmt: skip
     train_run(RunDirectory.create(path / "runs" / "NAME", config), config, "cpu")
     return path
