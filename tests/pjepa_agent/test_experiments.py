@@ -69,7 +69,8 @@ def test_the_paper_preset_is_the_papers():
 def test_the_short_recipe_is_of_pjepa_in_the_counting_world_alone(elsewhere):
     short, long = make_config(), make_config(**elsewhere)
     assert make_config(environment="counting_env:CountingEnv-v0").optimization == short.optimization
-    assert long.optimization.updates * long.optimization.batch_size > 2 * 750 * 128
+    drawn = [each.optimization.updates * each.optimization.batch_size for each in (short, long)]
+    assert 2 * drawn[0] < drawn[1]
     assert long.optimization.learning_rate < short.optimization.learning_rate
     assert short.objective.auxiliary_of_successors
     assert not long.objective.auxiliary_of_successors

@@ -24,7 +24,7 @@ def kept(run):
         {"optimization": {"averaging_age": 0.2}, "evaluation": {"batch_norm_samples": 50}},
         {
             "ablation": {"weight_decay": 0.1},
-            "objective": {"latent_noise": 0.5, "auxiliary_of_successors": True},
+            "objective": {"latent_noise": 0.5, "auxiliary_of_successors": False},
             "evaluation": {"batch_norm_samples": 50},
         },
         {"objective": {"regularizer": "sigreg", "horizon": 3}},

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from bisim_theory import NoWellTrainedModelError
 from bisim_theory.data.arrays import in_memory, to_numpy
-from bisim_theory.data.auxiliary import Values, with_auxiliary
+from bisim_theory.data.auxiliary import Values, stored_values, with_auxiliary
 from bisim_theory.data.auxiliary_functions import BINS, auxiliary_bins, auxiliary_values, returned_values, round_values
 from bisim_theory.data.auxiliary_names import NAMES, Term, parse_auxiliary
 from bisim_theory.data.bins import Bins
@@ -237,6 +237,13 @@ def fit_scale_of_0_1(function: Function, data: TransitionDataset) -> tuple[Float
     slope = (difference * raw).mean(0) / np.where(variance > 0, variance, 1)
     deviation = np.where(variance > 0, slope, 1)
     return raw.mean(0) - deviation * standard.mean(0), deviation
+
+
+def same_values(first: TransitionDataset, second: TransitionDataset) -> bool:
+    """Return true if p of two datasets of the same observations has one shape, and one value wherever both know it."""
+    one, other = stored_values(first), stored_values(second)
+    known = one.known & other.known
+    return one.value.shape == other.value.shape and np.allclose(one.value[known], other.value[known], 1e-4, 1e-6)
 
 
 def make_function(config: Config) -> Function:

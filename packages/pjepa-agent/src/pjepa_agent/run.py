@@ -9,15 +9,13 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
 import torch
 from bisim_theory import TransitionDataset, write_transitions
 from bisim_theory.console import counted
-from bisim_theory.data.auxiliary import stored_values
 from bisim_theory.data.imported import describe_error
 from bisim_theory.files import write_json
 
-from pjepa_agent.auxiliary import Auxiliary
+from pjepa_agent.auxiliary import Auxiliary, same_values
 from pjepa_agent.collection.acting import ActingReplay
 from pjepa_agent.collection.dataset import collect_dataset, metadata
 from pjepa_agent.collection.disk_frames import as_trained
@@ -125,10 +123,7 @@ def prepare(config: Config, encoder: EncoderFactory | None = None) -> Config:
 def _attach_twice(config: Config, few: TransitionDataset) -> TransitionDataset:
     """Attach p, and raise `ConfigError` where it has other values when it is asked again for the same observations."""
     once, again = (Auxiliary(config).attach(few) for _ in range(2))
-    first, second = stored_values(once), stored_values(again)
-    known = first.known & second.known
-    same = first.value.shape == second.value.shape
-    if not (same and np.allclose(first.value[known], second.value[known], 1e-4, 1e-6)):
+    if not same_values(once, again):
         raise ConfigError(
             f"auxiliary {config.objective.auxiliary}: has other values when asked again of the same observations; p is "
             "a function of the observation, so seed in it what is random"

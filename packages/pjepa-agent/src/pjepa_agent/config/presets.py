@@ -132,7 +132,7 @@ _LONGER: dict[str, dict[str, Any]] = {
     "optimization": dict(LONGER),
     "objective": {"auxiliary_of_successors": False, "transition_weight": 0.5},
 }
-"""What the laptop preset has for other objectives in place of its short recipe."""
+"""Settings of the laptop preset for other objectives, in place of its short recipe."""
 
 _WITHOUT_NOISE: dict[str, dict[str, Any]] = {"objective": dict(NO_NOISE)}
 """A random p of many values has to be told of embeddings in all directions, which noise would hide."""

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from bisim_theory import TransitionDataset, read_transitions, write_transitions
 from bisim_theory.console import counted
-from bisim_theory.data.auxiliary import stored_values
 from bisim_theory.data.auxiliary_functions import stored_bins
 from bisim_theory.data.left_out import describe_labels_left_out
 
-from pjepa_agent.auxiliary import Auxiliary
+from pjepa_agent.auxiliary import Auxiliary, same_values
 from pjepa_agent.compute.processes import Processes
 from pjepa_agent.config.presets import WORLD
 from pjepa_agent.config.schema import CollectionConfig, Config
@@ -143,9 +142,7 @@ def _check_auxiliary(run: RunDirectory, config: Config, data: TransitionDataset)
         data, auxiliary=None, observation_auxiliary=None, observation_auxiliary_known=None, size=data.frames
     )
     function = Auxiliary(config, bins=run.read_spec().auxiliary_bins or None)
-    now, then = stored_values(function.attach(bare)), stored_values(data)
-    known = now.known & then.known
-    if now.value.shape != then.value.shape or not np.allclose(now.value[known], then.value[known], 1e-4, 1e-6):
+    if not same_values(function.attach(bare), data):
         raise RunError(
             f"{run.transitions}: auxiliary: holds other values than {name} now has, so the function has changed since "
             "the run began; restore it, or begin a new run"
