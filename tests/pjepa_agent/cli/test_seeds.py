@@ -13,8 +13,9 @@ import time
 import pytest
 from bisim_theory.theorem.check import EXPLAINED
 from pjepa_agent.cli import seeds
+from pjepa_agent.cli.seed_jobs import Job
 from pjepa_agent.cli.seed_options import seed_list
-from pjepa_agent.cli.seed_processes import Job, side_by_side, train_in_processes
+from pjepa_agent.cli.seed_processes import side_by_side, train_in_processes
 from pjepa_agent.cli.train import configure, main, make_parser
 from pjepa_agent.config import presets
 from pjepa_agent.runs.metrics import LEAST_EXPLAINED
@@ -229,7 +230,11 @@ def test_processes_are_ended_where_nobody_waits_for_the_others():
     code = "import sys, time; print('begun', file=sys.stderr, flush=True); time.sleep(60 * int(sys.argv[1]))"
     said = []
     ended = train_in_processes(
-        [Job(0, ["0"]), Job(1, ["1"])], 2, lambda: False, lambda *each: said.append(each), (sys.executable, "-c", code)
+        [Job(0, ["0"], "0"), Job(1, ["1"], "1")],
+        2,
+        lambda: False,
+        lambda *each: said.append(each),
+        (sys.executable, "-c", code),
     )
     assert next(ended).seed == 0
     started = time.monotonic()

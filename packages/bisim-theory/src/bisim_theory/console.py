@@ -52,14 +52,18 @@ def nearest_option(given: str, options: Iterable[str]) -> list[str]:
     return [names[near] for near in difflib.get_close_matches(given.removeprefix(section), names, 1, ALIKE)]
 
 
-def print_error(program: str, error: BaseException) -> int:
-    """Print an error as one line on standard error, whatever its message holds, and return exit status 2."""
+def error_line(error: BaseException) -> str:
+    """Return the message of an error as one line, whatever it holds."""
     text = str(error)
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         text = f"{error.filename}: {error.strerror}"
-    text = " ".join(text.split()) or ("not enough memory" if isinstance(error, MemoryError) else repr(error))
+    return " ".join(text.split()) or ("not enough memory" if isinstance(error, MemoryError) else repr(error))
+
+
+def print_error(program: str, error: BaseException) -> int:
+    """Print an error as one line on standard error, and return exit status 2."""
     if sys.stderr is not None:  # it may have been closed
-        sys.stderr.write(f"{program}: error: {text}\n")
+        sys.stderr.write(f"{program}: error: {error_line(error)}\n")
     return 2
 
 

@@ -6,7 +6,6 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ from pjepa_agent.collection.disk_frames import as_trained
 from pjepa_agent.collection.replay import OnlineReplay
 from pjepa_agent.compute.graph import check_graph
 from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
+from pjepa_agent.compute.turns import Steps, finish
 from pjepa_agent.config.fields import DEVICES, ConfigError, is_device
 from pjepa_agent.config.schema import SCALAR_AUXILIARIES, Config
 from pjepa_agent.envs.registry import make_domain
@@ -31,6 +31,7 @@ from pjepa_agent.evaluation.held_out_episodes import HeldOutEpisodes, make_held_
 from pjepa_agent.evaluation.theorem import write_run_representation
 from pjepa_agent.networks.encoders import EncoderFactory, check_networks
 from pjepa_agent.planning.acting import check_acting
+from pjepa_agent.runs.background import BackgroundWrite
 from pjepa_agent.runs.directory import RunDirectory, RunError
 from pjepa_agent.runs.loggers import WandbMode, make_logger
 from pjepa_agent.runs.metrics import ACCURACY
@@ -196,6 +197,30 @@ def train_run(
         TrainingError: a loss is no longer finite.
         Interrupted: `should_stop` said so; the run can be continued.
     """
+    return finish(
+        train_in_steps(
+            run, config, device, wandb, should_stop, processes, prefetched, encoder, given, results, progress_bar=True
+        )
+    )
+
+
+def train_in_steps(
+    run: RunDirectory,
+    config: Config,
+    device: torch.device | str | None = None,
+    wandb: WandbMode = "disabled",
+    should_stop: Callable[[], bool] = lambda: False,
+    processes: Processes = SINGLE_PROCESS,
+    prefetched: Callable[[], TransitionDataset] | None = None,
+    encoder: EncoderFactory | None = None,
+    given: TransitionDataset | None = None,
+    results: bool = True,
+    progress_bar: bool = False,
+) -> Steps[dict[str, Any]]:
+    """Do what `train_run` does, a step an update, so that others can train in turn; see `compute.turns`.
+
+    Progress is shown by log lines alone, unless there is to be a bar.
+    """
     processes.local_batch_size(config.optimization.batch_size)
     if config.optimization.frozen_batch_size:
         processes.local_batch_size(config.optimization.frozen_batch_size, "frozen_batch_size")
@@ -210,7 +235,11 @@ def train_run(
         _run_other_process(run, config, device, should_stop, processes, collect_data, encoder)
         return {}
     with run.exclusive():
-        return _run_main_process(run, config, device, wandb, should_stop, processes, collect_data, encoder, results)
+        return (
+            yield from _run_main_process(
+                run, config, device, wandb, should_stop, processes, collect_data, encoder, results, progress_bar
+            )
+        )
 
 
 def _run_other_process(
@@ -237,8 +266,9 @@ def _run_main_process(
     collect_data: Callable[[], TransitionDataset],
     encoder: EncoderFactory | None,
     results: bool,
-) -> dict[str, Any]:
-    """Train, evaluate, and write everything in the run directory."""
+    progress_bar: bool,
+) -> Steps[dict[str, Any]]:
+    """Train, evaluate, and write everything in the run directory, a step an update."""
     started = time.perf_counter()
     if run.report.exists():
         raise RunError(f"{run.path}: is finished; its numbers are in {run.report}")
@@ -256,7 +286,8 @@ def _run_main_process(
         if results and isinstance(trainer.replay, OnlineReplay | ActingReplay) and not trainer.update:
             say = functools.partial(_describe_online, trainer.replay.latest, config)
         seconds_before = trainer.state.seconds
-        with TrainingProgress(config.optimization.updates, trainer.update, config.best_column) as progress:
+        updates = config.optimization.updates
+        with TrainingProgress(updates, trainer.update, config.best_column, bar=progress_bar) as progress:
 
             def on_update(update: int) -> None:
                 progress.update(update)
@@ -267,7 +298,7 @@ def _run_main_process(
                 progress.metrics(row)
                 wandb_logger.log(row)
 
-            trainer.train(on_update, on_metrics, should_stop)
+            yield from trainer.updates(on_update, on_metrics, should_stop)
         if not results:
             return {}
         if write is not None:
@@ -295,31 +326,6 @@ def _describe_online(data: TransitionDataset, config: Config) -> None:
     """Say what the relation says of the transitions before the first update, while the first updates run."""
     acts = config.collection.acts
     logger.info("%s", describe_counting(data, True, acts) if config.counting else describe_relation(data, acts))
-
-
-class BackgroundWrite:
-    """Writes one file in a thread while training goes on. Errors are raised in the thread that trains."""
-
-    def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(1)
-        self._future: Future[None] | None = None
-
-    def __enter__(self) -> "BackgroundWrite":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._executor.shutdown()
-
-    def start_or_poll(self, write: Callable[[], None]) -> None:
-        """Start to write at the first call; afterwards raise what went wrong, if writing has failed."""
-        if self._future is None:
-            self._future = self._executor.submit(write)
-        elif self._future.done():
-            self._future.result()
-
-    def finish(self, write: Callable[[], None]) -> None:
-        """Wait until all is written; start now, if training had no update left."""
-        (self._future or self._executor.submit(write)).result()
 
 
 def _write_recent(run: RunDirectory, config: Config, trainer: Trainer) -> TransitionDataset:

@@ -33,9 +33,7 @@ def collect_only(options: argparse.Namespace, config: Config) -> int:
 
     collected = prefetch.start(config)
     with heavy_imports():
-        from bisim_theory.data.transitions import DatasetError
-
-        from pjepa_agent.cli.new_run import begin_run
+        from pjepa_agent.cli.new_run import ONE_LINE, begin_run
         from pjepa_agent.envs.registry import make_domain
         from pjepa_agent.run import collect_run, prepare
         from pjepa_agent.runs.directory import RunError
@@ -46,7 +44,7 @@ def collect_only(options: argparse.Namespace, config: Config) -> int:
         config = prepare(config)
         begun = begin_run(config, make_domain(config.collection).spec, options.run_dir)
         labels = collect_run(begun, config, collected).labels
-    except (RunError, ConfigError, DatasetError, OSError, MemoryError) as error:
+    except ONE_LINE as error:
         if begun is not None:
             begun.discard()
         return print_error("pjepa-train", error)

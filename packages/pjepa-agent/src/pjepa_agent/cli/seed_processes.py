@@ -1,66 +1,19 @@
 """Train several seeds, each by a `pjepa-train` in a process of its own, one after another or side by side."""
 
-import dataclasses
 import os
 import selectors
-import signal
 import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 
-from pjepa_agent.runs.interruption import STOP_SIGNALS
+from pjepa_agent.cli.seed_jobs import SAID, Ended, Job
 
 COMMAND = (sys.executable, "-P", "-m", "pjepa_agent.cli.one_seed")
 """What trains one seed, before the options; -P, since the working directory comes in as with `pjepa-train` alone."""
 
-SAID = "pjepa-train: "
-"""What a line begins with by which the command says why it ended."""
-
 PAUSE = 0.1
 """Seconds between two looks at whether to stop."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """Name a seed and what trains it.
-
-    Attributes:
-        seed: the seed.
-        options: of `pjepa-train`.
-    """
-
-    seed: int
-    options: Sequence[str]
-
-
-@dataclasses.dataclass(frozen=True)
-class Ended:
-    """Say how the process of a seed ended.
-
-    Attributes:
-        seed: the seed.
-        status: its exit status, or the negative number of the signal that ended it.
-        said: why, in the words of `pjepa-train`, or its last line; empty if it said nothing.
-    """
-
-    seed: int
-    status: int
-    said: str
-
-    @property
-    def failed(self) -> bool:
-        """Return whether the seed ended by itself before it was finished, not by a signal to stop."""
-        stopped = [(128 + number, -number) for number in STOP_SIGNALS]
-        return self.status != 0 and not any(self.status in each for each in stopped)
-
-    @property
-    def reason(self) -> str:
-        """Return why the seed is not finished, in a few words."""
-        if self.status < 0:
-            return f"ended by {signal.Signals(-self.status).name}"
-        said = self.said.removeprefix(SAID).removeprefix("error: ").partition("; go on with:")[0]
-        return said or f"ended with status {self.status}"
 
 
 def side_by_side(device: str) -> int:

@@ -11,7 +11,9 @@ from pathlib import Path
 from bisim_theory.console import counted, print_error, print_next, print_result
 from bisim_theory.theorem.check import EXPLAINED
 
-from pjepa_agent.cli.seed_processes import COMMAND, Ended, Job, side_by_side, train_in_processes
+from pjepa_agent.cli.seed_jobs import Ended, Job
+from pjepa_agent.cli.seed_processes import COMMAND, side_by_side, train_in_processes
+from pjepa_agent.cli.seeds_in_turn import graph_device, train_in_turn
 from pjepa_agent.config.fields import ConfigError
 from pjepa_agent.config.schema import Config
 from pjepa_agent.runs.directory import RunDirectory, RunError
@@ -133,11 +135,15 @@ def _run(
         folder.clear_beginning(seed)
         path = str(folder.run(seed).path)
         new = [*plan.options, *common, "--seed", str(seed), "--run-dir", path]
-        jobs.append(Job(seed, ["--resume", path, *common] if folder.begun(seed) else new))
+        if folder.begun(seed):
+            jobs.append(Job(seed, ["--resume", path, *common], path))
+        else:
+            jobs.append(Job(seed, new, path, dataclasses.replace(plan.config, seed=seed)))
     if not jobs:
         return
+    device = graph_device(options.device, plan.config.compute) if options.wandb == "disabled" else None
     at_a_time = min(side_by_side(options.device or plan.config.compute.device), len(jobs))
-    together = f"{at_a_time} at a time" if at_a_time > 1 else "one after another"
+    together = "in turn" if device else f"{at_a_time} at a time" if at_a_time > 1 else "one after another"
     # With the first line of the first seed: bad input, which no seed begins with, has one line in all.
     heading = iter([f"to train, {together}: seed {', '.join(str(job.seed) for job in jobs)}"])
 
@@ -146,7 +152,10 @@ def _run(
             logger.info("%s", text)
         logger.info("seed %d: %s", seed, line)
 
-    yield from train_in_processes(jobs, at_a_time, should_stop, say, COMMAND)
+    if device is not None:
+        yield from train_in_turn(jobs, device, should_stop, say)
+    else:
+        yield from train_in_processes(jobs, at_a_time, should_stop, say, COMMAND)
 
 
 def _outcomes(folder: SeedFolder, plan: SeedPlan, over: Mapping[int, Ended]) -> list[Outcome]:
@@ -154,7 +163,7 @@ def _outcomes(folder: SeedFolder, plan: SeedPlan, over: Mapping[int, Ended]) -> 
 
 
 def _with_reason(outcome: Outcome, ended: Ended | None) -> Outcome:
-    """Add why the seed's process ended, if it has and the seed is not finished."""
+    """Add why the seed's training ended, if it has and the seed is not finished."""
     if ended is None or outcome.status == FINISHED:
         return outcome
     return dataclasses.replace(outcome, status=FAILED if ended.failed else outcome.status, detail=ended.reason)

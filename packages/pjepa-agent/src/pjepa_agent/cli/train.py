@@ -20,7 +20,7 @@ from pjepa_agent.config.schema import EXPERIMENTS, OBJECTIVES, OWN_FIELDS, Confi
 from pjepa_agent.runs.interruption import collected_signals, quiet_libraries
 
 if TYPE_CHECKING:
-    pass
+    from pjepa_agent.runs.directory import RunDirectory
 
 DESCRIPTION = """\
 Train a P-JEPA on the counting environment, on any other or on a dataset: collect transitions of a random policy, train
@@ -273,30 +273,19 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
 
     collected = None if config is None else prefetch.start(config)
     with heavy_imports():
-        from bisim_theory.data.transitions import DatasetError
-
         from pjepa_agent.cli.last_lines import describe_trained
-        from pjepa_agent.cli.new_run import begin_run
+        from pjepa_agent.cli.new_run import ONE_LINE, open_run
         from pjepa_agent.compute.processes import init_processes
-        from pjepa_agent.envs.registry import make_domain
-        from pjepa_agent.run import choose_device, prepare, train_run
-        from pjepa_agent.runs.directory import RunDirectory, RunError
-        from pjepa_agent.training import Interrupted, TrainingError
+        from pjepa_agent.run import train_run
+        from pjepa_agent.training import Interrupted
 
     quiet_libraries()
     begun: RunDirectory | None = None
     try:
         with init_processes() as processes:
-            if config is None:
-                run, config = RunDirectory.open(options.resume)
-                device = choose_device(options.device or config.compute.device)
-            else:
-                device = choose_device(options.device or config.compute.device)
-                config = prepare(config)
-                processes.local_batch_size(config.optimization.batch_size)
-                spec = make_domain(config.collection).spec
-                run = begin_run(config, spec, options.run_dir, processes)
-                begun = run if processes.is_main else None
+            path = options.resume if config is None else options.run_dir
+            run, config, device, new = open_run(config, path, options.device, processes)
+            begun = run if new and processes.is_main else None
             with collected_signals() as received:
                 report = train_run(run, config, device, options.wandb, lambda: bool(received), processes, collected)
         if report:
@@ -310,7 +299,7 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
             f"go on with: pjepa-train --resume {run.path}\n"
         )
         return 128 + number
-    except (RunError, TrainingError, ConfigError, DatasetError, OSError, MemoryError) as error:
+    except ONE_LINE as error:
         if begun is not None:
             begun.discard()
         return print_error("pjepa-train", error)

@@ -85,6 +85,11 @@ def side_stream(device: torch.device) -> torch.cuda.Stream | None:
     return torch.cuda.Stream(device) if device.type == "cuda" else None
 
 
+def on_default_stream(device: torch.device) -> bool:
+    """Tell whether a CUDA device is given its work on its default stream; False on a CPU."""
+    return device.type == "cuda" and torch.cuda.current_stream(device) == torch.cuda.default_stream(device)
+
+
 def on_stream(stream: torch.cuda.Stream | None, function: Callable[[], Result]) -> Result:
     """Call a function on a stream, after all work of the current stream and before what follows there."""
     if stream is None:

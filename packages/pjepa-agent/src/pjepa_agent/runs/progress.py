@@ -30,13 +30,16 @@ class TrainingProgress:
         done: updates done before this start.
         best: the column by which the best state is chosen, shown beside the losses; see `Config.best_column`.
         stream: the stream to draw the bar on, standard error by default.
+        bar: draw one, if the stream is a terminal.
     """
 
-    def __init__(self, total: int, done: int, best: str = ACCURACY, stream: TextIO | None = None) -> None:
+    def __init__(
+        self, total: int, done: int, best: str = ACCURACY, stream: TextIO | None = None, bar: bool = True
+    ) -> None:
         self.total, self._best = total, best.removeprefix("-")
         stream = stream or sys.stderr
         self._bar: Any = None
-        if stream.isatty():
+        if bar and stream.isatty():
             self._bar = tqdm(
                 total=total, initial=done, file=stream, unit="", dynamic_ncols=True, smoothing=0.05,
                 bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}, {rate_fmt}, {remaining} left{postfix}",

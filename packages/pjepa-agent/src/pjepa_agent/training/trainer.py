@@ -13,9 +13,10 @@ from pjepa_agent.auxiliary import Auxiliary
 from pjepa_agent.collection.acting import ActingReplay
 from pjepa_agent.collection.replay import DatasetReplay, OnlineReplay, Replay
 from pjepa_agent.compute.compilation import Compiler
-from pjepa_agent.compute.graph import wants_graph
+from pjepa_agent.compute.graph import on_default_stream, wants_graph
 from pjepa_agent.compute.processes import SINGLE_PROCESS, Processes
 from pjepa_agent.compute.random import UpdateStreams
+from pjepa_agent.compute.turns import Steps, finish
 from pjepa_agent.config.schema import Config
 from pjepa_agent.envs.base import Spec
 from pjepa_agent.evaluation.held_out_episodes import make_held_out
@@ -167,6 +168,15 @@ class Trainer:
                 in the run directory.
             Interrupted: `should_stop` said so.
         """
+        finish(self.updates(on_update, on_metrics, should_stop))
+
+    def updates(
+        self,
+        on_update: Callable[[int], None] = lambda update: None,
+        on_metrics: Callable[[dict[str, float]], None] = lambda row: None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> Steps[None]:
+        """Do what `train` does, a step an update, so that others can train in turn."""
         total, every = self.config.optimization.updates, self.config.evaluation.every
         started, evaluated_at = time.perf_counter() - self.state.seconds, self.update
         evaluated_when = time.perf_counter()
@@ -190,6 +200,7 @@ class Trainer:
                 self.finite.check()
                 self.checkpoints.save(self.state)
                 raise Interrupted(self.update)
+            yield
 
     def step(self) -> dict[str, Tensor]:
         """Do one update: sample a batch, step on the objective, then step the readouts on detached embeddings.
@@ -290,8 +301,11 @@ class Trainer:
         return self._prepared(TrainStep(self.readouts, self.readout_objective))
 
     def _make_compiler(self) -> Compiler:
-        """Make what compiles forward passes: into graphs of their own, unless they are captured in a larger one."""
-        return Compiler("reduce-overhead" if self.device.type == "cuda" and not self._captures else None)
+        """Make what compiles forward passes: into graphs of their own, unless they are captured in a larger one.
+
+        The compiler's graphs share their memory, so there are none where others train on other streams.
+        """
+        return Compiler("reduce-overhead" if on_default_stream(self.device) and not self._captures else None)
 
     def _prepared(self, step: nn.Module) -> nn.Module:
         """Compile the forward pass and wrap it in DDP, as configured."""
