@@ -1,9 +1,9 @@
 """Produce every row of the pages that needs a GPU, in a quarter of an hour on one.
 
 Command: ``uv run python -m benchmarks.speed.gpu --out gpu``. It runs the tests that need CUDA, measures the updates per
-second of each way to compute, profiles one of them, and trains at the paper's scale side by side; each training is
-ended, drawn and checked. Results are written as they come, and what time did not allow is named. ``--quick`` goes
-through all of it in small, on a CPU too.
+second of each way to compute and of several seeds at once, profiles one of them, and trains at the paper's scale side
+by side; each training is ended, drawn and checked. Results are written as they come, and what time did not allow is
+named. ``--quick`` goes through all of it in small, on a CPU too.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from pjepa_agent.runs.provenance import start
 from pjepa_agent.training import Trainer
 
 from benchmarks.speed.baseline import Baseline
+from benchmarks.speed.seeds import milliseconds, rate_in_turn, ways
 from benchmarks.speed.throughput import Step, acting, recorded_table, small, updating, wait
 from benchmarks.tables import seed_range
 
@@ -44,7 +45,7 @@ WAYS = {
 
 PRECISIONS = {"float32": "optimization.autocast=false", "bfloat16": "optimization.autocast=true"}
 
-PARTS = ["tests", "throughput", "profile", "trainings"]
+PARTS = ["tests", "throughput", "seeds", "profile", "trainings"]
 """What the command does, in this order."""
 
 TINY = [
@@ -83,6 +84,7 @@ class Sizes(NamedTuple):
         end: seconds that are kept for the end of the trainings: figures and checks.
         tests: seconds that the tests may take.
         row: seconds that a row may take, compilation included.
+        seeds: how many train at once, a row each.
     """
 
     warm_up: int = 6
@@ -92,9 +94,10 @@ class Sizes(NamedTuple):
     end: float = 100.0
     tests: float = 240.0
     row: float = 90.0
+    seeds: tuple[int, ...] = (2, 4, 8)
 
 
-QUICK = Sizes(warm_up=1, rounds=1, updates=1, compare=2, end=60.0)
+QUICK = Sizes(warm_up=1, rounds=1, updates=1, compare=2, end=60.0, seeds=(2,))
 
 
 class Report:
@@ -202,6 +205,28 @@ def throughput(config: Config, device: torch.device, sizes: Sizes, budget: Budge
         try:
             report.row(name, **measure_row(config.override(settings), device, sizes))
         except Exception as error:  # a row that fails should not take the others with it
+            report.row(name, reason=f"{type(error).__name__}: {error}".splitlines()[0])
+    release(device)
+
+
+def several(config: Config, device: torch.device, sizes: Sizes, budget: Budget, kept: float, report: Report) -> None:
+    """Measure the updates per second of several seeds in turn, all together, and their encoders by themselves."""
+    way = GRAPH if device.type == "cuda" else EAGER
+    config = config.override([*WAYS[way], PRECISIONS["bfloat16"]])
+    for number in sizes.seeds:
+        name = f"{number} seeds in turn, {way}, bfloat16"
+        if budget.left < kept + sizes.row:
+            report.row(name, reason="not measured, no time")
+            continue
+        release(device)
+        try:
+            rate = rate_in_turn(config, number, device, sizes.warm_up, sizes.updates)
+            memory = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None
+            report.row(name, [rate], memory_gb=memory)
+            release(device)
+            times = milliseconds(ways(config, number, device), sizes.rounds, max(sizes.updates // 5, 1), device)
+            report.put(f"milliseconds, {number} encoders", times)
+        except Exception as error:  # the others are measured
             report.row(name, reason=f"{type(error).__name__}: {error}".splitlines()[0])
     release(device)
 
@@ -345,6 +370,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if "throughput" in options.parts:
         kept = 0.5 * options.seconds if "trainings" in options.parts and not options.quick else 0.0
         throughput(config, device, sizes, budget, kept, report)
+        (options.out / "table.md").write_text(table(report.values) + "\n")
+    if "seeds" in options.parts:
+        kept = 0.4 * options.seconds if "trainings" in options.parts and not options.quick else 0.0
+        several(config, device, sizes, budget, kept, report)
         (options.out / "table.md").write_text(table(report.values) + "\n")
     if "profile" in options.parts:
         chosen = [*WAYS[GRAPH if cuda else EAGER], PRECISIONS["bfloat16"]]

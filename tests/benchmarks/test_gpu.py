@@ -55,7 +55,8 @@ def test_in_small_all_of_it_is_measured_trained_drawn_and_checked(tmp_path, caps
     assert values["provenance"]["hardware"]["device"] == "cpu"
     rows = {row["name"]: row for row in values["rows"]}
     eager = [name for name in rows if name.startswith("eager")]
-    assert list(rows) == ["baseline", *eager]
+    assert list(rows) == ["baseline", *eager, "2 seeds in turn, eager, bfloat16"]
+    assert values["milliseconds, 2 encoders"].keys() == {"one after the other", "stacked"}
     assert len(eager) == 3
     assert all(row["rates"][0] > 0 for row in rows.values())
     first, second, _ = (rows[name]["losses"] for name in eager)
@@ -69,7 +70,7 @@ def test_in_small_all_of_it_is_measured_trained_drawn_and_checked(tmp_path, caps
     assert (folder / "seed-3" / "figure-2.png").stat().st_size > 1000
     assert "Self CPU" in (folder / "profile.txt").read_text()
     lines = (folder / "table.md").read_text().splitlines()
-    assert len(lines) == 2 + 1 + len(eager)
+    assert len(lines) == 2 + 1 + len(eager) + 1
     assert lines[2].split(" | ")[3] == "1.00"
     assert lines[0] in capsys.readouterr().out
 
