@@ -67,13 +67,19 @@ def train_in_turn(
     with heavy_imports():
         from pjepa_agent.compute.turns import take_turns
         from pjepa_agent.run import choose_device
+        from pjepa_agent.runs.directory import RunError
 
     quiet_libraries()
+    try:
+        place = choose_device(device)
+    except RunError as error:  # which no seed can begin with
+        yield _as_process(jobs[0].seed, error, say)
+        return
     tagged = _OfSeed(say)
     logger.addFilter(tagged)
     try:
         works = [(job.seed, functools.partial(_steps, job, device, should_stop)) for job in jobs]
-        for ended in take_turns(works, choose_device(device), most, should_stop):
+        for ended in take_turns(works, place, most, should_stop):
             yield _as_process(ended.key, ended.error, say)
     finally:
         logger.removeFilter(tagged)
