@@ -23,6 +23,7 @@ from pjepa_agent.config.presets import PRESETS, make_config
 from pjepa_agent.config.schema import Config
 from pjepa_agent.envs.counting import SPEC
 from pjepa_agent.networks.encoders import make_encoder
+from pjepa_agent.run import choose_device
 from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.runs.interruption import quiet_libraries
 from pjepa_agent.training import Trainer
@@ -35,6 +36,9 @@ from benchmarks.tables import markdown
 IN_ORDER, STREAMS, STACKED = "one after the other", "each on a stream", "stacked"
 
 Work = Callable[[], object]
+
+MOST_IDLE = 10_000
+"""Turns for which a training waits until all others are warm."""
 
 
 def encoders(config: Config, number: int, device: torch.device) -> list[nn.Module]:
@@ -110,7 +114,15 @@ def replayed(function: Work, device: torch.device) -> Work:
     stream = graph.side_stream(device)
     for _ in range(graph.WARM_UP):
         graph.on_stream(stream, function)
-    return function if stream is None else graph.capture(function, [], stream)[0].replay
+    if stream is None:
+        return function
+    captured, result = graph.capture(function, [], stream)
+    return functools.partial(_replay, captured, function, result)
+
+
+def _replay(captured: graph.Graph, *_: object) -> None:
+    """Replay a graph, beside what it reads and writes, which has to be kept."""
+    captured.replay()
 
 
 def on_streams(streams: Sequence[torch.cuda.Stream], works: Sequence[Work]) -> None:
@@ -155,8 +167,12 @@ def timed(config: Config, device: torch.device, warm_up: int, updates: int, cloc
             step()
             yield
         clock.warm += 1
-        while clock.warm < clock.number:
+        for _ in range(MOST_IDLE):
+            if clock.warm == clock.number:
+                break
             yield
+        else:
+            raise RuntimeError(f"{clock.number} seeds: there is no memory for all of them")
         if not clock.started:
             wait(device)
             clock.started = time.perf_counter()
@@ -197,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print the table."""
     options = make_parser().parse_args(arguments)
     quiet_libraries()
-    device = torch.device(options.device)
+    device = choose_device(options.device)
     config = make_config(options.preset).override(options.set)
     # Batch statistics of a batch in bfloat16 cannot be mapped over.
     config = config.override(["optimization.autocast=false"]) if config.network.normalization == "batch" else config

@@ -4,18 +4,18 @@ import dataclasses
 import functools
 import itertools
 import json
-import shutil
 import signal
 
 import pytest
 import torch
 from pjepa_agent.cli import seeds, seeds_in_turn
-from pjepa_agent.cli.seed_jobs import Job
+from pjepa_agent.cli.seed_jobs import Ended, Job
 from pjepa_agent.cli.seeds_in_turn import graph_device, train_in_turn
 from pjepa_agent.cli.train import main
 from pjepa_agent.config import presets
 from pjepa_agent.config.schema import ComputeConfig
 from pjepa_agent.run import train_run
+from pjepa_agent.runs.checkpoint import load_checkpoint
 from pjepa_agent.runs.directory import RunDirectory
 from pjepa_agent.runs.seeds import FINISHED
 from pjepa_agent.training.trainer import Trainer
@@ -83,9 +83,10 @@ def test_the_command_trains_in_turn_as_in_processes(in_turn, tmp_path, capsys, c
     assert sum(": update 30/30: " in line for line in caplog.messages) == 3
     written = json.loads((tmp_path / "three" / "seeds.json").read_text())
     assert [each["status"] for each in written["seeds"]] == [FINISHED] * 3
-    # One more is added to those that are there.
-    assert run(capsys, "--seeds", "7", "--run-dir", "three")[0] == 0
-    assert run(capsys, "--resume", "three")[1].splitlines()[-1].startswith("4 of 4 seeds finished")
+    commands = [json.loads((tmp_path / "three" / f"seed-{seed}" / "provenance.json").read_text()) for seed in range(3)]
+    assert [each[0]["command"] for each in commands] == [
+        f"pjepa-train --seed {seed} --run-dir three/seed-{seed}" for seed in range(3)
+    ]
 
 
 def test_a_seed_that_fails_loses_no_other_and_is_resumed(in_turn, tmp_path, capsys, monkeypatch):
@@ -109,8 +110,6 @@ def test_a_seed_that_fails_loses_no_other_and_is_resumed(in_turn, tmp_path, caps
         "pjepa-train: error: not finished: seed 1, 2; go on with: pjepa-train --resume three"
     )
     assert run(capsys, "--resume", "three")[1].splitlines()[-1].startswith("3 of 3 seeds finished")
-    shutil.rmtree(tmp_path / "three" / "seed-1")
-    assert run(capsys, "--resume", "three")[0] == 0
 
 
 def test_a_fault_is_logged_with_where_it_happened(tmp_path, tiny, monkeypatch):
@@ -162,8 +161,51 @@ def test_seeds_train_in_turn_where_an_update_is_a_graph_of_a_gpu(monkeypatch):
 
 def test_runs_of_weights_and_biases_have_a_process_each(in_turn, monkeypatch, capsys):
     monkeypatch.setattr(seeds, "COMMAND", ("false",))
-    status, _, err = run(capsys, "--seeds", "0", "--wandb", "offline", "--run-dir", "one")
-    assert (status, err) == (2, "pjepa-train: error: ended with status 1\n")
+    command = ("--seeds", "0-1", "--wandb", "offline", "--run-dir", "two")
+    assert run(capsys, *command)[::2] == (2, "pjepa-train: error: ended with status 1\n")
+
+
+def test_a_single_seed_has_a_process(in_turn, monkeypatch, capsys):
+    monkeypatch.setattr(seeds, "COMMAND", ("false",))
+    assert "ended with status 1" in run(capsys, "--seeds", "3", "--run-dir", "one")[2]
+
+
+def test_where_nobody_waits_for_the_others_each_saves_as_a_process_does(tiny, tmp_path):
+    config = tiny(updates=40).override(["evaluation.every=35"])
+    running = train_in_turn(jobs(tmp_path, config, [3, 4]), "cpu", lambda: False, lambda *_: None)
+    assert next(running).seed == 3
+    running.close()
+    saved = load_checkpoint(tmp_path / "seed-4" / "checkpoints" / "last.pt")["update"]
+    assert 25 < saved < 35
+
+
+def test_a_seed_that_has_no_memory_beside_another_is_begun_again_after_it(tiny, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "pjepa_agent")
+    step, failed = Trainer.step, []
+
+    def scarce(trainer):
+        if trainer.config.seed == 4 and trainer.update == 7 and not failed:
+            failed.append(True)
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return step(trainer)
+
+    monkeypatch.setattr(Trainer, "step", scarce)
+    ended, _ = train(jobs(tmp_path / "together", tiny(updates=30), [3, 4]))
+    assert failed
+    assert [(each.seed, each.status) for each in ended] == [(3, 0), (4, 0)]
+    (job,) = jobs(tmp_path / "alone", tiny(updates=30), [4])
+    train_run(RunDirectory.create(job.path, job.config), job.config, "cpu")
+    faults.same(tmp_path / "alone" / "seed-4", tmp_path / "together" / "seed-4")
+
+
+def test_a_seed_that_has_no_memory_alone_fails_with_one_line(tiny, tmp_path, monkeypatch):
+    def scarce(trainer):
+        raise torch.OutOfMemoryError("CUDA out of memory.\n Tried to allocate 3 GiB")
+
+    monkeypatch.setattr(Trainer, "step", scarce)
+    (ended,), said = train(jobs(tmp_path, tiny(), [3]))
+    assert ended == Ended(3, 2, "CUDA out of memory. Tried to allocate 3 GiB")
+    assert not any("Traceback" in line for _, line in said)
 
 
 @pytest.mark.gpu

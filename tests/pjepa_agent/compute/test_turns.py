@@ -139,14 +139,69 @@ def test_a_work_that_sets_no_seed_draws_what_it_does_alone():
     assert found == [alone, alone]
 
 
-@pytest.mark.parametrize(("free", "fits"), [(10.0, True), (8.0, False)])
-def test_another_work_is_begun_where_a_gpu_has_room_for_it(monkeypatch, free, fits):
+def test_a_work_that_has_no_memory_beside_others_is_begun_again_after_one_of_them():
+    log, tried = [], []
+
+    def hungry():
+        tried.append(True)
+        for number in range(4):
+            if len(tried) == 1 and number == 2:
+                raise torch.OutOfMemoryError("no memory")
+            log.append(("hungry", number))
+            yield
+
+    each = [*works(log, a=3 * SETTLED), ("hungry", hungry), *works(log, c=2)]
+    ended = list(take_turns(each, CPU, most=8))
+    assert [one.key for one in ended] == ["a", "c", "hungry"]
+    assert all(one.error is None for one in ended)
+    assert log.index(("a", "end")) < log.index(("c", 0))  # no more at a time than there was memory for
+    assert len(tried) == 2
+
+
+def test_a_work_that_has_no_memory_alone_fails():
+    def hungry():
+        raise torch.OutOfMemoryError("no memory")
+        yield
+
+    (ended,) = take_turns([("hungry", hungry)], CPU, most=8)
+    assert isinstance(ended.error, torch.OutOfMemoryError)
+
+
+def test_each_work_is_closed_even_if_another_cannot_be():
+    closed = []
+
+    def stubborn(key):
+        try:
+            while True:
+                yield
+        finally:
+            closed.append(key)
+            raise ValueError(f"{key} cannot be closed")
+
+    each = [(key, functools.partial(stubborn, key)) for key in "ab"]
+    ended = take_turns([*each, *works([], c=2)], CPU, most=8)
+    assert next(ended).key == "c"
+    with pytest.raises(ValueError, match="cannot be closed"):
+        ended.close()
+    assert sorted(closed) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("free", "host", "fits"), [(18.0, 85, True), (17.0, 85, False), (18.0, 65, True), (18.0, 55, False)]
+)
+def test_another_work_is_begun_where_a_gpu_and_its_host_have_room_for_it(monkeypatch, free, host, fits):
+    available = iter([100, host])
+    monkeypatch.setattr(turns, "available_memory", lambda: next(available))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 80.0))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 12.0)  # of two works
-    cuda = torch.device("cuda")
-    assert turns.has_room(cuda, 2) == fits
-    assert turns.has_room(cuda, 0)
-    assert turns.has_room(CPU, 2)
+    room = turns.Room(torch.device("cuda"))
+    assert room.fits(0)
+    assert room.fits(2) == fits
+
+
+def test_a_cpu_has_room(monkeypatch):
+    monkeypatch.setattr(turns, "available_memory", lambda: 0)
+    assert turns.Room(CPU).fits(5)
 
 
 @pytest.mark.gpu

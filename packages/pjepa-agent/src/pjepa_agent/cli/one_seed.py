@@ -5,9 +5,8 @@ import signal
 import sys
 import threading
 
+from pjepa_agent.cli.seed_jobs import PROGRAM
 from pjepa_agent.cli.train import main
-
-PROGRAM = "pjepa-train"
 
 
 def stop_with_parent() -> None:

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from pjepa_agent.config.schema import Config
 from pjepa_agent.runs.interruption import STOP_SIGNALS
 
-SAID = "pjepa-train: "
+PROGRAM = "pjepa-train"
+"""The command that trains one seed."""
+
+SAID = f"{PROGRAM}: "
 """What a line begins with by which the command says why it ended."""
 
 

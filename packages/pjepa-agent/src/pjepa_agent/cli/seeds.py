@@ -141,7 +141,8 @@ def _run(
             jobs.append(Job(seed, new, path, dataclasses.replace(plan.config, seed=seed)))
     if not jobs:
         return
-    device = graph_device(options.device, plan.config.compute) if options.wandb == "disabled" else None
+    several = len(jobs) > 1 and options.wandb == "disabled"  # which has one run a process
+    device = graph_device(options.device, plan.config.compute) if several else None
     at_a_time = min(side_by_side(options.device or plan.config.compute.device), len(jobs))
     together = "in turn" if device else f"{at_a_time} at a time" if at_a_time > 1 else "one after another"
     # With the first line of the first seed: bad input, which no seed begins with, has one line in all.

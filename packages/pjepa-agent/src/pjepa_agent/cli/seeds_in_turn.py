@@ -3,17 +3,19 @@
 Imports PyTorch only where there may be a GPU: elsewhere each seed has a process of its own.
 """
 
+import contextlib
 import contextvars
 import functools
 import logging
 import signal
+import sys
 import traceback
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from bisim_theory.console import counted, error_line
 
-from pjepa_agent.cli.seed_jobs import Ended, Job
+from pjepa_agent.cli.seed_jobs import PROGRAM, Ended, Job
 from pjepa_agent.cli.terminal import heavy_imports
 from pjepa_agent.config.schema import ComputeConfig
 from pjepa_agent.runs.interruption import quiet_libraries
@@ -75,38 +77,52 @@ def train_in_turn(
     except RunError as error:  # which no seed can begin with
         yield _as_process(jobs[0].seed, error, say)
         return
-    tagged = _OfSeed(say)
-    logger.addFilter(tagged)
-    try:
-        works = [(job.seed, functools.partial(_steps, job, device, should_stop)) for job in jobs]
-        for ended in take_turns(works, place, most, should_stop):
-            yield _as_process(ended.key, ended.error, say)
-    finally:
-        logger.removeFilter(tagged)
+    closing = False
+    works = [(job.seed, functools.partial(_steps, job, device, lambda: closing or should_stop())) for job in jobs]
+    with _handed_on(say), contextlib.closing(take_turns(works, place, most, should_stop)) as turns:
+        try:
+            for ended in turns:
+                yield _as_process(ended.key, ended.error, say)
+        except GeneratorExit:  # as processes do, each saves
+            closing = True
+            for _ in turns:
+                pass
+            raise
 
 
 def _steps(job: Job, device: str, should_stop: Callable[[], bool]) -> "Steps[None]":
-    """Train one seed, a step an update; what it logs is known to be of the seed."""
+    """Train one seed, a step an update, in each as the command that trains it alone."""
     steps = _train(job, device, should_stop)
-    try:
+    with contextlib.closing(steps):
         while True:
-            token = _SEED.set(job.seed)
-            try:
-                next(steps)
-            except StopIteration:
-                return
-            finally:
-                _SEED.reset(token)
+            with _turn_of(job):
+                try:
+                    next(steps)
+                except StopIteration:
+                    return
             yield
+
+
+@contextlib.contextmanager
+def _turn_of(job: Job) -> Iterator[None]:
+    """Let what is logged be of a seed, and ``provenance.json`` name the command that does the same alone."""
+    token, command = _SEED.set(job.seed), sys.argv
+    sys.argv = [PROGRAM, *job.options]
+    try:
+        yield
     finally:
-        steps.close()
+        sys.argv = command
+        _SEED.reset(token)
 
 
 def _train(job: Job, device: str, should_stop: Callable[[], bool]) -> "Steps[None]":
     from pjepa_agent.cli.new_run import open_run
     from pjepa_agent.run import train_in_steps
+    from pjepa_agent.runs.directory import RunDirectory
 
-    opened = open_run(job.config, job.path, device)
+    # One that is begun again, since there was no memory for it beside others, is there already.
+    begun = RunDirectory(job.path).config.exists()
+    opened = open_run(None if begun else job.config, job.path, device)
     try:
         yield from train_in_steps(opened.run, opened.config, opened.device, should_stop=should_stop)
     except Exception:
@@ -115,25 +131,37 @@ def _train(job: Job, device: str, should_stop: Callable[[], bool]) -> "Steps[Non
         raise
 
 
-def _as_process(seed: int, error: Exception | None, say: Callable[[int, str], None]) -> Ended:
+def _as_process(seed: int, error: BaseException | None, say: Callable[[int, str], None]) -> Ended:
     """Say of a training in turn what its process would: its status, and why it ended."""
     from pjepa_agent.cli.new_run import ONE_LINE
     from pjepa_agent.training import Interrupted
 
     if error is None:
         return Ended(seed, 0, "")
+    for_people = "".join(traceback.format_exception(error)).splitlines()
+    traceback.clear_frames(error.__traceback__)  # which hold the networks that have failed
     if isinstance(error, Interrupted):
         return Ended(seed, 128 + signal.SIGTERM, f"interrupted and saved after {counted(error.update, 'update')}")
     if isinstance(error, ONE_LINE):
         return Ended(seed, 2, error_line(error))
-    for text in traceback.format_exception(error):
-        for line in text.rstrip().splitlines():
-            say(seed, line)
+    for line in for_people:
+        say(seed, line)
     return Ended(seed, 1, error_line(error))
 
 
 _SEED: contextvars.ContextVar[int | None] = contextvars.ContextVar("seed", default=None)
 """The seed whose turn it is, or of which a thread writes; None outside of turns."""
+
+
+@contextlib.contextmanager
+def _handed_on(say: Callable[[int, str], None]) -> Iterator[None]:
+    """Hand on what is logged in the turn of a seed, in place of logging it; see `_OfSeed`."""
+    tagged = _OfSeed(say)
+    logger.addFilter(tagged)
+    try:
+        yield
+    finally:
+        logger.removeFilter(tagged)
 
 
 class _OfSeed(logging.Filter):

@@ -61,7 +61,8 @@ def capture(
     Raises:
         RuntimeError: it cannot be captured. The device's stream and generator are as before.
     """
-    own, current = torch.cuda.default_generators[torch.cuda.current_device()], torch.cuda.current_stream()
+    current = torch.cuda.current_stream()
+    own = torch.cuda.default_generators[torch.cuda.current_device()]
     before = own.get_state()
     graph = torch.cuda.CUDAGraph()
     for generator in generators:

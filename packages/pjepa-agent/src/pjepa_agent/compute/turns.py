@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from pjepa_agent.compute.graph import side_stream
+from pjepa_agent.compute.memory import available_memory
 
 Result = TypeVar("Result")
 Key = TypeVar("Key")
@@ -20,15 +21,20 @@ Steps = Generator[None, None, Result]
 SETTLED = 12
 """Steps after which a work has taken the memory that it needs: a graph is captured in the fourth update."""
 
+SPARE = 3
+"""Memory that has to be free for one more work, over that which each has taken. With twice as much to spare, what it
+keeps on the device is what it keeps there alone; see `collection.frames.frames_device`."""
+
 
 def finish(steps: Steps[Result]) -> Result:
     """Do all steps of a work one after the other, and return its result."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
+    with contextlib.closing(steps):
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
 
 
 class GlobalRandom:
@@ -39,7 +45,10 @@ class GlobalRandom:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._own = torch.cuda.default_generators[torch.cuda.current_device()] if device.type == "cuda" else None
+        self._own: torch.Generator | None = None
+        if device.type == "cuda":
+            number = torch.cuda.current_device()  # before CUDA is initialised, there are no generators
+            self._own = torch.cuda.default_generators[number]
         self.save()
 
     def save(self) -> None:
@@ -68,28 +77,40 @@ class Ended(NamedTuple, Generic[Key, Result]):
 
     key: Key
     result: Result | None = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
-class _Worker(Generic[Result]):
-    """Does one work, on a stream and with global random numbers of its own."""
+class _Worker(Generic[Key, Result]):
+    """Does one work, with global random numbers of its own.
 
-    def __init__(self, begin: Callable[[], Steps[Result]], device: torch.device) -> None:
-        self._steps, self.done = begin(), 0
-        self.result: Result | None = None
+    Args:
+        key: of the work.
+        begin: what begins it.
+        device: on which it works.
+        stream: of it alone; None on a CPU.
+    """
+
+    def __init__(
+        self, key: Key, begin: Callable[[], Steps[Result]], device: torch.device, stream: torch.cuda.Stream | None
+    ) -> None:
+        self.key, self.begin, self.stream = key, begin, stream
+        self.done = 0
+        """Steps."""
+        self._steps = begin()
         self._random = GlobalRandom(device)
-        self._stream = side_stream(device)
 
-    def step(self) -> bool:
-        """Do the next step; return whether it was the last one, after which there is a result."""
-        with self._as_if_alone():
-            try:
-                next(self._steps)
-            except StopIteration as end:
-                self.result = end.value
-                return True
+    def step(self) -> Ended[Key, Result] | None:
+        """Do the next step; return how the work has ended, if it was the last one."""
+        try:
+            with self._as_if_alone():
+                try:
+                    next(self._steps)
+                except StopIteration as end:
+                    return Ended(self.key, end.value)
+        except (Exception, SystemExit) as error:  # the others go on
+            return Ended(self.key, error=error)
         self.done += 1
-        return False
+        return None
 
     def close(self) -> None:
         """Give up the work between two steps."""
@@ -100,7 +121,7 @@ class _Worker(Generic[Result]):
     def _as_if_alone(self) -> Iterator[None]:
         self._random.restore()
         try:
-            with torch.cuda.stream(self._stream):  # does nothing where there is none
+            with torch.cuda.stream(self.stream):  # does nothing where there is none
                 yield
         finally:
             self._random.save()
@@ -111,11 +132,12 @@ def take_turns(
     device: torch.device,
     most: int,
     should_stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Ended[Key, Result]]:
+) -> Generator[Ended[Key, Result], None, None]:
     """Do works in turn, a step of each, and yield how each ended, in the order of their ends.
 
     A work is begun as soon as those before it have settled and, on a GPU, there is memory for one more. Whatever is
-    raised ends the work that raised it. Where the iterator is closed before its end, the works are too.
+    raised ends the work that raised it; but one for which a GPU has no memory beside others waits, and is begun again
+    once one of them has ended. Where the iterator is closed before its end, the works are too.
 
     Args:
         works: what begins each, by a key.
@@ -123,37 +145,64 @@ def take_turns(
         most: works at a time.
         should_stop: asked before a work is begun; those that are running are told by what they ask themselves.
     """
-    waiting, running = deque(works), dict[Key, _Worker[Result]]()
-    outside = GlobalRandom(device)
-    try:
+    waiting, running = deque(works), list[_Worker[Key, Result]]()
+    streams = [side_stream(device) for _ in range(most)]
+    room, outside = Room(device), GlobalRandom(device)
+    with contextlib.ExitStack() as last:
+        last.callback(outside.restore)
+        last.callback(_close, running)
         while running or (waiting and not should_stop()):
-            settled = all(each.done >= SETTLED for each in running.values())
-            if waiting and settled and len(running) < most and has_room(device, len(running)) and not should_stop():
-                key, begin = waiting.popleft()
+            settled = all(worker.done >= SETTLED for worker in running)
+            if waiting and settled and len(running) < most and not should_stop() and room.fits(len(running)):
                 outside.restore()
-                running[key] = _Worker(begin, device)
-            for key, worker in list(running.items()):
-                ended = _ended(key, worker)
-                if ended is not None:
-                    del running[key]
+                running.append(_Worker(*waiting.popleft(), device, streams.pop()))
+            for worker in list(running):
+                ended = worker.step()
+                if ended is None:
+                    continue
+                running.remove(worker)
+                streams.append(worker.stream)
+                if isinstance(ended.error, torch.OutOfMemoryError) and running:
+                    waiting.append((worker.key, worker.begin))
+                    most = len(running)
+                else:
                     yield ended
-    finally:
-        for worker in running.values():
-            worker.close()
-        outside.restore()
+                del worker, ended  # and with them what they hold on the device
+                room.release()
 
 
-def _ended(key: Key, worker: _Worker[Result]) -> Ended[Key, Result] | None:
-    """Do a step of a work; None unless it was the last one."""
-    try:
-        return Ended(key, worker.result) if worker.step() else None
-    except Exception as error:  # the others go on
-        return Ended(key, error=error)
+def _close(workers: "list[_Worker[Key, Result]]") -> None:
+    """Give up works, each even if another cannot be closed."""
+    with contextlib.ExitStack() as all_of_them:
+        for worker in workers:
+            all_of_them.callback(worker.close)
 
 
-def has_room(device: torch.device, running: int) -> bool:
-    """Tell whether a GPU has the memory for one more work like those that run, and half as much to spare."""
-    if device.type != "cuda" or not running:
-        return True
-    free, _ = torch.cuda.mem_get_info(device)
-    return free > 1.5 * torch.cuda.memory_reserved(device) / running
+class Room:
+    """Tells whether there is memory for one more work like those that run: on a GPU and on its host.
+
+    Args:
+        device: on which they work; on a CPU there always is.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._host = device, available_memory()
+
+    def fits(self, running: int) -> bool:
+        """Tell whether `SPARE` times as much is free as each of those that are running takes, or none is running."""
+        if self._device.type != "cuda" or not running:
+            return True
+        on_host = available_memory()
+        if on_host < SPARE * max(self._host - on_host, 0) / running:
+            return False
+        try:
+            free, _ = torch.cuda.mem_get_info(self._device)
+        except RuntimeError:  # the device does no more, as those that are running will find and say
+            return False
+        return free >= SPARE * torch.cuda.memory_reserved(self._device) / running
+
+    def release(self) -> None:
+        """Give back what a work on a GPU leaves unused as it ends."""
+        if self._device.type == "cuda":
+            with contextlib.suppress(RuntimeError):  # as above
+                torch.cuda.empty_cache()

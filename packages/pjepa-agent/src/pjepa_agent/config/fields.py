@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pjepa_agent.config.aliases import RENAMED, rename_fields
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("pjepa_agent")
 
 
 DEVICES = "auto, cpu, cuda, or cuda:N for the GPU of number N"

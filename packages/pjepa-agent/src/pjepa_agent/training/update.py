@@ -202,6 +202,8 @@ class GraphedUpdate:
                     function, list(streams.generators.values()), self._stream
                 )
         except Exception as error:
+            if isinstance(error, torch.OutOfMemoryError) and not graph.on_default_stream(self._device):
+                raise  # beside others, without which there may be the memory
             raise CaptureError(graph.reason_of(error)) from error
         finally:
             for optimizer in optimizers:
