@@ -78,8 +78,12 @@ def train_in_turn(
         yield _as_process(jobs[0].seed, error, say)
         return
     closing = False
-    works = [(job.seed, functools.partial(_steps, job, device, lambda: closing or should_stop())) for job in jobs]
-    with _handed_on(say), contextlib.closing(take_turns(works, place, most, should_stop)) as turns:
+
+    def ends() -> bool:
+        return closing or should_stop()
+
+    works = [(job.seed, functools.partial(_steps, job, device, ends)) for job in jobs]
+    with _handed_on(say), contextlib.closing(take_turns(works, place, most, ends)) as turns:
         try:
             for ended in turns:
                 yield _as_process(ended.key, ended.error, say)
