@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from bisim_theory.console import Parser, counted, fit, print_next, print_result
+from bisim_theory.console import Parser, counted, fit, print_error, print_next, print_result
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -97,3 +97,17 @@ def test_one_thing_is_counted_without_an_s():
     assert [counted(number, "episode") for number in (0, 1, 2, 1000)] == [
         "0 episodes", "1 episode", "2 episodes", "1,000 episodes",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("no \x1b[31mred\x1b[0m\n  and one line"), "no red and one line"),
+        (FileNotFoundError(2, "No such file", "x.npz"), "x.npz: No such file"),
+        (MemoryError(), "not enough memory"),
+        (KeyError(), "KeyError()"),
+    ],
+)
+def test_an_error_is_one_line_without_colours(capsys, error, line):
+    assert print_error("it", error) == 2
+    assert capsys.readouterr().err == f"it: error: {line}\n"

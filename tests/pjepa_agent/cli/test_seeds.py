@@ -12,7 +12,7 @@ import time
 
 import pytest
 from bisim_theory.theorem.check import EXPLAINED
-from pjepa_agent.cli import seeds
+from pjepa_agent.cli import one_seed, seeds
 from pjepa_agent.cli.seed_jobs import Job
 from pjepa_agent.cli.seed_options import seed_list
 from pjepa_agent.cli.seed_processes import side_by_side, train_in_processes
@@ -46,6 +46,8 @@ say(f"update {seed + 1}/9: accuracy 0.9")
 if how == "fail":
     say("pjepa-train: error: L_p is no longer finite")
     sys.exit(2)
+if how == "quit":
+    sys.exit(0)
 if how == "die":
     os.kill(os.getpid(), signal.SIGKILL)
 if how == "wait":
@@ -108,13 +110,16 @@ def test_bad_input_is_one_line_and_nothing_is_written(stub, tmp_path, capsys, mo
     (tmp_path / "other" / "seed-1").mkdir(parents=True)
     (tmp_path / "other" / "seed-1" / "mine.txt").write_text("mine")
     assert run(capsys, "--updates", "9", "--seeds", "0", "--run-dir", "done")[0] == 0
+    shutil.copytree("done", "moved")
+    (tmp_path / "moved" / "seeds.json").unlink()
     before = sorted(tmp_path.rglob("*"))
     five = ("--seeds", "0-4")
     cases = {
         ("--seeds", "3-1", "--run-dir", "new"): "argument --seeds: '3-1': 3-1 ends before it begins; write 1-3",
         ("--seeds", "x", "--run-dir", "new"): "argument --seeds: 'x': must be seeds such as 0-4 or 0,3,7",
-        ("--seeds", "99999999999999999999", "--run-dir", "new"): "seed=99999999999999999999: must be in",
+        ("--seeds", "99999999999999999999", "--run-dir", "new"): "seed=99999999999999999999: must be in 0..2147483647",
         five: "--seeds: needs --run-dir DIR",
+        (*five, "--run-dir", ""): "--seeds: needs --run-dir DIR",
         (*five, "--run-dir", "new", "--seed", "1"): "--seeds: excludes --seed",
         (*five, "--run-dir", "file"): "file: is no folder",
         (*five, "--run-dir", "file/new"): "file: is no folder",
@@ -123,6 +128,10 @@ def test_bad_input_is_one_line_and_nothing_is_written(stub, tmp_path, capsys, mo
         (*five, "--run-dir", "done"): "has another configuration (optimization.updates is 9, not 750)",
         ("--resume", "done", *five): "--seeds: a resumed run keeps its own",
         ("--resume", "other"): "holds no run",
+        (
+            "--resume",
+            "moved",
+        ): "holds no run (there is no config.json in it); runs of single seeds are in it, as moved/",
     }
     for arguments, message in cases.items():
         status, out, err = run(capsys, *arguments)
@@ -182,6 +191,56 @@ def test_a_seed_that_fails_loses_no_other_and_is_resumed(stub, tmp_path, capsys)
     assert out.splitlines()[-1].startswith("4 of 4 seeds finished")
     assert options_of(tmp_path / "four", 1)[1][:2] == ["--resume", "four/seed-1"]
     assert len(options_of(tmp_path / "four", 0)) == 1
+
+
+def test_a_seed_that_ends_by_itself_before_it_is_finished_has_failed(stub, tmp_path, capsys):
+    stub(seed_1="quit")
+    status, out, _ = run(capsys, "--seeds", "0-1", "--updates", "9", "--run-dir", "two")
+    assert status == 2
+    assert "seed 1: failed: ended with status 0 before it was finished\n" in out
+
+
+OTHER_WORLD = {"world": "other", "held_out": {}, "updates": 1, "seconds": 2}
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "3", json.dumps(OTHER_WORLD), '{"updates": "many", "seconds": 1}'])
+def test_a_damaged_run_stops_no_other_seed(stub, tmp_path, capsys, content):
+    stub(seed_3="die")
+    assert run(capsys, "--seeds", "0-3", "--updates", "9", "--run-dir", "four")[0] == 2
+    report, folder = (tmp_path / "four" / "seed-0" / "report.json", tmp_path / "four" / "seed-1")
+    report.write_text(content)
+    (folder / "config.json").unlink()
+    (tmp_path / "four" / "seed-2" / "config.json").write_text("{")
+    stub()
+    for command in (["--resume", "four"], ["--seeds", "0-3", "--updates", "9", "--run-dir", "four"]):
+        status, out, err = run(capsys, *command)
+        assert status == 2
+        assert "seed 0: failed: four/seed-0/report.json: cannot be read; restore it, or remove four/seed-0\n" in out
+        assert "seed 1: failed: four/seed-1: has no config.json, but other files; restore it, or remove" in out
+        assert "seed 2: failed: four/seed-2/config.json: cannot be read: it is no configuration\n" in out
+        assert "seed 3: accuracy" in out
+        assert err.splitlines()[-1].startswith("pjepa-train: error: not finished: seed 0, 1, 2; go on with")
+    assert report.read_text() == content
+    assert len(options_of(tmp_path / "four", 0)) == 1
+    shutil.rmtree(folder)
+    shutil.rmtree(report.parent)
+    shutil.rmtree(tmp_path / "four" / "seed-2")
+    assert run(capsys, "--resume", "four")[0] == 0
+
+
+def test_a_fault_of_a_seed_is_said_in_one_line_and_what_is_printed_is_logged(capsys, monkeypatch):
+    def main(say_results):
+        assert not say_results
+        print("printed")
+        raise ValueError("my encoder\nis broken")
+
+    monkeypatch.setattr(one_seed, "main", main)
+    assert one_seed.train() == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[0] == "printed"
+    assert "Traceback (most recent call last):" in err
+    assert err.splitlines()[-1] == "pjepa-train: error: ValueError: my encoder is broken"
 
 
 def test_what_no_seed_can_begin_with_is_one_line(stub, tmp_path, capsys, caplog):

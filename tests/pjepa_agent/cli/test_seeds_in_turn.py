@@ -110,7 +110,7 @@ def test_a_seed_that_fails_loses_no_other_and_is_resumed(in_turn, tmp_path, caps
         status, out, err = run(capsys, "--seeds", "0-2", "--run-dir", "three")
     assert status == 2
     assert "seed 1: failed: the joint objective: loss nan or its gradient is not finite at update 8" in out
-    assert "seed 2: failed: a fault of ours\n" in out
+    assert "seed 2: failed: ZeroDivisionError: a fault of ours\n" in out
     assert out.splitlines()[-1].startswith("1 of 3 seeds finished")
     assert err.splitlines()[-1] == (
         "pjepa-train: error: not finished: seed 1, 2; go on with: pjepa-train --resume three"
@@ -126,6 +126,25 @@ def test_a_fault_is_logged_with_where_it_happened(tmp_path, tiny, monkeypatch):
     (ended,), said = train(jobs(tmp_path, tiny(), [3]))
     assert (ended.status, ended.failed) == (1, True)
     assert any(seed == 3 and 'raise ZeroDivisionError("a fault of ours")' in line for seed, line in said)
+
+
+def test_code_that_prints_is_logged_and_code_that_exits_has_failed(in_turn, capsys, caplog, monkeypatch):
+    step = Trainer.step
+
+    def speaks(trainer):
+        if trainer.update == 4:
+            print("seen", trainer.config.seed)
+        if trainer.config.seed == 1 and trainer.update == 8:
+            raise SystemExit(0)
+        return step(trainer)
+
+    monkeypatch.setattr(Trainer, "step", speaks)
+    status, out, _ = run(capsys, "--seeds", "0-1", "--run-dir", "two")
+    assert status == 2
+    assert {"seed 0: seen 0", "seed 1: seen 1"} <= set(caplog.messages)
+    assert "seen" not in out
+    assert "seed 1: failed: ended before it was finished: SystemExit: 0\n" in out
+    assert "1 of 2 seeds finished" in out
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda:99"])

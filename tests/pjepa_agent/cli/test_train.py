@@ -12,6 +12,7 @@ from bisim_theory.data.auxiliary_names import NAMES
 from pjepa_agent.cli.train import main, make_parser
 from pjepa_agent.config import presets
 from pjepa_agent.config.schema import RANDOM_AUXILIARIES, SCALAR_AUXILIARIES
+from pjepa_agent.training.trainer import Trainer
 from support.commands import run_command
 from support.forks import Fork, run_forked
 
@@ -38,6 +39,7 @@ def test_bad_input_is_one_clear_line_and_status_2(tmp_path, capsys, monkeypatch)
         "import": (["--auxiliary", "no_such_module:f", "--run-dir", "new"], "cannot be imported"),
         "random": (["--experiment", "random", "--auxiliary", "q"], "experiment random has random or random-network"),
         "updates": (["--updates", "0"], "optimization.updates=0: must be in 1..1e+09"),
+        "large": (["--seed", "99999999999999999999"], "seed=99999999999999999999: must be in 0..2147483647"),
         "no updates": (["--optimization.updates", "0"], "; --collect-only collects the transitions and trains nothing"),
         "set": (["--set", "network.width=0"], "network.width=0: must be in 1..4096"),
         "set nothing": (["--set", "width=3"], "'width=3': must be SECTION.FIELD=VALUE"),
@@ -188,6 +190,26 @@ def test_a_stopped_command_saves_says_how_to_go_on_and_does(tiny, tmp_path, monk
     assert json.loads((run_dir / "report.json").read_text())["updates"] == saved + 5
     assert f"written to {run_dir}" in done.stdout
     assert f"bisim-check {run_dir}" in done.stdout
+
+
+def test_code_that_ends_the_program_while_it_trains_is_an_error(tiny, tmp_path, capsys, monkeypatch):
+    step = Trainer.step
+
+    def ends(trainer):
+        if trainer.update == 7:
+            raise SystemExit(0)
+        return step(trainer)
+
+    monkeypatch.setattr(presets, "PRESETS", {"laptop": tiny()})
+    monkeypatch.setattr(Trainer, "step", ends)
+    path = tmp_path / "run"
+    status, out, err = run(capsys, "--run-dir", path, "--device", "cpu")
+    assert (status, out) == (2, "")
+    assert err.splitlines()[-1] == (
+        f"pjepa-train: error: ended before it was finished: SystemExit: 0; go on with: pjepa-train --resume {path}"
+    )
+    monkeypatch.setattr(Trainer, "step", step)
+    assert run(capsys, "--resume", path, "--device", "cpu")[0] == 0
 
 
 def test_ctrl_c_while_pytorch_is_imported_ends_the_command_without_a_word(tmp_path, monkeypatch, capsys):

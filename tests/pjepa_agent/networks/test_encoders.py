@@ -118,6 +118,17 @@ def nothing(spec, latent_dim):
     return None
 
 
+def exits(spec, latent_dim):
+    raise SystemExit("bye")
+
+
+class Exits(Encoder):
+    """Ends the program when it is called."""
+
+    def forward(self, observations):
+        raise SystemExit(0)
+
+
 def test_a_named_encoder_is_called_with_spec_and_width():
     config = config_of(f"{__name__}:lazy")
     check_networks(config, VECTORS)
@@ -126,6 +137,10 @@ def test_a_named_encoder_is_called_with_spec_and_width():
         check_networks(config_of(f"{__name__}:of_one_argument"), VECTORS)
     with pytest.raises(ConfigError, match=r"returned a NoneType, must return a torch.nn.Module"):
         check_networks(config_of(f"{__name__}:nothing"), VECTORS)
+    with pytest.raises(ConfigError, match=r"exits: raised SystemExit: bye"):
+        check_networks(config_of(f"{__name__}:exits"), VECTORS)
+    with pytest.raises(ConfigError, match=r"Exits: fails .*: SystemExit: 0"):
+        check_networks(config_of(f"{__name__}:Exits"), VECTORS)
 
 
 def test_checking_an_encoder_draws_no_random_numbers():

@@ -19,7 +19,7 @@ FOR_DEVELOPERS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning, 
 """Warnings about the code of a library, of which who runs a command has no use."""
 
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
-"""Escape sequences of a terminal that colour a warning."""
+"""Escape sequences of a terminal that colour a warning or a message."""
 
 
 ALIKE = 0.7
@@ -57,6 +57,7 @@ def error_line(error: BaseException) -> str:
     text = str(error)
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         text = f"{error.filename}: {error.strerror}"
+    text = STYLE.sub("", text)
     return " ".join(text.split()) or ("not enough memory" if isinstance(error, MemoryError) else repr(error))
 
 

@@ -37,7 +37,7 @@ def check_seed_options(options: argparse.Namespace) -> None:
         raise ConfigError("--seeds: excludes --seed; name all seeds with --seeds")
     if options.collect_only:
         raise ConfigError("--seeds: excludes --collect-only, which collects for one run; give it each --seed by itself")
-    if options.run_dir is None:
+    if not options.run_dir:
         raise ConfigError("--seeds: needs --run-dir DIR, in which each seed gets a folder of its own")
     if "TORCHELASTIC_RUN_ID" in os.environ:
         raise ConfigError("--seeds: starts processes of its own; leave out torchrun, or train one --seed with it")

@@ -127,7 +127,7 @@ def _run(
     """Train those of the asked seeds that are not finished, and yield how each ended."""
     outcomes = _outcomes(folder, plan, {})
     folder.write(plan, outcomes)
-    waiting = [each.seed for each in outcomes if each.seed in asked and each.status != FINISHED]
+    waiting = [each.seed for each in outcomes if each.seed in asked and each.status != FINISHED and not each.damaged]
     common = ["--device", options.device] if options.device else []
     common += ["--wandb", options.wandb] if options.wandb != "disabled" else []
     jobs = []
@@ -165,8 +165,10 @@ def _outcomes(folder: SeedFolder, plan: SeedPlan, over: Mapping[int, Ended]) -> 
 
 def _with_reason(outcome: Outcome, ended: Ended | None) -> Outcome:
     """Add why the seed's training ended, if it has and the seed is not finished."""
-    if ended is None or outcome.status == FINISHED:
+    if ended is None or outcome.status == FINISHED or outcome.damaged:
         return outcome
+    if ended.status == 0:
+        return dataclasses.replace(outcome, status=FAILED, detail="ended with status 0 before it was finished")
     return dataclasses.replace(outcome, status=FAILED if ended.failed else outcome.status, detail=ended.reason)
 
 

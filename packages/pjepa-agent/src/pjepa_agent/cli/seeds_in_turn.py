@@ -6,6 +6,7 @@ Imports PyTorch only where there may be a GPU: elsewhere each seed has a process
 import contextlib
 import contextvars
 import functools
+import io
 import logging
 import signal
 import sys
@@ -113,10 +114,25 @@ def _turn_of(job: Job) -> Iterator[None]:
     token, command = _SEED.set(job.seed), sys.argv
     sys.argv = [PROGRAM, *job.options]
     try:
-        yield
+        with contextlib.redirect_stdout(_Lines()):
+            yield
     finally:
         sys.argv = command
         _SEED.reset(token)
+
+
+class _Lines(io.TextIOBase):
+    """Logs what code of the user's prints, line by line."""
+
+    def __init__(self) -> None:
+        self._begun = ""
+
+    def write(self, text: str) -> int:
+        """Log the lines that a text completes."""
+        *lines, self._begun = (self._begun + text).split("\n")
+        for line in lines:
+            logger.info("%s", line)
+        return len(text)
 
 
 def _train(job: Job, device: str, should_stop: Callable[[], bool]) -> "Steps[None]":
@@ -137,6 +153,8 @@ def _train(job: Job, device: str, should_stop: Callable[[], bool]) -> "Steps[Non
 
 def _as_process(seed: int, error: BaseException | None, say: Callable[[int, str], None]) -> Ended:
     """Say of a training in turn what its process would: its status, and why it ended."""
+    from bisim_theory.data.imported import describe_error
+
     from pjepa_agent.cli.new_run import ONE_LINE
     from pjepa_agent.training import Interrupted
 
@@ -148,9 +166,11 @@ def _as_process(seed: int, error: BaseException | None, say: Callable[[int, str]
         return Ended(seed, 128 + signal.SIGTERM, f"interrupted and saved after {counted(error.update, 'update')}")
     if isinstance(error, ONE_LINE):
         return Ended(seed, 2, error_line(error))
+    if isinstance(error, SystemExit):
+        return Ended(seed, 2, f"ended before it was finished: {describe_error(error)}")
     for line in for_people:
         say(seed, line)
-    return Ended(seed, 1, error_line(error))
+    return Ended(seed, 1, describe_error(error))
 
 
 _SEED: contextvars.ContextVar[int | None] = contextvars.ContextVar("seed", default=None)

@@ -195,22 +195,27 @@ def _named_values(option: str, settings: Sequence[str] | None, example: str) -> 
 
 
 @plain_warnings()
-def main(argv: list[str] | None = None) -> int:
-    """Run `pjepa-train`. Exit status: 0 done, 2 bad input or usage, 129, 130 or 143 interrupted and saved."""
+def main(argv: list[str] | None = None, say_results: bool = True) -> int:
+    """Run `pjepa-train`. Exit status: 0 done, 2 bad input or usage, 129, 130 or 143 interrupted and saved.
+
+    Args:
+        argv: the options; None for those of the process.
+        say_results: print the last lines of a run.
+    """
     try:
-        return _main(argv)
+        return _main(argv, say_results)
     except KeyboardInterrupt:  # before signals are collected, while PyTorch is imported
         return 130
 
 
-def _main(argv: list[str] | None) -> int:
+def _main(argv: list[str] | None, say_results: bool) -> int:
     parser = make_parser()
     options = parser.parse_args(argv)
     log_to_terminal()
     wait_briefly()
     if options.resume is not None:
         _check_resumed(parser, options)
-        return _resume(parser, options)
+        return _resume(parser, options, say_results)
     try:
         config = configure(options)
         if options.seeds is not None:
@@ -223,7 +228,7 @@ def _main(argv: list[str] | None) -> int:
         from pjepa_agent.cli import seeds
 
         return seeds.begin(options, config, sys.argv[1:] if argv is None else argv)
-    return collect_only(options, config) if options.collect_only else _run(options, config)
+    return collect_only(options, config) if options.collect_only else _run(options, config, say_results)
 
 
 def _with_alternative(message: str) -> str:
@@ -232,13 +237,13 @@ def _with_alternative(message: str) -> str:
     return f"{message}; --collect-only collects the transitions and trains nothing" if no_updates else message
 
 
-def _resume(parser: Parser, options: argparse.Namespace) -> int:
+def _resume(parser: Parser, options: argparse.Namespace, say_results: bool) -> int:
     """Go on with a run, or with several seeds."""
     from pjepa_agent.cli import seeds
 
     if seeds.is_folder_of_seeds(options.resume):
         return seeds.resume(options, lambda arguments: configure(parser.parse_args(arguments)))
-    return _run(options, None)
+    return _run(options, None, say_results)
 
 
 def _check_resumed(parser: Parser, options: argparse.Namespace) -> None:
@@ -267,16 +272,19 @@ def _check_resumed(parser: Parser, options: argparse.Namespace) -> None:
             parser.error(f"{option}: a resumed run keeps its own; leave it out with --resume")
 
 
-def _run(options: argparse.Namespace, config: Config | None) -> int:
-    """Train the run of a configuration, or resume one if there is none, and print its summary."""
+def _run(options: argparse.Namespace, config: Config | None, say_results: bool) -> int:
+    """Train the run of a configuration, or resume one if there is none, and print its summary if wanted."""
     from pjepa_agent.collection import prefetch
 
     collected = None if config is None else prefetch.start(config)
     with heavy_imports():
+        from bisim_theory.data.imported import describe_error
+
         from pjepa_agent.cli.last_lines import describe_trained
         from pjepa_agent.cli.new_run import ONE_LINE, open_run
         from pjepa_agent.compute.processes import init_processes
         from pjepa_agent.run import train_run
+        from pjepa_agent.runs.directory import RunError
         from pjepa_agent.training import Interrupted
 
     quiet_libraries()
@@ -288,7 +296,7 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
             begun = run if new and processes.is_main else None
             with collected_signals() as received:
                 report = train_run(run, config, device, options.wandb, lambda: bool(received), processes, collected)
-        if report:
+        if report and say_results:
             print_result(describe_trained(run.path, report))
     except Interrupted as interrupted:
         number = received[0] if received else signal.SIGTERM  # the signal may have reached another process
@@ -303,6 +311,10 @@ def _run(options: argparse.Namespace, config: Config | None) -> int:
         if begun is not None:
             begun.discard()
         return print_error("pjepa-train", error)
+    except SystemExit as error:  # of an encoder or an objective of the user's, while it trains
+        path = options.resume if begun is None else begun.path
+        go_on = "" if path is None else f"; go on with: pjepa-train --resume {path}"
+        return print_error("pjepa-train", RunError(f"ended before it was finished: {describe_error(error)}{go_on}"))
     return 0
 
 

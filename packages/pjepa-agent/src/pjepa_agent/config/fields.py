@@ -34,7 +34,13 @@ class Between:
         return self.least <= value <= self.most  # NaN is not
 
     def __str__(self) -> str:
-        return f"{self.least:g}..{self.most:g}"
+        return f"{_exact(self.least)}..{_exact(self.most)}"
+
+
+def _exact(bound: float) -> str:
+    """Format a bound without rounding it."""
+    short = f"{bound:g}"
+    return short if float(short) == bound else str(bound)
 
 
 def is_device(name: str) -> bool:

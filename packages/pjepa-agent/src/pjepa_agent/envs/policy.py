@@ -73,7 +73,7 @@ class ImportedPolicy:
         """
         try:
             actions = to_numpy(self._function(observations))
-        except Exception as error:  # a function of the user's can raise anything
+        except (Exception, SystemExit) as error:  # a function of the user's can raise anything
             raise ConfigError(f"{self._name}: raised {describe_error(error)}") from error
         wanted = (len(observations), *(self._space.shape or ()))
         if actions.shape != wanted or actions.dtype.kind not in "iubf":

@@ -113,7 +113,7 @@ def standardized(encoder: nn.Module, network: NetworkConfig) -> nn.Module:
 def _users_encoder(function: EncoderFactory, name: str, spec: Spec, latent_dim: int) -> nn.Module:
     try:
         module = function(spec, latent_dim)
-    except Exception as error:  # a function of the user's can raise anything
+    except (Exception, SystemExit) as error:  # a function of the user's can raise anything
         raise ConfigError(
             f"encoder {name}: raised {describe_error(error)}; it is called with the spec and latent_dim"
         ) from error
@@ -212,7 +212,7 @@ def _checked(module: nn.Module, observations: Tensor, latent_dim: int, name: str
 def _apply(module: nn.Module, observations: Tensor, name: str, when: str = "on its first batch") -> Tensor:
     try:
         embedding: Tensor = module(observations)
-    except Exception as error:  # a module of the user's can raise anything
+    except (Exception, SystemExit) as error:  # a module of the user's can raise anything
         given = f"{tuple(observations.shape)} {str(observations.dtype).removeprefix('torch.')}"
         raise ConfigError(f"encoder {name}: fails {when}, given {given}: {describe_error(error)}") from error
     return embedding

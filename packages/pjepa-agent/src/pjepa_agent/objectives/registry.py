@@ -61,7 +61,7 @@ def _import_attribute(name: str) -> Any:
     module = import_module(name, "objective")
     try:
         return functools.reduce(getattr, name.partition(":")[2].split("."), module)
-    except Exception as error:  # a module can compute its attributes
+    except (Exception, SystemExit) as error:  # a module can compute its attributes
         raise ConfigError(f"objective {name}: {describe_error(error)}") from error
 
 
@@ -92,7 +92,7 @@ def make_objective(setup: Setup) -> EncoderObjective:
         try:
             made = found(setup, settings)
             made.trains, made.weights_at(0.0)
-        except Exception as error:  # a class of the user's can raise anything
+        except (Exception, SystemExit) as error:  # a class of the user's can raise anything
             raise ConfigError(f"objective {name}: raised {describe_error(error)}; see {found.__name__}") from error
     return made
 

@@ -81,7 +81,8 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         state: dict[str, Any] = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
         schema = state["schema"]
     except Exception as error:  # a damaged file can raise almost anything
-        raise RunError(f"{path}: is no checkpoint, or a damaged one ({type(error).__name__})") from None
+        reason = str(error) if isinstance(error, _DamagedError) else type(error).__name__
+        raise RunError(f"{path}: is no checkpoint, or a damaged one ({reason})") from None
     if schema not in (1, SCHEMA):
         raise RunError(f"{path}: has checkpoint schema {schema}, this version reads {SCHEMA}")
     if schema == SCHEMA and not sealed:
@@ -108,7 +109,7 @@ def _check_digest(content: bytes) -> bool:
         return False
     archive, seal = memoryview(content)[: -COMMENT - 2], content[-COMMENT - 2 :]
     if seal != _seal(archive):
-        raise _DamagedError
+        raise _DamagedError("its digest is of another content")
     return True
 
 
@@ -123,11 +124,11 @@ def _check_archive(content: bytes, sealed: bool) -> None:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         entries = archive.infolist()
         if any(entry.compress_type != zipfile.ZIP_STORED or entry.external_attr & DIRECTORY for entry in entries):
-            raise _DamagedError
+            raise _DamagedError("it holds what PyTorch does not write")
         if sum(entry.file_size for entry in entries) > len(content):
-            raise _DamagedError
+            raise _DamagedError("its parts overlap")
         if not sealed and archive.testzip() is not None:
-            raise _DamagedError
+            raise _DamagedError("its CRC-32 is of another content")
 
 
 def _rotate(paths: Sequence[Path]) -> None:

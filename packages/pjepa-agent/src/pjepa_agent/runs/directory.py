@@ -105,7 +105,7 @@ class RunDirectory:
         """
         run = cls(path)
         if not run.config.is_file():
-            raise RunError(f"{path}: holds no run (there is no {run.config.name} in it)")
+            raise RunError(f"{path}: holds no run (there is no {run.config.name} in it){run._seeds()}")
         run._check_inside()
         try:
             values = json.loads(run.config.read_text(encoding="utf-8"))
@@ -113,6 +113,11 @@ class RunDirectory:
         except (OSError, ValueError, TypeError, RecursionError) as error:
             reason = str(error).splitlines()[0] if isinstance(error, ConfigError) else "it is no configuration"
             raise RunError(f"{run.config}: cannot be read: {reason}") from None
+
+    def _seeds(self) -> str:
+        """Name a run of a seed in the directory, if there is one."""
+        found = sorted(self.path.glob(f"seed-*/{self.config.name}")) if self.path.is_dir() else []
+        return f"; runs of single seeds are in it, as {found[0].parent}" if found else ""
 
     def require_counting(self, config: Config) -> None:
         """Raise `RunError` unless the run is of the counting world, whose measures by count are asked for."""

@@ -54,12 +54,14 @@ class Outcome:
         status: `FINISHED`, `INTERRUPTED`, `FAILED` or `WAITING`.
         detail: why it is not finished, as far as that is known.
         report: its ``report.json``, once it is finished.
+        damaged: whether its run directory cannot be used, so that it is not trained.
     """
 
     seed: int
     status: str
     detail: str = ""
     report: Mapping[str, Any] | None = None
+    damaged: bool = False
 
     @property
     def measures(self) -> dict[str, float | None]:
@@ -100,10 +102,15 @@ class SeedFolder:
         for place in [self.path, *self.path.parents]:
             if place.exists() and not place.is_dir():
                 raise RunError(f"{place}: is no folder; {instead}")
+        known: tuple[int, ...] = ()
         if self.file.exists():
-            _check_same(self.file, self.read().config, plan.config, instead)
+            there = self.read()
+            known = there.seeds
+            _check_same(self.file, there.config, plan.config, instead)
         for seed in plan.seeds:
             run = self.run(seed)
+            if seed in known and self.outcome(seed).damaged:
+                continue  # which stops no other seed
             if run.config.exists():
                 _check_same(run.path, RunDirectory.open(run.path)[1], plan.config, instead)
             elif run.path.exists() and not _is_beginning(run.path):
@@ -122,18 +129,29 @@ class SeedFolder:
             run.discard()
 
     def outcome(self, seed: int) -> Outcome:
-        """Return what became of a seed, as far as its run directory tells.
+        """Return what became of a seed, as far as its run directory tells."""
+        try:
+            return self._outcome(seed)
+        except RunError as error:
+            return Outcome(seed, FAILED, str(error), damaged=True)
 
-        Raises:
-            RunError: its report cannot be read.
-        """
+    def _outcome(self, seed: int) -> Outcome:
         run = self.run(seed)
-        if run.report.exists():
-            try:
-                return Outcome(seed, FINISHED, report=json.loads(run.report.read_text(encoding="utf-8")))
-            except (OSError, ValueError, RecursionError):
-                raise RunError(f"{run.report}: cannot be read; restore it, or remove {run.path}") from None
-        return Outcome(seed, INTERRUPTED if self.begun(seed) else WAITING)
+        if run.config.exists():
+            RunDirectory.open(run.path)
+        elif run.path.exists() and not _is_beginning(run.path):
+            raise RunError(f"{run.path}: has no {run.config.name}, but other files; restore it, or remove {run.path}")
+        if not run.report.exists():
+            return Outcome(seed, INTERRUPTED if self.begun(seed) else WAITING)
+        try:
+            report = json.loads(run.report.read_text(encoding="utf-8"))
+            finished = Outcome(seed, FINISHED, report=report)
+            numbers = [*finished.measures.values(), report["updates"], report["seconds"]]
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            numbers = ["none"]
+        if not all(each is None or isinstance(each, int | float) for each in numbers):
+            raise RunError(f"{run.report}: cannot be read; restore it, or remove {run.path}")
+        return finished
 
     def write(self, plan: SeedPlan, outcomes: Iterable[Outcome]) -> None:
         """Write ``seeds.json``: the plan, what became of each seed, and the main measures over the finished ones.

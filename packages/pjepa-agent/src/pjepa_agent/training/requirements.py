@@ -169,7 +169,7 @@ def _try(objective: EncoderObjective, model: PJEPA, batch: Batch, who: str) -> N
     try:
         terms = objective.terms(model.with_parts({"encoder", *objective.trains}), batch)
         weights = objective.weights_at(1.0)
-    except Exception as error:  # code of the user's can raise anything
+    except (Exception, SystemExit) as error:  # code of the user's can raise anything
         raise ConfigError(f"{who}: fails on its first batch: {describe_error(error)}") from error
     if not isinstance(terms, Terms) or not isinstance(terms.losses, dict) or not terms.losses:
         raise ConfigError(f"{who}: terms must return Terms(losses, embedding), the losses a dictionary by name")
@@ -191,7 +191,7 @@ def _try(objective: EncoderObjective, model: PJEPA, batch: Batch, who: str) -> N
         raise ConfigError(f"{who}: no gradient reaches the encoder; detach fewer of the embeddings")
     try:
         objective.after_step(model)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"{who}: after_step raised {describe_error(error)}") from error
 
 
