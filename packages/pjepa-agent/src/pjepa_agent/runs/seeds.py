@@ -146,10 +146,11 @@ class SeedFolder:
         try:
             report = json.loads(run.report.read_text(encoding="utf-8"))
             finished = Outcome(seed, FINISHED, report=report)
-            numbers = [*finished.measures.values(), report["updates"], report["seconds"]]
+            measured = [each for each in finished.measures.values() if each is not None]
+            whole = all(isinstance(each, int | float) for each in [*measured, report["updates"], report["seconds"]])
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            numbers = ["none"]
-        if not all(each is None or isinstance(each, int | float) for each in numbers):
+            whole = False
+        if not whole:
             raise RunError(f"{run.report}: cannot be read; restore it, or remove {run.path}")
         return finished
 
