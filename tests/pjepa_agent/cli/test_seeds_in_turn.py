@@ -29,7 +29,7 @@ run = functools.partial(run_command, main)
 @pytest.fixture
 def in_turn(monkeypatch, tmp_path, tiny):
     """Let the command train a tiny preset in turn, on a CPU."""
-    monkeypatch.setattr(presets, "PRESETS", {"laptop": tiny(updates=30)})
+    monkeypatch.setattr(presets, "PRESETS", {"laptop": tiny(updates=20).override(["evaluation.every=10"])})
     monkeypatch.setattr(seeds, "graph_device", lambda name, config: "cpu")
     monkeypatch.chdir(tmp_path)
 
@@ -86,7 +86,7 @@ def test_the_command_trains_in_turn_as_in_processes(in_turn, tmp_path, capsys, c
     assert out.splitlines()[-1].startswith("3 of 3 seeds finished: accuracy ")
     assert caplog.messages[0] == "to train, in turn: seed 0, 1, 2"
     assert {line.partition(":")[0] for line in caplog.messages[1:]} == {"seed 0", "seed 1", "seed 2"}
-    assert sum(": update 30/30: " in line for line in caplog.messages) == 3
+    assert sum(": update 20/20: " in line for line in caplog.messages) == 3
     written = json.loads((tmp_path / "three" / "seeds.json").read_text())
     assert [each["status"] for each in written["seeds"]] == [FINISHED] * 3
     commands = [json.loads((tmp_path / "three" / f"seed-{seed}" / "provenance.json").read_text()) for seed in range(3)]
@@ -207,19 +207,20 @@ def test_where_nobody_waits_for_the_others_each_saves_as_a_process_does(tiny, tm
 
 def test_a_seed_that_has_no_memory_beside_another_is_begun_again_after_it(tiny, tmp_path, monkeypatch, caplog):
     caplog.set_level("INFO", "pjepa_agent")
+    config = tiny(updates=16).override(["evaluation.every=8"])
     step, failed = Trainer.step, []
 
     def scarce(trainer):
-        if trainer.config.seed == 4 and trainer.update == 7 and not failed:
+        if trainer.config.seed == 4 and trainer.update == 2 and not failed:
             failed.append(True)
             raise torch.OutOfMemoryError("CUDA out of memory")
         return step(trainer)
 
     monkeypatch.setattr(Trainer, "step", scarce)
-    ended, _ = train(jobs(tmp_path / "together", tiny(updates=30), [3, 4]))
+    ended, _ = train(jobs(tmp_path / "together", config, [3, 4]))
     assert failed
     assert [(each.seed, each.status) for each in ended] == [(3, 0), (4, 0)]
-    (job,) = jobs(tmp_path / "alone", tiny(updates=30), [4])
+    (job,) = jobs(tmp_path / "alone", config, [4])
     train_run(RunDirectory.create(job.path, job.config), job.config, "cpu")
     faults.same(tmp_path / "alone" / "seed-4", tmp_path / "together" / "seed-4")
 
