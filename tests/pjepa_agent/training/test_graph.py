@@ -3,6 +3,7 @@
 On a CPU a capture is emulated (`support.graphs`); on a CUDA device the same tests capture.
 """
 
+import contextlib
 import random
 
 import numpy as np
@@ -318,6 +319,26 @@ def test_what_a_graph_would_not_repeat_is_said_in_a_line_and_trained_as_it_is(ki
         assert trainer.objective.calls == UPDATES
     if kind is Follows:
         assert len(Follows.seen) == 2 * UPDATES
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_without_memory_for_a_graph_a_run_goes_on_alone_and_waits_beside_others(made, monkeypatch, caplog, alone):
+    def scarce(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    trainer = made(CASES["laptop"]())
+    monkeypatch.setattr(graph, "capture", scarce)
+    monkeypatch.setattr(graph, "on_default_stream", lambda device: alone)
+    with contextlib.nullcontext() if alone else pytest.raises(torch.OutOfMemoryError):
+        rows_of(trainer)
+    assert trainer.update == (UPDATES if alone else graph.WARM_UP)
+    assert any("CUDA out of memory" in each for each in caplog.messages) == alone
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_the_compiler_makes_graphs_only_where_no_other_stream_shares_their_memory(made, monkeypatch, alone):
+    monkeypatch.setattr("pjepa_agent.training.trainer.on_default_stream", lambda device: alone)
+    assert made(tiny(), captures="off")._compiler._mode == ("reduce-overhead" if alone else None)
 
 
 def test_without_a_device_to_capture_on_a_run_goes_on(made, monkeypatch, caplog, tmp_path):

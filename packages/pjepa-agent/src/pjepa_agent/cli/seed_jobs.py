@@ -1,4 +1,4 @@
-"""What is to be trained of several seeds, and how each ended. Imports nothing heavy."""
+"""Describe what is to be trained of several seeds, and how each ended. Imports nothing heavy."""
 
 import dataclasses
 import signal
